@@ -1,0 +1,19 @@
+/** A timer that has been set; cancel is harmless when it has run. */
+export interface Timer {
+  cancel(): void;
+}
+
+/**
+ * Time as the core sees it: handed in, so that the simulation can turn it.
+ * Times are milliseconds of wall clock that never runs back.
+ */
+export interface Clock {
+  nowMs(): number;
+  /** Runs `task` once, after at least `delayMs`. */
+  after(delayMs: number, task: () => void): Timer;
+  /** Runs `task` once at the end of the current turn, when all input that is here has been read. */
+  endOfTurn(task: () => void): void;
+}
+
+/** Randomness as the core sees it: a number in [0, 1). */
+export type Rng = () => number;

@@ -1,0 +1,77 @@
+/**
+ * Keys of the store; `doc/store-format.md` describes them. Numbers are big-endian, so that keys sort by number.
+ * Sessions (a client's or a bridge connection's) and their queues share one number, which is never used again.
+ */
+const KEY_FORMAT = 0x66; // f
+const KEY_SESSION = 0x73; // s
+const KEY_SUBSCRIPTION = 0x75; // u
+const KEY_INCOMING = 0x69; // i
+const KEY_QUEUE = 0x71; // q
+const KEY_PAGE = 0x70; // p
+const KEY_RETAINED = 0x72; // r
+const KEY_GONE = 0x67; // g
+
+/** Number of a session and its queues. */
+export type SessionNumber = number;
+
+export interface KeyRange {
+  readonly from: Buffer;
+  readonly to: Buffer;
+}
+
+export const formatKey = Buffer.from([KEY_FORMAT]);
+
+function numbered(kind: number, session: SessionNumber): Buffer {
+  const key = Buffer.allocUnsafe(5);
+  key[0] = kind;
+  key.writeUInt32BE(session, 1);
+  return key;
+}
+
+function kindRange(kind: number): KeyRange {
+  return { from: Buffer.from([kind]), to: Buffer.from([kind + 1]) };
+}
+
+export const sessionKey = (session: SessionNumber): Buffer => numbered(KEY_SESSION, session);
+export const sessionRange: KeyRange = kindRange(KEY_SESSION);
+
+/** One record a subscription: the filter stands in the key. */
+export const subscriptionKey = (session: SessionNumber, filter: string): Buffer =>
+  Buffer.concat([numbered(KEY_SUBSCRIPTION, session), Buffer.from(filter)]);
+export const subscriptionRange: KeyRange = kindRange(KEY_SUBSCRIPTION);
+
+/** Incoming QoS 2 packet identifiers of a session. */
+export const incomingKey = (session: SessionNumber): Buffer => numbered(KEY_INCOMING, session);
+export const incomingRange: KeyRange = kindRange(KEY_INCOMING);
+
+/** Progress of one queue (a session's lane). */
+export function queueKey(session: SessionNumber, lane: number): Buffer {
+  const key = Buffer.allocUnsafe(6);
+  key[0] = KEY_QUEUE;
+  key.writeUInt32BE(session, 1);
+  key[5] = lane;
+  return key;
+}
+export const queueRange: KeyRange = kindRange(KEY_QUEUE);
+
+/** A page: messages of one queue that were added by one group; the key holds the sequence number of its first message. */
+export function pageKey(session: SessionNumber, lane: number, firstSeq: number): Buffer {
+  const key = Buffer.allocUnsafe(12);
+  key[0] = KEY_PAGE;
+  key.writeUInt32BE(session, 1);
+  key[5] = lane;
+  key.writeUIntBE(firstSeq, 6, 6);
+  return key;
+}
+/** All pages of all lanes of a session. */
+export const pagesOf = (session: SessionNumber): KeyRange => ({ from: numbered(KEY_PAGE, session), to: numbered(KEY_PAGE, session + 1) });
+
+export const retainedKey = (topic: Uint8Array): Buffer => Buffer.concat([Buffer.from([KEY_RETAINED]), topic]);
+export const retainedRange: KeyRange = kindRange(KEY_RETAINED);
+
+/** A session that has ended and whose pages are still to be removed. */
+export const goneKey = (session: SessionNumber): Buffer => numbered(KEY_GONE, session);
+export const goneRange: KeyRange = kindRange(KEY_GONE);
+
+/** The number that stands in a session, subscription, incoming, queue, page or gone key. */
+export const sessionNumberOf = (key: Buffer): SessionNumber => key.readUInt32BE(1);
