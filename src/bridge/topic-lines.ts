@@ -1,0 +1,69 @@
+import type { TopicLine } from "../config/config.ts";
+import type { QoS } from "../mqtt/protocol.ts";
+import { filterMatches } from "../topic/matching.ts";
+
+/** A topic line seen from one side: what arrives under `from`+pattern leaves under `to`. */
+interface Mapping {
+  readonly filter: string;
+  readonly from: string;
+  readonly to: string;
+  readonly qos: QoS;
+  readonly lane: number;
+}
+
+export interface Mapped {
+  /** Name on the other side, UTF-8. */
+  readonly name: Buffer;
+  readonly qos: QoS;
+  readonly lane: number;
+}
+
+/** Lanes of `session/`: 0 normal, 1 high, 2 low. */
+const LANE_OF = { normal: 0, high: 1, low: 2 } as const;
+const MAX_CACHED_NAMES = 4096;
+
+/** One direction of a connection's topic lines. */
+export class TopicMap {
+  private readonly mappings: readonly Mapping[];
+  private readonly cache = new Map<string, Mapped | undefined>();
+
+  private constructor(mappings: Mapping[]) {
+    this.mappings = mappings.sort((a, b) => specificity(b.filter) - specificity(a.filter));
+  }
+
+  static outgoing(lines: readonly TopicLine[]): TopicMap {
+    return new TopicMap(lines.filter(({ direction }) => direction !== "in").map((line) => mapping(line, line.localPrefix, line.remotePrefix)));
+  }
+
+  static incoming(lines: readonly TopicLine[]): TopicMap {
+    return new TopicMap(lines.filter(({ direction }) => direction !== "out").map((line) => mapping(line, line.remotePrefix, line.localPrefix)));
+  }
+
+  /** What to subscribe to on the side the messages come from, each filter once. */
+  get subscriptions(): { filter: string; qos: QoS }[] {
+    const highest = new Map<string, QoS>();
+    for (const { filter, qos } of this.mappings) highest.set(filter, Math.max(qos, highest.get(filter) ?? 0) as QoS);
+    return [...highest].map(([filter, qos]) => ({ filter, qos }));
+  }
+
+  /** The name on the other side by the most specific line that matches; undefined if none does. */
+  map(name: string): Mapped | undefined {
+    if (this.cache.has(name)) return this.cache.get(name);
+    const line = this.mappings.find(({ filter }) => filterMatches(filter, name));
+    const mapped = line && { name: Buffer.from(line.to + name.slice(line.from.length)), qos: line.qos, lane: line.lane };
+    if (this.cache.size >= MAX_CACHED_NAMES) this.cache.clear();
+    this.cache.set(name, mapped);
+    return mapped;
+  }
+}
+
+function mapping(line: TopicLine, from: string, to: string): Mapping {
+  return { filter: from + line.pattern, from, to, qos: line.qos, lane: LANE_OF[line.priority] };
+}
+
+/** The first wildcard furthest right is the most specific; `+` beats `#` at the same place. */
+function specificity(filter: string): number {
+  const wildcard = filter.search(/[+#]/);
+  if (wildcard < 0) return Number.MAX_SAFE_INTEGER;
+  return wildcard * 2 + (filter[wildcard] === "+" ? 1 : 0);
+}

@@ -1,0 +1,201 @@
+import { lookup } from "node:dns/promises";
+import { randomBytes } from "node:crypto";
+import { isIP } from "node:net";
+import { Broker } from "./broker/broker.ts";
+import type { Clock } from "./clock/clock.ts";
+import { SystemClock } from "./clock/system-clock.ts";
+import type { Config, ListenerConfig } from "./config/config.ts";
+import { AckGate } from "./link/ack-gate.ts";
+import { TcpServer } from "./link/tcp.ts";
+import { Listener, MountPoint, type ListenerContext } from "./listener/listener.ts";
+import { Log } from "./log/console.ts";
+import { messageOf } from "./queue/message.ts";
+import { MemoryBudget } from "./queue/memory-budget.ts";
+import { MemoryStore } from "./store/memory-store.ts";
+import { openStore, type StoreEvent } from "./store/open.ts";
+import type { Store } from "./store/store.ts";
+
+/** The start has failed; `message` says where and why. */
+export class StartError extends Error {}
+
+export interface DaemonOptions {
+  /** Where console lines go; stdout if not given. */
+  readonly writeLine?: (line: string) => void;
+}
+
+export interface Daemon {
+  /** Restores what the store holds, then opens all listeners. Rejects with StartError; nothing is left open then. */
+  start(): Promise<void>;
+  /** Reads nothing new yet: saves what is pending. */
+  reload(): Promise<void>;
+  /** Closes listeners and connections, writes what is pending, closes the store. */
+  stop(): Promise<void>;
+  /** Ports that are open, in the order of the configuration. */
+  readonly ports: readonly number[];
+}
+
+/** The one place where all parts meet. */
+export function createDaemon(config: Config, options: DaemonOptions = {}): Daemon {
+  return new RunningDaemon(config, options);
+}
+
+const STOP_LIMIT_MS = 10_000;
+
+class RunningDaemon implements Daemon {
+  private readonly clock: Clock = new SystemClock();
+  private readonly log: Log;
+  private store: Store | undefined;
+  private broker: Broker | undefined;
+  private readonly listeners: { readonly listener: Listener; readonly server: TcpServer }[] = [];
+  private startedMs = 0;
+
+  constructor(
+    private readonly config: Config,
+    options: DaemonOptions,
+  ) {
+    this.log = new Log(options.writeLine ?? ((line) => process.stdout.write(`${line}\n`)), this.clock, config.logLevel);
+  }
+
+  get ports(): number[] {
+    return this.listeners.map(({ server }) => server.port);
+  }
+
+  async start(): Promise<void> {
+    const { config, log } = this;
+    log.write("banner", {});
+    if (config.file !== undefined) log.write("configFile", { file: config.file });
+    log.write("version", { version: process.env["AMQTDD_VERSION"] ?? "unbuilt", built: process.env["AMQTDD_BUILT"] ?? "" });
+    log.write("features", { features: "bridge" });
+    try {
+      await this.open();
+    } catch (error) {
+      await this.stop();
+      throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  private async open(): Promise<void> {
+    const { config, log, clock } = this;
+    this.startedMs = clock.nowMs();
+    const store = await this.openStore();
+    this.store = store;
+    const gate = new AckGate();
+    const broker = new Broker({
+      store,
+      clock,
+      budget: new MemoryBudget(config.limits.maxQueueMemoryBytes),
+      limits: config.limits,
+      events: {
+        onDropped: (session) => {
+          const { droppedMessages: dropped } = session;
+          if (dropped === 1 || dropped === 10 || dropped % 100 === 0) log.write("queueFull", { client: session.clientId, dropped });
+        },
+        onLost: (session, messages) => log.write("recordsLost", { client: session.clientId, messages }),
+      },
+    });
+    this.broker = broker;
+    store.onStored((upTo) => gate.release(upTo));
+    await broker.recover();
+    const { limits } = config;
+    const context: ListenerContext = {
+      broker, clock, log, gate,
+      linkLimits: {
+        maxPacketSizeBytes: limits.maxPacketSizeBytes,
+        maxUnsentBytes: limits.maxUnsentBytes,
+        maxUncommittedBytes: Math.ceil(limits.maxUncommittedBytes / 8),
+      },
+      maxPacketSizeBytes: limits.maxPacketSizeBytes,
+      maxInflightMessages: limits.maxInflightMessages,
+      connectTimeoutMs: limits.connectTimeoutMs,
+      connectionMessages: config.connectionMessages,
+      newClientId: () => `auto-${randomBytes(12).toString("hex")}`,
+    };
+    for (const listener of config.listeners) await this.openListener(listener, context);
+    this.publishSystem("$SYS/broker/version", `amqtdd ${process.env["AMQTDD_VERSION"] ?? "unbuilt"}`);
+  }
+
+  private async openStore(): Promise<Store> {
+    const { config, log, clock } = this;
+    if (!config.persistence) {
+      log.write("persistenceOff", {});
+      return new MemoryStore();
+    }
+    const directory = config.persistenceDirectory;
+    const store = await openStore({
+      directory,
+      durability: config.durability,
+      commitIntervalMs: config.commitIntervalMs,
+      clock,
+      strict: config.strictStore,
+      minFreeBytes: config.limits.storeMinFreeBytes,
+      report: (event) => this.reportStore(event),
+    });
+    log.write("storeOpened", { directory });
+    return store;
+  }
+
+  private reportStore(event: StoreEvent): void {
+    const keys = {
+      repaired: "storeRepaired",
+      setAside: "storeSetAside",
+      writeFailed: "storeFailed",
+      writeRecovered: "storeRecovered",
+      full: "storeFull",
+      roomAgain: "storeRoomAgain",
+    } as const;
+    this.log.write(keys[event.kind], { detail: event.detail });
+  }
+
+  private async openListener(config: ListenerConfig, context: ListenerContext): Promise<void> {
+    const mount = new MountPoint(config.port, config.mountPoint, config.maxConnections, context.broker);
+    const listener = new Listener(mount, context);
+    const server = new TcpServer((open) => listener.accept(open));
+    const where = `${config.host ?? "all addresses"}:${config.port}`;
+    try {
+      const host = config.host === undefined || isIP(config.host) !== 0 ? config.host : (await lookup(config.host)).address;
+      await server.listen({ port: config.port, ...(host === undefined ? ipv4Unless(config.ipv6) : { host }) });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.log.write("listenerFailed", { port: config.port, reason });
+      throw new StartError(`listener ${where} (line ${config.line}): ${reason}`);
+    }
+    listener.start();
+    this.listeners.push({ listener, server });
+    this.log.write("listening", { port: server.port });
+  }
+
+  private publishSystem(name: string, value: string): void {
+    const { broker } = this;
+    if (!broker) return;
+    const topic = broker.topics.intern(name);
+    broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(value), { qos: 0, retain: true, receivedMs: this.clock.nowMs() }));
+  }
+
+  reload(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async stop(): Promise<void> {
+    const { log } = this;
+    log.write("stopping", {});
+    for (const { listener, server } of this.listeners) {
+      server.close();
+      listener.stop();
+      log.write("listenerStopped", { port: listener.mount.port });
+    }
+    this.listeners.length = 0;
+    const { store } = this;
+    this.store = undefined;
+    if (store) {
+      const limit = new Promise<void>((resolve) => setTimeout(resolve, STOP_LIMIT_MS).unref());
+      await Promise.race([store.close(), limit]);
+    }
+    if (this.startedMs > 0) log.write("uptime", { seconds: Math.round((this.clock.nowMs() - this.startedMs) / 1000) });
+    log.write("stopped", {});
+  }
+}
+
+/** Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`. */
+function ipv4Unless(ipv6: boolean | undefined): { host?: string } {
+  return ipv6 === false ? { host: "0.0.0.0" } : {};
+}

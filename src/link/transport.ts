@@ -1,0 +1,22 @@
+/** What carries a link's bytes: a socket, or the simulation's pipe. */
+export interface Transport {
+  /** For the log: address and port of the other side. */
+  readonly remoteAddress: string;
+  /** Bytes handed over and not yet taken by the system. */
+  readonly unsentBytes: number;
+  /** Hands bytes over. They must not change until `done` is called, which may be at once. */
+  write(bytes: Buffer, done: () => void): void;
+  pause(): void;
+  resume(): void;
+  /** Sends what is pending, then ends. */
+  end(): void;
+  /** Ends now; what is pending is lost. */
+  destroy(): void;
+}
+
+/** What a transport tells its link. Bytes are valid until the call returns. */
+export interface TransportListener {
+  onBytes(bytes: Buffer): void;
+  onDrain(): void;
+  onClose(error: Error | undefined): void;
+}

@@ -1,0 +1,138 @@
+import { malformed, protocolError } from "./violation.ts";
+import { readRemainingLength, remainingLengthSize, writeRemainingLength } from "./frame.ts";
+import type { ProtocolVersion, QoS } from "./protocol.ts";
+
+/** PUBLISH's first byte without flags. */
+const PUBLISH_BYTE = 0x30;
+/** Up to here a loop is faster than the call into native code. */
+const SHORT_COPY_BYTES = 32;
+const NO_BYTES = Buffer.alloc(0);
+
+/**
+ * Where the parts of one PUBLISH lie in `bytes`. One instance is reused for every packet of a connection:
+ * it is valid only until the next `decodePublish`, and what must outlive that is copied out.
+ */
+export class PublishView {
+  bytes: Buffer = NO_BYTES;
+  qos: QoS = 0;
+  retain = false;
+  dup = false;
+  topicStart = 0;
+  topicEnd = 0;
+  /** 0 for QoS 0. */
+  packetId = 0;
+  /** Equal to `propertiesEnd` when there are none, as always before MQTT 5; the length itself lies before it. */
+  propertiesStart = 0;
+  propertiesEnd = 0;
+  payloadStart = 0;
+  payloadEnd = 0;
+}
+
+/**
+ * Fills `view` from the body `bytes[bodyStart, bodyEnd)`. Whether the topic name is valid is left to the topic table,
+ * which knows the answer for every name it has seen.
+ * @throws ProtocolViolation; `view` is then undefined.
+ */
+export function decodePublish(
+  view: PublishView,
+  version: ProtocolVersion,
+  firstByte: number,
+  bytes: Buffer,
+  bodyStart: number,
+  bodyEnd: number,
+): void {
+  const qos = (firstByte >> 1) & 3;
+  if (qos === 3) throw malformed("PUBLISH with QoS 3 [MQTT-3.3.1-4]");
+  const dup = (firstByte & 8) !== 0;
+  // MQTT 3.1 only says that DUP has no meaning with QoS 0.
+  if (dup && qos === 0 && version >= 4) throw malformed("PUBLISH with DUP and QoS 0 [MQTT-3.3.1-2]");
+
+  let at = bodyStart + 2;
+  if (at > bodyEnd) throw malformed("PUBLISH is cut off in its topic name");
+  const topicEnd = at + (((bytes[bodyStart] as number) << 8) | (bytes[bodyStart + 1] as number));
+  if (topicEnd > bodyEnd) throw malformed("PUBLISH is cut off in its topic name");
+  view.topicStart = at;
+  view.topicEnd = topicEnd;
+  at = topicEnd;
+
+  view.packetId = 0;
+  if (qos !== 0) {
+    if (at + 2 > bodyEnd) throw malformed("PUBLISH is cut off in its packet identifier");
+    view.packetId = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+    if (view.packetId === 0) throw protocolError("PUBLISH with packet identifier 0 [MQTT-2.3.1-1]");
+    at += 2;
+  }
+
+  view.propertiesStart = at;
+  if (version === 5) at = skipProperties(view, bytes, at, bodyEnd);
+  view.propertiesEnd = at;
+
+  view.bytes = bytes;
+  view.qos = qos as QoS;
+  view.dup = dup;
+  view.retain = (firstByte & 1) !== 0;
+  view.payloadStart = at;
+  view.payloadEnd = bodyEnd;
+}
+
+function skipProperties(view: PublishView, bytes: Buffer, at: number, bodyEnd: number): number {
+  const length = readRemainingLength(bytes, at, bodyEnd);
+  if (length < 0) throw malformed("PUBLISH is cut off in its property length");
+  let start = at;
+  while ((bytes[start] as number) >= 0x80) start++;
+  start++;
+  if (start + length > bodyEnd) throw malformed("PUBLISH is cut off in its properties");
+  view.propertiesStart = start;
+  return start + length;
+}
+
+/** Bytes of a whole PUBLISH packet for MQTT 3.1 and 3.1.1. */
+export function publishSize(topicLength: number, payloadLength: number, qos: number): number {
+  const remaining = 2 + topicLength + (qos === 0 ? 0 : 2) + payloadLength;
+  return 1 + remainingLengthSize(remaining) + remaining;
+}
+
+/**
+ * Writes a whole PUBLISH packet for MQTT 3.1 and 3.1.1 and returns the position after it, without allocating.
+ * `flags` is the low nibble of the first byte (DUP 8, QoS << 1, RETAIN 1); `packetId` is left out for QoS 0.
+ * `target` must have `publishSize` bytes left at `at`.
+ */
+export function encodePublish(
+  target: Buffer,
+  at: number,
+  flags: number,
+  topic: Uint8Array,
+  topicStart: number,
+  topicEnd: number,
+  packetId: number,
+  payload: Uint8Array,
+  payloadStart: number,
+  payloadEnd: number,
+): number {
+  const topicLength = topicEnd - topicStart;
+  const hasPacketId = (flags & 6) !== 0;
+  const remaining = 2 + topicLength + (hasPacketId ? 2 : 0) + payloadEnd - payloadStart;
+  target[at] = PUBLISH_BYTE | flags;
+  let position = writeRemainingLength(target, at + 1, remaining);
+  target[position++] = topicLength >> 8;
+  target[position++] = topicLength & 0xff;
+  position = copyBytes(target, position, topic, topicStart, topicEnd);
+  if (hasPacketId) {
+    target[position++] = packetId >> 8;
+    target[position++] = packetId & 0xff;
+  }
+  return copyBytes(target, position, payload, payloadStart, payloadEnd);
+}
+
+function copyBytes(target: Buffer, at: number, source: Uint8Array, start: number, end: number): number {
+  const length = end - start;
+  if (length <= SHORT_COPY_BYTES) {
+    for (let i = 0; i < length; i++) target[at + i] = source[start + i] as number;
+  } else if (start === 0 && end === source.length) {
+    target.set(source, at);
+  } else {
+    // Buffer's copy takes any Uint8Array and, unlike set, needs no subarray object for a range.
+    Buffer.prototype.copy.call(source, target, at, start, end);
+  }
+  return at + length;
+}

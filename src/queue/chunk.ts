@@ -1,0 +1,79 @@
+import { recordEnd, recordSeq } from "./record.ts";
+
+const FIRST_CHUNK_BYTES = 2 * 1024;
+export const MAX_CHUNK_BYTES = 64 * 1024;
+
+/** A run of records with rising sequence numbers. Append-only: bytes before `used` never change, so they may be on their way to the disk. */
+export class Chunk {
+  used = 0;
+  firstSeq = 0;
+  /** Sequence number after the last record's. */
+  endSeq = 0;
+  /** Bytes before here are in a page that has been handed to the store. */
+  written = 0;
+  /** First sequence numbers of the pages that hold this chunk's bytes on disk. */
+  readonly pages: number[] = [];
+  next: Chunk | undefined;
+
+  private constructor(readonly bytes: Buffer) {}
+
+  static forAppend(recordBytes: number, previousBytes: number): Chunk {
+    const grown = previousBytes === 0 ? FIRST_CHUNK_BYTES : Math.min(previousBytes * 2, MAX_CHUNK_BYTES);
+    return new Chunk(Buffer.allocUnsafeSlow(Math.max(grown, recordBytes)));
+  }
+
+  /** A page as it was read from the store; its records have been checked. */
+  static ofPage(bytes: Buffer): Chunk {
+    const chunk = new Chunk(bytes);
+    chunk.used = chunk.written = bytes.length;
+    chunk.firstSeq = recordSeq(bytes, 0);
+    chunk.pages.push(chunk.firstSeq);
+    let last = 0;
+    for (let at = 0; at < bytes.length; at = recordEnd(bytes, at)) last = at;
+    chunk.endSeq = recordSeq(bytes, last) + 1;
+    return chunk;
+  }
+
+  get room(): number {
+    return this.bytes.length - this.used;
+  }
+}
+
+/** A chain of chunks in sequence order. */
+export class ChunkList {
+  head: Chunk | undefined;
+  tail: Chunk | undefined;
+
+  push(chunk: Chunk): void {
+    if (this.tail) this.tail.next = chunk;
+    else this.head = chunk;
+    this.tail = chunk;
+  }
+
+  shift(): void {
+    const first = this.head;
+    if (!first) return;
+    this.head = first.next;
+    if (!this.head) this.tail = undefined;
+  }
+
+  /** Takes over all chunks of `other`, behind its own. */
+  absorb(other: ChunkList): void {
+    if (!other.head) return;
+    if (this.tail) this.tail.next = other.head;
+    else this.head = other.head;
+    this.tail = other.tail;
+    other.head = other.tail = undefined;
+  }
+
+  /** Cuts behind `last`; what follows is moved to `rest`, which is empty. */
+  splitAfter(last: Chunk | undefined, rest: ChunkList): void {
+    const first = last ? last.next : this.head;
+    if (!first) return;
+    rest.head = first;
+    rest.tail = this.tail;
+    if (last) last.next = undefined;
+    else this.head = undefined;
+    this.tail = last;
+  }
+}

@@ -1,0 +1,67 @@
+import { readUInt48, writeUInt48 } from "./record.ts";
+
+/** Layout of a queue's progress record: `doc/store-format.md`. */
+const FORMAT = 1;
+const FIXED_BYTES = 37;
+const SLOT_BYTES = 3;
+
+export interface Progress {
+  readonly nextSeq: number;
+  readonly ackedBelow: number;
+  readonly firstPage: number;
+  readonly messages: number;
+  readonly bytes: number;
+  readonly oldestMs: number;
+  readonly slots: readonly { readonly seq: number; readonly state: number }[];
+}
+
+/** States 2 (PUBREC received) and 3 (acknowledged out of order) are kept; what was merely sent is sent again. */
+export function encodeProgress(
+  queue: { readonly nextSeq: number; readonly ackedBelow: number; readonly messages: number; readonly bytes: number },
+  firstPage: number,
+  oldestMs: number,
+  slots: Uint8Array,
+): Buffer {
+  const mask = slots.length - 1;
+  const span = Math.min(slots.length, queue.nextSeq - queue.ackedBelow);
+  let count = 0;
+  for (let offset = 0; offset < span; offset++) if ((slots[(queue.ackedBelow + offset) & mask] ?? 0) >= 2) count += 1;
+  const record = Buffer.allocUnsafe(FIXED_BYTES + count * SLOT_BYTES);
+  record[0] = FORMAT;
+  writeUInt48(record, 1, queue.nextSeq);
+  writeUInt48(record, 7, queue.ackedBelow);
+  writeUInt48(record, 13, firstPage);
+  record.writeUInt32BE(queue.messages, 19);
+  writeUInt48(record, 23, queue.bytes);
+  writeUInt48(record, 29, oldestMs);
+  record.writeUInt16BE(count, 35);
+  let at = FIXED_BYTES;
+  for (let offset = 0; offset < span && count > 0; offset++) {
+    const state = slots[(queue.ackedBelow + offset) & mask] ?? 0;
+    if (state < 2) continue;
+    record.writeUInt16BE(offset, at);
+    record[at + 2] = state;
+    at += SLOT_BYTES;
+    count -= 1;
+  }
+  return record;
+}
+
+/** Throws when the record is not of a format this version knows. */
+export function decodeProgress(record: Buffer): Progress {
+  if (record[0] !== FORMAT || record.length < FIXED_BYTES) throw new Error(`queue record of unknown format ${String(record[0])}`);
+  const ackedBelow = readUInt48(record, 7);
+  const slots: { seq: number; state: number }[] = [];
+  for (let at = FIXED_BYTES; at + SLOT_BYTES <= record.length; at += SLOT_BYTES) {
+    slots.push({ seq: ackedBelow + record.readUInt16BE(at), state: record[at + 2] ?? 0 });
+  }
+  return {
+    nextSeq: readUInt48(record, 1),
+    ackedBelow,
+    firstPage: readUInt48(record, 13),
+    messages: record.readUInt32BE(19),
+    bytes: readUInt48(record, 23),
+    oldestMs: readUInt48(record, 29),
+    slots,
+  };
+}

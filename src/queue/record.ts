@@ -1,0 +1,85 @@
+import { crc32 } from "node:zlib";
+import type { QoS } from "../mqtt/protocol.ts";
+import type { Message } from "./message.ts";
+
+/**
+ * The message record of `doc/store-format.md`, the same in RAM and on disk:
+ * u32 length of what follows, u32 CRC-32 of all after this field, u48 seq, u48 receivedMs, u8 flags, u16 topic length, topic, payload.
+ */
+export const RECORD_HEADER_BYTES = 23;
+const CRC_AT = 4;
+const SEQ_AT = 8;
+const RECEIVED_AT = 14;
+const FLAGS_AT = 20;
+const TOPIC_LENGTH_AT = 21;
+const FLAG_RETAIN = 4;
+const FLAG_EXPIRY = 8;
+const FLAG_PROPERTIES = 16;
+
+export function recordSize(message: Message): number {
+  return RECORD_HEADER_BYTES + (message.topicEnd - message.topicStart) + message.payloadLength;
+}
+
+/** Writes the record, its CRC left open: it is sealed when it goes to disk, so what never goes there never pays for it. */
+export function writeRecord(target: Buffer, at: number, message: Message, qos: QoS, seq: number): number {
+  const topicLength = message.topicEnd - message.topicStart;
+  const end = at + RECORD_HEADER_BYTES + topicLength + message.payloadLength;
+  target.writeUInt32BE(end - at - 4, at);
+  target.writeUInt32BE(0, at + CRC_AT);
+  writeUInt48(target, at + SEQ_AT, seq);
+  writeUInt48(target, at + RECEIVED_AT, message.receivedMs);
+  target[at + FLAGS_AT] = qos | (message.retain ? FLAG_RETAIN : 0);
+  target.writeUInt16BE(topicLength, at + TOPIC_LENGTH_AT);
+  message.topic.copy(target, at + RECORD_HEADER_BYTES, message.topicStart, message.topicEnd);
+  message.payload.copy(target, at + RECORD_HEADER_BYTES + topicLength, message.payloadStart, message.payloadEnd);
+  return end;
+}
+
+/** Fills in the CRC of every record between `from` and `to`. */
+export function sealRecords(bytes: Buffer, from: number, to: number): void {
+  for (let at = from; at < to; at = recordEnd(bytes, at)) {
+    bytes.writeUInt32BE(crc32(bytes.subarray(at + SEQ_AT, recordEnd(bytes, at))), at + CRC_AT);
+  }
+}
+
+/** Whether a whole record with a true CRC stands at `at`. */
+export function isIntactRecord(bytes: Buffer, at: number, end: number): boolean {
+  if (end - at < RECORD_HEADER_BYTES) return false;
+  const recordEndsAt = recordEnd(bytes, at);
+  if (recordEndsAt > end || recordEndsAt < at + RECORD_HEADER_BYTES) return false;
+  return bytes.readUInt32BE(at + CRC_AT) === crc32(bytes.subarray(at + SEQ_AT, recordEndsAt));
+}
+
+export const recordEnd = (bytes: Buffer, at: number): number => at + 4 + bytes.readUInt32BE(at);
+export const recordSeq = (bytes: Buffer, at: number): number => readUInt48(bytes, at + SEQ_AT);
+export const recordQoS = (bytes: Buffer, at: number): QoS => ((bytes[at + FLAGS_AT] ?? 0) & 3) as QoS;
+export const recordReceivedMs = (bytes: Buffer, at: number): number => readUInt48(bytes, at + RECEIVED_AT);
+
+/** Lays `message` over the record at `at`. Records of later formats (expiry, properties) are stepped over field by field. */
+export function readRecord(message: Message, bytes: Buffer, at: number): void {
+  const flags = bytes[at + FLAGS_AT] ?? 0;
+  let position = at + TOPIC_LENGTH_AT;
+  if ((flags & FLAG_EXPIRY) !== 0) position += 6;
+  const topicLength = bytes.readUInt16BE(position);
+  message.qos = (flags & 3) as QoS;
+  message.retain = (flags & FLAG_RETAIN) !== 0;
+  message.receivedMs = recordReceivedMs(bytes, at);
+  message.topic = bytes;
+  message.topicStart = position + 2;
+  message.topicEnd = position + 2 + topicLength;
+  position = message.topicEnd;
+  if ((flags & FLAG_PROPERTIES) !== 0) position += 4 + bytes.readUInt32BE(position);
+  message.payload = bytes;
+  message.payloadStart = position;
+  message.payloadEnd = recordEnd(bytes, at);
+  message.frameStart = message.frameEnd = 0;
+}
+
+export function writeUInt48(target: Buffer, at: number, value: number): void {
+  target.writeUInt16BE(Math.floor(value / 0x1_0000_0000), at);
+  target.writeUInt32BE(value % 0x1_0000_0000, at + 2);
+}
+
+export function readUInt48(bytes: Buffer, at: number): number {
+  return bytes.readUInt16BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 2);
+}

@@ -1,0 +1,267 @@
+import { PUBREL_BYTE } from "../mqtt/acks.ts";
+import type { Clock } from "../clock/clock.ts";
+import type { QoS } from "../mqtt/protocol.ts";
+import { Message } from "../queue/message.ts";
+import type { MemoryBudget } from "../queue/memory-budget.ts";
+import { Queue, Slot } from "../queue/queue.ts";
+import type { SessionNumber } from "../store/keys.ts";
+import type { GroupNumber, Store } from "../store/store.ts";
+import { IncomingIds } from "./incoming.ts";
+import { IDS_PER_LANE, indexOf, laneOf, LANES, packetIdOf } from "./packet-id.ts";
+import type { Peer } from "./peer.ts";
+
+export interface SessionLimits {
+  readonly maxInflightMessages: number;
+  readonly maxQueuedMessages: number;
+}
+
+export interface SessionContext {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly budget: MemoryBudget;
+  readonly limits: SessionLimits;
+  /** The queue changed: it wants to hear when its group is stored. */
+  readonly onAppended: (session: Session) => void;
+  /** A message was dropped because the queue is full; `dropped` is the count so far. */
+  readonly onDropped: (session: Session) => void;
+  readonly onLost: (session: Session, messages: number) => void;
+}
+
+/** What became of a message that was handed to a session. `dropped`: the queue is full, or nobody is there to take QoS 0. */
+export const Admission = { taken: 0, dropped: -1 } as const;
+
+/** Order in which lanes are drained: high, normal, low. Lane 0 is the normal one. */
+const LANE_ORDER = [1, 0, 2] as const;
+
+/** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
+export class Session {
+  readonly incoming: IncomingIds;
+  droppedMessages = 0;
+  /** Prefix that is taken off topics before they are sent (a listener's mount point). */
+  strippedPrefix: Buffer = NO_PREFIX;
+  private readonly lanes: (Queue | undefined)[] = new Array<Queue | undefined>(LANES).fill(undefined);
+  private readonly record = new Message();
+  private peer: Peer | undefined;
+  private maxInflight: number;
+
+  constructor(
+    readonly number: SessionNumber,
+    readonly clientId: string,
+    /** Whether the session outlives its connection; then its messages are on disk. */
+    readonly durable: boolean,
+    private readonly context: SessionContext,
+  ) {
+    this.incoming = new IncomingIds(number, context.store, durable && context.store.durable);
+    this.maxInflight = context.limits.maxInflightMessages;
+  }
+
+  get isAttached(): boolean {
+    return this.peer !== undefined;
+  }
+
+  get queuedMessages(): number {
+    let messages = 0;
+    for (const queue of this.lanes) messages += queue?.messages ?? 0;
+    return messages;
+  }
+
+  get inFlightMessages(): number {
+    let messages = 0;
+    for (const queue of this.lanes) messages += queue?.inFlight ?? 0;
+    return messages;
+  }
+
+  recoverQueue(lane: number, record: Buffer): void {
+    this.lane(lane).recover(record, this.maxInflight);
+  }
+
+  private lane(lane: number): Queue {
+    let queue = this.lanes[lane];
+    if (queue) return queue;
+    // The ring is at least four windows wide, so that one message whose acknowledgement is late does not stop the others at once.
+    const windowSlots = Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.maxInflight * 4)));
+    queue = new Queue(this.number, lane, this.durable && this.context.store.durable, windowSlots, {
+      store: this.context.store,
+      budget: this.context.budget,
+      onLoaded: () => this.pump(),
+      onLost: (messages) => this.context.onLost(this, messages),
+    });
+    this.lanes[lane] = queue;
+    return queue;
+  }
+
+  /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
+  attach(peer: Peer, maxInflight: number): void {
+    this.peer = peer;
+    this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
+    for (const queue of this.lanes) queue?.rewind();
+    this.pump();
+  }
+
+  detach(): void {
+    this.peer = undefined;
+    for (const queue of this.lanes) queue?.evict(false);
+  }
+
+  /** The peer's side of the session is new: nothing of what was in exchange is known to it. */
+  forgetPeer(): void {
+    this.incoming.clear();
+    for (const queue of this.lanes) queue?.forgetPeer();
+  }
+
+  /** Drops all queued messages from RAM; their records go with the session's. */
+  discard(): void {
+    this.peer = undefined;
+    for (const queue of this.lanes) queue?.clear();
+  }
+
+  /**
+   * Hands a message to the receiver: QoS 0 goes out at once or not at all, QoS 1 and 2 are queued (and sent at once if it is their turn).
+   * Returns the group that makes the message durable here, 0 if none need be waited for, `Admission.dropped` if it was not taken.
+   */
+  deliver(message: Message, qos: QoS, retain: boolean, laneNumber = 0): GroupNumber {
+    const peer = this.peer;
+    if (qos === 0) {
+      if (!peer || peer.congested || !this.reaches(message)) return this.drop();
+      this.sendQoS0(peer, message, retain);
+      return Admission.taken;
+    }
+    if (!this.reaches(message)) return Admission.taken;
+    const queue = this.lane(laneNumber);
+    if (queue.waiting >= this.context.limits.maxQueuedMessages) return this.drop();
+    if (!this.durable) return this.deliverUnkept(queue, message, qos, retain);
+    const wasRetain = message.retain;
+    message.retain = retain;
+    const group = queue.append(message, qos);
+    message.retain = wasRetain;
+    if (queue.durable) this.context.onAppended(this);
+    if (peer) this.pumpQueue(peer, queue);
+    return group;
+  }
+
+  /** A message for a session that ends with its connection need not be kept once it is sent. */
+  private deliverUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
+    const peer = this.peer;
+    if (peer && queue.messages === queue.inFlight && queue.windowOpen(this.maxInflight) && !peer.congested) {
+      const seq = queue.sendUnkept();
+      const id = packetIdOf(queue.lane, seq);
+      const strip = this.strippedPrefix.length;
+      peer.publish((qos << 1) | (retain ? 1 : 0), message.topic, message.topicStart + strip, message.topicEnd, id,
+        message.payload, message.payloadStart, message.payloadEnd);
+      return Admission.taken;
+    }
+    const wasRetain = message.retain;
+    message.retain = retain;
+    queue.append(message, qos);
+    message.retain = wasRetain;
+    if (peer) this.pumpQueue(peer, queue);
+    return Admission.taken;
+  }
+
+  private drop(): GroupNumber {
+    this.droppedMessages += 1;
+    this.context.onDropped(this);
+    return Admission.dropped;
+  }
+
+  private sendQoS0(peer: Peer, message: Message, retain: boolean): void {
+    const strip = this.strippedPrefix.length;
+    if (message.frameEnd > message.frameStart && strip === 0 && !retain) {
+      peer.forward(message.frame, message.frameStart, message.frameEnd);
+      return;
+    }
+    peer.publish(retain ? 1 : 0, message.topic, message.topicStart + strip, message.topicEnd, 0,
+      message.payload, message.payloadStart, message.payloadEnd);
+  }
+
+  /** A topic outside the mount point of the present connection can't be spelt to this peer. */
+  private reaches(message: Message): boolean {
+    const prefix = this.strippedPrefix;
+    if (prefix.length === 0) return true;
+    const end = message.topicStart + prefix.length;
+    return end <= message.topicEnd && prefix.compare(message.topic, message.topicStart, end) === 0;
+  }
+
+  /** Sends what the window allows, high lane first. */
+  pump(): void {
+    const peer = this.peer;
+    if (!peer) return;
+    for (const lane of LANE_ORDER) {
+      const queue = this.lanes[lane];
+      if (queue) this.pumpQueue(peer, queue);
+    }
+  }
+
+  private pumpQueue(peer: Peer, queue: Queue): void {
+    const record = this.record;
+    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(record)) {
+      const seq = queue.cursorSeq;
+      const slot = queue.slotOf(seq);
+      const id = packetIdOf(queue.lane, seq);
+      if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
+        queue.stepCursor();
+        continue;
+      }
+      if (slot === Slot.received) {
+        queue.advanceSent();
+        peer.acknowledge(PUBREL_BYTE, id, 0, 0);
+        continue;
+      }
+      if (!this.reaches(record)) {
+        queue.advanceSent();
+        queue.acknowledge(seq, Slot.sent);
+        continue;
+      }
+      if (record.qos === 2 && !queue.isStored(seq)) return;
+      const flags = (record.qos << 1) | (record.retain ? 1 : 0);
+      const again = queue.advanceSent();
+      peer.publish(again ? flags | 8 : flags, record.topic, record.topicStart + this.strippedPrefix.length, record.topicEnd, id,
+        record.payload, record.payloadStart, record.payloadEnd);
+    }
+  }
+
+  /** Group `upTo` is on disk: QoS 2 messages that waited for it go, what lies on disk may leave RAM. True if no later group is awaited. */
+  onStored(upTo: GroupNumber): boolean {
+    let settled = true;
+    for (const queue of this.lanes) {
+      if (!queue) continue;
+      const news = queue.onStored(upTo);
+      if (!queue.isAllStored) settled = false;
+      if (!news) continue;
+      if (this.peer) this.pumpQueue(this.peer, queue);
+      if (!this.peer || this.context.budget.exceeded) queue.evict(this.peer !== undefined);
+    }
+    return settled;
+  }
+
+  private queueOf(packetId: number): Queue | undefined {
+    return this.lanes[laneOf(packetId)];
+  }
+
+  /** PUBACK: true if it ended a message. */
+  onPuback(packetId: number): boolean {
+    return this.finish(packetId, Slot.sent);
+  }
+
+  /** PUBCOMP: true if it ended a message. */
+  onPubcomp(packetId: number): boolean {
+    return this.finish(packetId, Slot.received);
+  }
+
+  private finish(packetId: number, expected: number): boolean {
+    const queue = this.queueOf(packetId);
+    if (!queue?.acknowledge(queue.seqOf(indexOf(packetId), IDS_PER_LANE), expected)) return false;
+    if (this.peer && queue.messages > queue.inFlight) this.pumpQueue(this.peer, queue);
+    return true;
+  }
+
+  /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */
+  onPubrec(packetId: number): boolean {
+    const queue = this.queueOf(packetId);
+    const known = queue?.receive(queue.seqOf(indexOf(packetId), IDS_PER_LANE)) ?? false;
+    this.peer?.acknowledge(PUBREL_BYTE, packetId, known && queue ? queue.noteProgress("synced") : 0, 0);
+    return known;
+  }
+}
+
+const NO_PREFIX = Buffer.alloc(0);

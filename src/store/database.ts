@@ -1,0 +1,32 @@
+import type { ClassicLevel } from "classic-level";
+import { Level } from "level";
+
+export type Database = ClassicLevel<Buffer, Buffer>;
+
+/** Opens the database in `directory`, creating it if it is missing; rejects with LevelDB's error in the cause chain. */
+export type OpenDatabase = (directory: string) => Promise<Database>;
+
+/** On Node `level` is classic-level; its own types know only what a browser has too. */
+const NodeLevel = Level as unknown as typeof ClassicLevel;
+
+const MIB = 1024 * 1024;
+
+/** Small on purpose: LevelDB maps its tables, and what is mapped counts as resident. */
+const OPTIONS = {
+  keyEncoding: "buffer",
+  valueEncoding: "buffer",
+  compression: true,
+  writeBufferSize: 4 * MIB,
+  cacheSize: 2 * MIB,
+  maxOpenFiles: 64,
+  maxFileSize: 2 * MIB,
+} as const;
+
+export const openLevelDatabase: OpenDatabase = async (directory) => {
+  const database: Database = new NodeLevel<Buffer, Buffer>(directory, OPTIONS);
+  await database.open();
+  return database;
+};
+
+/** Rebuilds the manifest from the tables and logs that can be read; the database must not be open. */
+export const repairLevelDatabase = (directory: string): Promise<void> => NodeLevel.repair(directory);

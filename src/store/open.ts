@@ -1,0 +1,164 @@
+import { chmod, mkdir, readdir, rename } from "node:fs/promises";
+import type { Clock } from "../clock/clock.ts";
+import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
+import { formatKey } from "./keys.ts";
+import { LevelStore } from "./level-store.ts";
+import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
+import { describeError, isCorruption, isLocked, StoreError, type StoreEvent } from "./store-error.ts";
+
+export { StoreError, type StoreEvent } from "./store-error.ts";
+
+const FORMAT = 1;
+
+export interface StoreOptions {
+  readonly directory: string;
+  /** What an acknowledged message survives: a power cut (fsync before each acknowledgement), or the end of the process only. */
+  readonly durability: "power" | "process";
+  /** How long a group that somebody waits for collects; 0: to the end of the turn. */
+  readonly commitIntervalMs: number;
+  readonly clock: Clock;
+  /** Refuse to start on a store that cannot be repaired, instead of setting it aside. */
+  readonly strict: boolean;
+  /** Below this the store is `full`. */
+  readonly minFreeBytes: number;
+  readonly report: (event: StoreEvent) => void;
+  /** For tests of failure. */
+  readonly openDatabase?: OpenDatabase;
+  /** For tests of failure. */
+  readonly freeBytes?: () => Promise<number>;
+  /** Size of the reserve file; 0: none. Default 16 MiB. */
+  readonly reserveBytes?: number;
+}
+
+/**
+ * Opens the store, creating it if it is missing. Only corruption leads to repair, and only a repair that ends in corruption to setting
+ * the store aside: a full or read-only disk leaves it where it is. Rejects with StoreError.
+ */
+export async function openStore(options: StoreOptions): Promise<LevelStore> {
+  try {
+    return await open(options);
+  } catch (error) {
+    if (error instanceof StoreError) throw error;
+    throw new StoreError("unwritable", `store ${options.directory}: ${describeError(error)}`, error);
+  }
+}
+
+async function open(options: StoreOptions): Promise<LevelStore> {
+  const { directory, openDatabase = openLevelDatabase } = options;
+  await makeDirectory(directory);
+  const { database, repaired } = await openOrRepair(options, openDatabase);
+  const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES);
+  try {
+    const format = await ensureFormat(database, directory, repaired, options.clock);
+    await storeDirectory.syncNames();
+    const store = new LevelStore(database, {
+      directory: storeDirectory,
+      syncs: options.durability === "power",
+      commitIntervalMs: options.commitIntervalMs,
+      clock: options.clock,
+      minFreeBytes: options.minFreeBytes,
+      freeBytes: options.freeBytes ?? (() => storeDirectory.freeBytes()),
+      openDatabase,
+      report: options.report,
+      format,
+    });
+    await store.watchRoom();
+    return store;
+  } catch (error) {
+    await database.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function makeDirectory(directory: string): Promise<void> {
+  const created = await mkdir(directory, { recursive: true, mode: 0o700 });
+  if (created !== undefined) await chmod(directory, 0o700);
+}
+
+interface Opened {
+  readonly database: Database;
+  readonly repaired: boolean;
+}
+
+async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase): Promise<Opened> {
+  const { directory } = options;
+  const first = await tryOpen(directory, openDatabase);
+  if (first.database !== undefined) return { database: first.database, repaired: false };
+
+  const second = await repairAndOpen(directory, openDatabase);
+  if (second.database !== undefined) {
+    options.report({ kind: "repaired", detail: `store ${directory} was damaged (${first.damage}) and has been repaired; messages may be missing` });
+    return { database: second.database, repaired: true };
+  }
+
+  if (options.strict) throw new StoreError("corrupt", `store ${directory} is damaged beyond repair: ${second.damage}`);
+  const aside = `${directory}.corrupt-${timestamp(options.clock.nowMs())}`;
+  await rename(directory, aside);
+  await makeDirectory(directory);
+  options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting empty` });
+  return { database: await openDatabase(directory), repaired: false };
+}
+
+type Attempt = { readonly database: Database; readonly damage?: never } | { readonly database?: never; readonly damage: string };
+
+/** Resolves with the damage when it is corruption; every other error is thrown. */
+async function tryOpen(directory: string, openDatabase: OpenDatabase): Promise<Attempt> {
+  if (await lostItsCurrentFile(directory)) return { damage: "the file CURRENT is missing" };
+  try {
+    return { database: await openDatabase(directory) };
+  } catch (error) {
+    if (isLocked(error)) throw new StoreError("locked", `store ${directory} is in use by another process`, error);
+    if (!isDamage(error)) throw error;
+    return { damage: describeError(error) };
+  }
+}
+
+async function repairAndOpen(directory: string, openDatabase: OpenDatabase): Promise<Attempt> {
+  try {
+    await repairLevelDatabase(directory);
+  } catch (error) {
+    if (isLocked(error)) throw new StoreError("locked", `store ${directory} is in use by another process`, error);
+    if (!isDamage(error)) throw error;
+    return { damage: describeError(error) };
+  }
+  return tryOpen(directory, openDatabase);
+}
+
+/** LevelDB says "not found" or "no such file" when a file that its manifest names is missing; the directory itself is there by now. */
+function isDamage(error: unknown): boolean {
+  return isCorruption(error) || /Corruption|No such file|does not exist|NotFound/i.test(describeError(error));
+}
+
+/** Without CURRENT LevelDB would take the directory for a new database and delete what is in it. */
+async function lostItsCurrentFile(directory: string): Promise<boolean> {
+  const names = await readdir(directory);
+  return !names.includes("CURRENT") && names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name));
+}
+
+/** Returns the format record's value. An empty database gets one; so does one whose repair has lost it. */
+async function ensureFormat(database: Database, directory: string, repaired: boolean, clock: Clock): Promise<Buffer> {
+  const present = await database.get(formatKey);
+  if (present !== undefined) {
+    if (formatOf(present) === FORMAT) return present;
+    throw new StoreError("format", `store ${directory} has a format this version does not know: ${present.toString("utf8", 0, 200)}`);
+  }
+  const [someKey] = await database.keys({ limit: 1 }).all();
+  if (someKey !== undefined && !repaired) throw new StoreError("format", `store ${directory} is a LevelDB database, but not ours`);
+  const format = Buffer.from(JSON.stringify({ format: FORMAT, created: new Date(clock.nowMs()).toISOString() }));
+  await database.put(formatKey, format, { sync: true });
+  return format;
+}
+
+function formatOf(value: Buffer): unknown {
+  try {
+    const record: unknown = JSON.parse(value.toString());
+    return typeof record === "object" && record !== null && "format" in record ? record.format : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** YYYYMMDDHHMMSS, UTC. */
+function timestamp(ms: number): string {
+  return new Date(ms).toISOString().replace(/\D/g, "").slice(0, 14);
+}

@@ -1,0 +1,59 @@
+/**
+ * `locked`: another process has the store. `unwritable`: the system refuses (no room, read-only, no permission, I/O error).
+ * `corrupt`: repair did not help. `format`: written by a version we do not know, or not ours. `closed`: used after `close`.
+ */
+export type StoreErrorCode = "locked" | "unwritable" | "corrupt" | "format" | "closed";
+
+export class StoreError extends Error {
+  override readonly name = "StoreError";
+  readonly code: StoreErrorCode;
+
+  constructor(code: StoreErrorCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
+}
+
+/** What the operator should hear of. `setAside` and `repaired` are severe: something may be lost. */
+export interface StoreEvent {
+  readonly kind: "repaired" | "setAside" | "writeFailed" | "writeRecovered" | "full" | "roomAgain";
+  readonly detail: string;
+}
+
+interface Cause {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** LevelDB's errors come wrapped ("Database failed to open", cause: the reason): the whole chain, outermost first. */
+function causesOf(error: unknown): Cause[] {
+  const causes: Cause[] = [];
+  for (let at = error; at instanceof Error && causes.length < 8; at = at.cause) {
+    const code = "code" in at && typeof at.code === "string" ? at.code : "";
+    causes.push({ code, message: at.message });
+  }
+  return causes;
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return causesOf(error).some((cause) => cause.code === code);
+}
+
+export const isLocked = (error: unknown): boolean => hasCode(error, "LEVEL_LOCKED");
+
+export const isCorruption = (error: unknown): boolean => hasCode(error, "LEVEL_CORRUPTION");
+
+/** The handle was closed under a read, because a write on it had failed. */
+export const isNotOpen = (error: unknown): boolean => hasCode(error, "LEVEL_DATABASE_NOT_OPEN") || hasCode(error, "LEVEL_ITERATOR_NOT_OPEN");
+
+/** LevelDB hands on the text of strerror, not the code. */
+export const isOutOfRoom = (error: unknown): boolean =>
+  causesOf(error).some((cause) => cause.code === "ENOSPC" || cause.code === "EDQUOT" || /No space left|quota exceeded/i.test(cause.message));
+
+/** The innermost reason, with its code when it is the system's. */
+export function describeError(error: unknown): string {
+  const innermost = causesOf(error).at(-1);
+  if (innermost === undefined) return String(error);
+  const { code, message } = innermost;
+  return code.startsWith("E") && !message.includes(code) ? `${code}: ${message}` : message;
+}

@@ -1,0 +1,29 @@
+import type { Entry } from "./byte-table.ts";
+
+/**
+ * A topic name with what was worked out for it. `R` is the route: who gets its messages.
+ * Two Topic objects with one name may exist after an eviction; compare `bytes` or `name`, not identity.
+ */
+export class Topic<R> implements Entry<Topic<R>> {
+  /** The full local name, mount point included. Never written to. */
+  readonly bytes: Buffer;
+  readonly hash: number;
+  /** Whether the name may be published to; an invalid one is not kept in any table. */
+  readonly valid: boolean;
+  /** For the table that keeps this topic. */
+  next: Topic<R> | undefined = undefined;
+  /** Valid only while `routeGeneration` equals the subscription tree's generation. */
+  route: R | undefined = undefined;
+  routeGeneration = -1;
+  #name: string | undefined = undefined;
+
+  constructor(bytes: Buffer, hash: number, valid: boolean) {
+    this.bytes = bytes;
+    this.hash = hash;
+    this.valid = valid;
+  }
+
+  get name(): string {
+    return (this.#name ??= this.bytes.toString("utf8"));
+  }
+}

@@ -1,0 +1,82 @@
+import { once } from "node:events";
+import net from "node:net";
+import { FrameSplitter, frameBody } from "./clients.ts";
+
+/**
+ * Stands between a bridge and its upstream broker and judges the bridge's QoS 2 sending.
+ * Invariant watched [MQTT-4.3.3-1]: once an id's PUBREC has passed, no new PUBLISH carries it before its PUBCOMP.
+ * A CONNACK without a session frees all ids.
+ */
+export class RecordingProxy {
+  readonly violations: string[] = [];
+  /** Complete QoS 2 exchanges seen. */
+  completed = 0;
+  /** QoS 2 PUBLISH packets seen with DUP set. */
+  repeated = 0;
+  readonly #server: net.Server;
+  readonly #sockets = new Set<net.Socket>();
+  readonly #receivedIds = new Set<number>();
+
+  private constructor(readonly upstreamPort: number) {
+    this.#server = net.createServer((downstream) => this.#join(downstream));
+  }
+
+  static async start(upstreamPort: number): Promise<RecordingProxy> {
+    const proxy = new RecordingProxy(upstreamPort);
+    proxy.#server.listen(0, "127.0.0.1");
+    await once(proxy.#server, "listening");
+    return proxy;
+  }
+
+  get port(): number {
+    return (this.#server.address() as net.AddressInfo).port;
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+
+  #join(downstream: net.Socket): void {
+    const upstream = net.connect(this.upstreamPort, "127.0.0.1");
+    this.#pass(downstream, upstream, (frame) => this.#fromBridge(frame));
+    this.#pass(upstream, downstream, (frame) => this.#fromBroker(frame));
+  }
+
+  #pass(from: net.Socket, to: net.Socket, observe: (frame: Buffer) => void): void {
+    const splitter = new FrameSplitter();
+    this.#sockets.add(from);
+    from.setNoDelay(true);
+    from.on("data", (bytes) => {
+      // Noted before it is passed on, so that no answer can overtake the note.
+      for (const frame of splitter.push(bytes)) observe(frame);
+      if (!to.destroyed) to.write(bytes);
+    });
+    from.on("error", () => undefined);
+    from.on("close", () => {
+      this.#sockets.delete(from);
+      // Not `destroy`: what was read before must still arrive.
+      to.end();
+    });
+  }
+
+  #fromBridge(frame: Buffer): void {
+    const first = frame[0] ?? 0;
+    if (first >> 4 !== 3 || ((first >> 1) & 3) !== 2) return;
+    const body = frameBody(frame);
+    const topicLength = body.readUInt16BE(0);
+    const id = body.readUInt16BE(2 + topicLength);
+    const dup = (first & 8) !== 0;
+    if (dup) this.repeated++;
+    else if (this.#receivedIds.has(id)) this.violations.push(`PUBLISH ${id} ${body.toString("utf8", 2, 2 + topicLength)} without DUP after its PUBREC`);
+  }
+
+  #fromBroker(frame: Buffer): void {
+    const type = (frame[0] ?? 0) >> 4;
+    const body = frameBody(frame);
+    if (type === 2 && ((body[0] ?? 0) & 1) === 0) this.#receivedIds.clear();
+    if (type === 5) this.#receivedIds.add(body.readUInt16BE(0));
+    if (type === 7 && this.#receivedIds.delete(body.readUInt16BE(0))) this.completed++;
+  }
+}

@@ -1,0 +1,131 @@
+import type { Clock, Rng } from "../../src/clock/clock.ts";
+import { type ClosedGroup, CollectingGroup } from "../../src/store/group.ts";
+import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "../../src/store/store.ts";
+
+/** Key (latin1, so that it sorts as bytes do) to value. */
+export type Disk = Map<string, Buffer>;
+
+const WRITE_MS = 20;
+const SOON_MS = 1000;
+
+/**
+ * A store on a Map that can crash. A group takes a random time to be written. A synced one survives; an unsynced one survives or not, each
+ * on its own, though later ones survive: what LevelDB's log rotation can do. A group is all or nothing, as a batch is.
+ */
+export class SimulatedStore implements Store {
+  readonly durable = true;
+  readonly state: StoreState = "healthy";
+  readonly #clock: Clock;
+  readonly #rng: Rng;
+  readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
+  /** What reads see: all that was written. */
+  readonly #written: Disk;
+  /** What a power cut leaves. */
+  readonly #surviving: Disk;
+  #current = new CollectingGroup(1);
+  #inFlight: ClosedGroup | undefined;
+  #isBusy = false;
+  #stored: GroupNumber = 0;
+  #hasEnded = false;
+
+  constructor(clock: Clock, rng: Rng, surviving: Disk = new Map()) {
+    this.#clock = clock;
+    this.#rng = rng;
+    this.#written = new Map(surviving);
+    this.#surviving = new Map(surviving);
+  }
+
+  get stored(): GroupNumber {
+    return this.#stored;
+  }
+
+  touch(keeper: Keeper, need: Need): GroupNumber {
+    const group = this.#current;
+    group.touch(keeper, need);
+    this.#schedule();
+    return group.number;
+  }
+
+  onStored(listener: (upTo: GroupNumber) => void): void {
+    this.#storedListeners.push(listener);
+  }
+
+  /** Never called: this disk crashes, it does not fail. */
+  onState(_listener: (state: StoreState) => void): void {}
+
+  read(from: Uint8Array, to: Uint8Array, maxBytes: number): Promise<StoredRecord[]> {
+    const [first, end] = [keyText(from), keyText(to)];
+    const records: StoredRecord[] = [];
+    let bytes = 0;
+    for (const key of [...this.#written.keys()].filter((key) => key >= first && key < end).sort()) {
+      const value = this.#written.get(key) ?? Buffer.alloc(0);
+      if (records.length > 0 && bytes + value.length > maxBytes) break;
+      records.push([Buffer.from(key, "latin1"), value]);
+      bytes += value.length;
+    }
+    return Promise.resolve(records);
+  }
+
+  close(): Promise<void> {
+    if (this.#inFlight !== undefined) this.#finish(this.#inFlight);
+    const last = this.#takeCurrent();
+    this.#finish({ number: last.number, need: "synced", records: last.records });
+    this.#hasEnded = true;
+    for (const [key, value] of this.#written) this.#surviving.set(key, value);
+    for (const key of this.#surviving.keys()) if (!this.#written.has(key)) this.#surviving.delete(key);
+    return Promise.resolve();
+  }
+
+  /** Power cut; or, after `close`, what it left. The group in flight may have reached the disk. Nothing happens in this store afterwards. */
+  crash(): Disk {
+    this.#hasEnded = true;
+    if (this.#inFlight !== undefined && this.#rng() < 0.5) apply(this.#inFlight, this.#surviving);
+    this.#inFlight = undefined;
+    return new Map(this.#surviving);
+  }
+
+  #schedule(): void {
+    const group = this.#current;
+    if (this.#isBusy || this.#hasEnded || group.isEmpty) return;
+    if (group.need === "synced") this.#clock.endOfTurn(() => this.#write(group));
+    else this.#clock.after(this.#rng() * SOON_MS, () => this.#write(group));
+  }
+
+  #write(group: CollectingGroup): void {
+    if (this.#current !== group || this.#isBusy || this.#hasEnded) return;
+    this.#isBusy = true;
+    const closed = this.#takeCurrent();
+    this.#inFlight = closed;
+    this.#clock.after(this.#rng() * WRITE_MS, () => {
+      if (this.#inFlight === closed) this.#finish(closed);
+    });
+  }
+
+  #takeCurrent(): ClosedGroup {
+    const group = this.#current;
+    this.#current = new CollectingGroup(group.number + 1);
+    return group.close();
+  }
+
+  #finish(group: ClosedGroup): void {
+    this.#inFlight = undefined;
+    this.#isBusy = false;
+    apply(group, this.#written);
+    if (group.need === "synced" || this.#rng() < 0.5) apply(group, this.#surviving);
+    this.#stored = group.number;
+    for (const listener of this.#storedListeners) listener(group.number);
+    this.#schedule();
+  }
+}
+
+function apply({ records }: ClosedGroup, disk: Disk): void {
+  for (const [index, key] of records.keys.entries()) {
+    const value = records.values[index];
+    if (value === undefined) disk.delete(keyText(key));
+    else disk.set(keyText(key), Buffer.from(value));
+  }
+}
+
+function keyText(key: Uint8Array): string {
+  return Buffer.from(key).toString("latin1");
+}
