@@ -1,12 +1,14 @@
 import { lookup } from "node:dns/promises";
+import { hostname } from "node:os";
 import { randomBytes } from "node:crypto";
 import { isIP } from "node:net";
+import { BridgeConnection } from "./bridge/connection.ts";
 import { Broker } from "./broker/broker.ts";
 import type { Clock } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
 import type { Config, ListenerConfig } from "./config/config.ts";
 import { AckGate } from "./link/ack-gate.ts";
-import { TcpServer } from "./link/tcp.ts";
+import { dialTcp, TcpServer } from "./link/tcp.ts";
 import { Listener, MountPoint, type ListenerContext } from "./listener/listener.ts";
 import { Log } from "./log/console.ts";
 import { messageOf } from "./queue/message.ts";
@@ -47,6 +49,7 @@ class RunningDaemon implements Daemon {
   private store: Store | undefined;
   private broker: Broker | undefined;
   private readonly listeners: { readonly listener: Listener; readonly server: TcpServer }[] = [];
+  private readonly bridges: BridgeConnection[] = [];
   private startedMs = 0;
 
   constructor(
@@ -110,7 +113,13 @@ class RunningDaemon implements Daemon {
       connectionMessages: config.connectionMessages,
       newClientId: () => `auto-${randomBytes(12).toString("hex")}`,
     };
+    for (const connection of config.connections) {
+      const { linkLimits, maxInflightMessages } = context;
+      const bridge = { broker, clock, log, gate, linkLimits, maxInflightMessages, rng: Math.random, dial: dialTcp, hostName: hostname() };
+      this.bridges.push(new BridgeConnection(connection, bridge)); // its queue takes messages before the first listener opens
+    }
     for (const listener of config.listeners) await this.openListener(listener, context);
+    for (const bridge of this.bridges) bridge.start();
     this.publishSystem("$SYS/broker/version", `amqtdd ${process.env["AMQTDD_VERSION"] ?? "unbuilt"}`);
   }
 
@@ -178,6 +187,8 @@ class RunningDaemon implements Daemon {
   async stop(): Promise<void> {
     const { log } = this;
     log.write("stopping", {});
+    for (const bridge of this.bridges) bridge.stop();
+    this.bridges.length = 0;
     for (const { listener, server } of this.listeners) {
       server.close();
       listener.stop();

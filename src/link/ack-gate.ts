@@ -1,15 +1,19 @@
-import type { Link } from "./link.ts";
+/** What holds acknowledgements; a link. */
+export interface Holding {
+  /** Group `upTo` is stored: sends what waited for it. Returns true when nothing is held any more. */
+  releaseHeld(upTo: number): boolean;
+}
 
 /** Knows how far the store is and which links hold acknowledgements for groups that are not on disk yet. */
 export class AckGate {
   stored = 0;
-  private readonly holding = new Set<Link>();
+  private readonly holding = new Set<Holding>();
 
-  hold(link: Link): void {
+  hold(link: Holding): void {
     this.holding.add(link);
   }
 
-  forget(link: Link): void {
+  forget(link: Holding): void {
     this.holding.delete(link);
   }
 

@@ -2,7 +2,7 @@ import { BodyReader, writePrefixed } from "./body.ts";
 import { malformed, ProtocolViolation } from "./violation.ts";
 import { Reason } from "./reason.ts";
 import { remainingLengthSize, writeRemainingLength } from "./frame.ts";
-import { isValidTopicName } from "../topic/validity.ts";
+import { isValidTopicName } from "./topic-name.ts";
 import type { ProtocolVersion, QoS, Will } from "./protocol.ts";
 
 /** Set in the protocol level by a bridge, so that the peer keeps retain flags and does not echo (original daemon, Mosquitto). */

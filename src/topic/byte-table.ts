@@ -1,5 +1,7 @@
+import { randomBytes } from "node:crypto";
+
 /** Differs from process to process, so that nobody can prepare names that all fall into one bucket. */
-const SEED = (Math.random() * 0x1_0000_0000) | 0;
+const SEED = randomBytes(4).readInt32LE();
 const FNV_PRIME = 0x0100_0193;
 
 /** FNV-1a over `bytes[start, end)`, with the high bits folded in for use with a mask. */

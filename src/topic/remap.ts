@@ -1,4 +1,4 @@
-import { MAX_TOPIC_BYTES } from "./validity.ts";
+import { MAX_TOPIC_BYTES } from "../mqtt/topic-name.ts";
 
 /** A bridge's rule for topic names: takes one prefix off and puts another on. */
 export class Remap {

@@ -1,6 +1,6 @@
 import { ByteTable, hashBytes, type Entry } from "./byte-table.ts";
 import { Topic } from "./topic.ts";
-import { isValidTopicName } from "./validity.ts";
+import { isValidTopicName } from "../mqtt/topic-name.ts";
 
 /** Bound on what a table keeps: long names would otherwise make 65536 of them cost gigabytes. */
 const MAX_TABLE_BYTES = 32 * 1024 * 1024;

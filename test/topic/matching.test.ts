@@ -2,7 +2,8 @@ import { describe, it, expect } from "vitest";
 import fc from "fast-check";
 import { filterCovers, filterMatches, filtersOverlap } from "../../src/topic/matching.ts";
 import { SubscriptionTree } from "../../src/topic/subscription-tree.ts";
-import { filterProblem, hasWildcard, isValidTopicName } from "../../src/topic/validity.ts";
+import { isValidTopicName } from "../../src/mqtt/topic-name.ts";
+import { filterProblem, hasWildcard } from "../../src/topic/validity.ts";
 
 const nameLevel = fc.constantFrom("a", "b", "", "$x");
 const name = fc.array(nameLevel, { minLength: 1, maxLength: 4 }).map((l) => l.join("/")).filter((n) => n !== "");

@@ -1,0 +1,74 @@
+/** What a value may be; `parse` gives the value or says what is accepted. */
+export interface ValueType {
+  readonly name: string;
+  readonly parse: (text: string) => Value | Unaccepted;
+}
+export type Value = string | number | boolean;
+
+/** A value that is not accepted, and what would be. */
+export class Unaccepted {
+  constructor(readonly wanted: string) {}
+}
+
+export interface Keyword {
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly type: ValueType;
+  /** Takes any number of values and may repeat; each adds. */
+  readonly list?: boolean;
+  readonly default: Value | undefined;
+  readonly doc: string;
+}
+
+const YES = new Set(["true", "yes", "on", "1"]);
+const NO = new Set(["false", "no", "off", "0"]);
+
+export const boolean: ValueType = {
+  name: "true or false",
+  parse: (text) => {
+    const word = text.toLowerCase();
+    if (YES.has(word)) return true;
+    return NO.has(word) ? false : new Unaccepted("true or false");
+  },
+};
+
+export const string: ValueType = { name: "text", parse: (text) => text };
+
+/** A whole number in a range. */
+export function whole(min: number, max: number, unit = ""): ValueType {
+  const wanted = `a whole number from ${min} to ${max}${unit && ` (${unit})`}`;
+  return {
+    name: wanted,
+    parse: (text) => {
+      const value = Number(text);
+      return /^[+-]?\d+$/.test(text) && value >= min && value <= max ? value : new Unaccepted(wanted);
+    },
+  };
+}
+
+/** A limit: a whole number, where 0 and -1 mean that there is none. */
+export function limit(unit: string): ValueType {
+  const wanted = `a whole number (${unit}), 0 or -1 for no limit`;
+  return {
+    name: wanted,
+    parse: (text) => {
+      if (!/^[+-]?\d+$/.test(text)) return new Unaccepted(wanted);
+      const value = Number(text);
+      if (value === 0 || value === -1) return Infinity;
+      return value > 0 && Number.isSafeInteger(value) ? value : new Unaccepted(wanted);
+    },
+  };
+}
+
+/** `max_connections` of the original: 0 refuses everybody, a negative number is no limit. */
+export const connectionCount: ValueType = {
+  name: "a whole number, -1 for no limit",
+  parse: (text) => {
+    if (!/^[+-]?\d+$/.test(text)) return new Unaccepted("a whole number, -1 for no limit");
+    return Number(text) < 0 ? Infinity : Number(text);
+  },
+};
+
+export function oneOf(...words: string[]): ValueType {
+  return { name: words.join(", "), parse: (text) => (words.includes(text.toLowerCase()) ? text.toLowerCase() : new Unaccepted(`one of ${words.join(", ")}`)) };
+}

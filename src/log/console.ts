@@ -1,0 +1,53 @@
+import { messages, type Level, type MessageKey, type MessageValues } from "./messages.ts";
+
+export const logLevels = ["config", "detail", "info", "audit", "warning", "error", "severe", "fatal"] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+const LETTERS = "CDIAWESF";
+
+/** Takes each line that is written; for `$SYS/broker/log`. */
+export type LineListener = (line: string, level: Level, id: number) => void;
+
+/** The console: one line a message, `YYYYMMDD HHMMSS.mmm CWNANnnnnL text`, local time. */
+export class Log {
+  onLine: LineListener | undefined;
+  private lowest: number;
+
+  constructor(
+    private readonly writeLine: (line: string) => void,
+    private readonly clock: { nowMs(): number },
+    level: LogLevel,
+  ) {
+    this.lowest = logLevels.indexOf(level);
+  }
+
+  get level(): LogLevel {
+    return logLevels[this.lowest] ?? "info";
+  }
+
+  setLevel(level: LogLevel): void {
+    this.lowest = logLevels.indexOf(level);
+  }
+
+  write<K extends MessageKey>(key: K, values: MessageValues<K>): void {
+    const { id, level, text } = messages[key];
+    if (LETTERS.indexOf(level) < this.lowest) return;
+    const filled = text.replace(/\{(\w+)\}/g, (_, name: string) => printable((values as Record<string, string | number>)[name] ?? ""));
+    const line = `${timestamp(this.clock.nowMs())} CWNAN${String(id).padStart(4, "0")}${level} ${filled}`;
+    this.writeLine(line);
+    this.onLine?.(line, level, id);
+  }
+}
+
+/** Client identifiers and topics come from anybody: control characters must not reach the operator's terminal. */
+function printable(value: string | number): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  return String(value).replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
+}
+
+function timestamp(ms: number): string {
+  const time = new Date(ms);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const date = `${time.getFullYear()}${two(time.getMonth() + 1)}${two(time.getDate())}`;
+  return `${date} ${two(time.getHours())}${two(time.getMinutes())}${two(time.getSeconds())}.${String(time.getMilliseconds()).padStart(3, "0")}`;
+}
