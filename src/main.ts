@@ -12,6 +12,7 @@ interface RunOptions {
   readonly config?: string;
   readonly port?: string;
   readonly verbose?: boolean;
+  readonly lenient?: boolean;
 }
 
 async function run(file: string | undefined, options: RunOptions): Promise<void> {
@@ -22,9 +23,11 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
   if (path === undefined) {
     config = defaultConfig(port);
   } else {
-    const read = readConfig(path, port);
+    const read = readConfig(path, { lenient: options.lenient === true, ...(port === undefined ? {} : { port }) });
     for (const problem of read.problems) process.stderr.write(`${problem}\n`);
-    if (read.config === undefined) return fail(`amqtdd: ${path}: not started`);
+    if (read.config === undefined) {
+      return fail(`amqtdd: ${path}: not started${options.lenient ? "" : ` (amqtdd --lenient -c ${path} ignores lines that it does not understand)`}`);
+    }
     config = read.config;
   }
   if (options.verbose) config = { ...config, logLevel: "config" };
@@ -69,6 +72,7 @@ const program = new Command("amqtdd")
   .argument("[config]", "configuration file")
   .option("-c, --config <file>", "configuration file")
   .option("-p, --port <port>", "port of the default listener")
+  .option("--lenient", "warn of unknown keywords and bad values and go on without them")
   .option("-v, --verbose", "log everything, as log_level config does")
   .action(run);
 program

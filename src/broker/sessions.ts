@@ -39,6 +39,7 @@ const REMOVAL_SLICE_BYTES = 256 * 1024;
 export class Sessions {
   private readonly entries = new Map<string, Entry>();
   private readonly records: Records;
+  private readonly bridgeContext: SessionContext;
   private nextNumber: SessionNumber = 1;
 
   constructor(
@@ -47,6 +48,8 @@ export class Sessions {
     private readonly context: SessionContext,
   ) {
     this.records = new Records(store);
+    // What waits for a remote broker is bounded by the disk, not by a count: full client queues never take a bridge's room.
+    this.bridgeContext = { ...context, limits: { ...context.limits, maxQueuedMessages: Infinity } };
   }
 
   get(kind: SessionKind, clientId: string): Entry | undefined {
@@ -82,7 +85,7 @@ export class Sessions {
   }
 
   private add(kind: SessionKind, clientId: string, number: SessionNumber): Entry {
-    const session = new Session(number, clientId, number > 0, this.context);
+    const session = new Session(number, clientId, number > 0, kind === "bridge" ? this.bridgeContext : this.context);
     const entry: Entry = { kind, session, filters: new Map(), holder: undefined };
     this.entries.set(`${kind} ${clientId}`, entry);
     return entry;

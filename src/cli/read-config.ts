@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { checkConfig } from "../config/checker.ts";
 import { problemText, type Config, type Problem } from "../config/config.ts";
-import { parseConfig } from "../config/parser.ts";
+import { parseConfig, type ParseOptions } from "../config/parser.ts";
 
 export interface ReadResult {
   /** Undefined when a problem is an error. */
@@ -11,14 +11,14 @@ export interface ReadResult {
 }
 
 /** Reads and checks a configuration file. */
-export function readConfig(file: string, port?: number): ReadResult {
+export function readConfig(file: string, options: ParseOptions = {}): ReadResult {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
     return { config: undefined, problems: [`${file}: error: ${error instanceof Error ? error.message : String(error)}`] };
   }
-  const { config, problems } = parseConfig(text, file, port);
+  const { config, problems } = parseConfig(text, file, options);
   const parsed = problems.some(isError);
   const all: Problem[] = parsed ? problems : [...problems, ...checkConfig(config)];
   all.sort((a, b) => a.line - b.line || a.column - b.column);

@@ -28,13 +28,23 @@ class ConnectionSection extends Section {
   readonly topics: TopicLine[] = [];
 }
 
+export interface ParseOptions {
+  /** Port of the default listener, instead of the file's. */
+  readonly port?: number;
+  /** Unknown keywords and bad values are warned of and left out, as the original did. */
+  readonly lenient?: boolean;
+}
+
 /**
  * Reads a configuration file: the original's grammar (a keyword and its values a line, sections, `#` comments, quotes), keywords in any case.
  * The configuration is usable only if no problem is an error.
  */
-export function parseConfig(text: string, file: string, port?: number): { config: Config; problems: Problem[] } {
+export function parseConfig(text: string, file: string, { port, lenient }: ParseOptions = {}): { config: Config; problems: Problem[] } {
   const problems: Problem[] = [];
   const report: Report = (line, column, severity, message) => problems.push({ file, line, column, severity, message });
+  const reportLine: Report = lenient
+    ? (line, column, _severity, message) => report(line, column, "warning", `${message}; the line is ignored`)
+    : report;
   const global = new Section(globalKeywords, 0, []);
   const listeners: Section[] = [];
   const connections: ConnectionSection[] = [];
@@ -54,10 +64,11 @@ export function parseConfig(text: string, file: string, port?: number): { config
       connections.push(section);
       if (!values[0]) report(line, word.column, "error", "connection needs a name");
     } else if (name === "topic" && current instanceof ConnectionSection) {
-      const topic = parseTopicLine(values, line, report);
+      const topic = parseTopicLine(values, line, reportLine);
       if (topic) current.topics.push(topic);
     } else {
-      takeKeyword(current, global, word, name, values, line, report);
+      if (NOT_YET.has(name)) report(line, word.column, "error", `${word.text} is not supported yet`);
+      else takeKeyword(current, global, word, name, values, line, reportLine);
     }
   });
   return { config: buildConfig(file, global, listeners, connections, port, report), problems };
@@ -68,12 +79,11 @@ function takeKeyword(current: Section, global: Section, word: Word, name: string
   if (inSection) return current.take(inSection, word, values, line, report);
   const everywhere = global.keyword(name);
   if (everywhere) return global.take(everywhere, word, values, line, report);
-  if (NOT_YET.has(name)) return report(line, word.column, "error", `${word.text} is not supported yet`);
   if (name === "mount_point") return report(line, word.column, "error", "mount_point belongs into a listener section: the default listener can't have one");
   const elsewhere = listenerKeywords.some((keyword) => keyword.name === name) ? "listener" : isConnectionKeyword(name) ? "connection" : undefined;
   if (elsewhere) return report(line, word.column, "error", `${word.text} belongs into a ${elsewhere} section`);
   const known = [...globalKeywords, ...listenerKeywords, ...connectionKeywords].map((keyword): string => keyword.name);
-  const guess = nearest(name, [...known, ...SECTION_WORDS]);
+  const guess = nearest(name, [...known, ...NOT_YET, ...SECTION_WORDS]);
   report(line, word.column, "error", `unknown keyword ${word.text}${guess === undefined ? "" : `; did you mean ${guess}?`}`);
 }
 

@@ -13,14 +13,14 @@ import { receivePublish, receivePubrel } from "../broker/inbound.ts";
 import type { CloseReason, Link, PacketHandler } from "../link/link.ts";
 import { Message, messageOf } from "../queue/message.ts";
 import { filterProblem } from "../topic/validity.ts";
-import type { ListenerContext, MountPoint } from "./listener.ts";
+import type { ListenerContext, MountPoint, OpenConnection } from "./mount-point.ts";
 
 /** One view and one message for all connections: both are valid only while a packet is handled. */
 const view = new PublishView();
 const message = new Message();
 
 /** One accepted connection: CONNECT first, then the packets of a client. */
-export class ClientConnection implements PacketHandler, Holder {
+export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   readonly connectedAtMs: number;
   keepAliveMs = 0;
   clientId = "";
@@ -197,12 +197,10 @@ export class ClientConnection implements PacketHandler, Holder {
     this.link.close({ kind: "local", text: "DISCONNECT" });
   }
 
-  /** Ends the connection from our side; its will is published. */
   close(text: string): void {
     this.link.close({ kind: "local", text });
   }
 
-  /** The daemon stops: no will is published. */
   shutDown(): void {
     this.will = undefined;
     this.close("the daemon stops");

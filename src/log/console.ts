@@ -41,7 +41,6 @@ export class Log {
 
 /** Client identifiers and topics come from anybody: control characters must not reach the operator's terminal. */
 function printable(value: string | number): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   return String(value).replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 

@@ -138,15 +138,11 @@ export class Queue implements Keeper {
     return seq;
   }
 
-  /** Whether the window has a free slot for the next message (`maxInflight` of the peer, and the span of the ring). */
+  /** Whether the next message finds room in the window: by count (`maxInflight` of the peer) and by its distance from the oldest one. */
   windowOpen(maxInflight: number): boolean {
-    return this.inFlight < maxInflight && this.cursorSeqLimit() < this.slots.length;
-  }
-
-  private cursorSeqLimit(): number {
-    const chunk = this.cursorChunk;
-    const seq = chunk && this.cursorAt < chunk.used ? recordSeq(chunk.bytes, this.cursorAt) : this.nextSeq;
-    return seq - this.ackedBelow;
+    if (this.inFlight >= maxInflight) return false;
+    const next = this.settleCursor() ? this.cursorSeq : this.hasGap ? this.gapFrom : this.nextSeq;
+    return next - this.ackedBelow < this.slots.length;
   }
 
   /** Puts the next record to handle under `message`; false if none is in RAM (one may be on its way from the disk). */

@@ -83,7 +83,7 @@ export class Session {
     queue = new Queue(this.number, lane, this.durable && this.context.store.durable, windowSlots, {
       store: this.context.store,
       budget: this.context.budget,
-      onLoaded: () => this.pump(),
+      onLoaded: () => this.onLoaded(),
       onLost: (messages) => this.context.onLost(this, messages),
     });
     this.lanes[lane] = queue;
@@ -180,6 +180,12 @@ export class Session {
     if (prefix.length === 0) return true;
     const end = message.topicStart + prefix.length;
     return end <= message.topicEnd && prefix.compare(message.topic, message.topicStart, end) === 0;
+  }
+
+  /** What was read ahead has come: for a peer that may be gone by now. */
+  private onLoaded(): void {
+    if (this.peer) this.pump();
+    else for (const queue of this.lanes) queue?.evict(false);
   }
 
   /** Sends what the window allows, high lane first. */

@@ -93,6 +93,7 @@ topic # out plant/ site/
     await subscriber.waitUntil(countNew, 90_000).catch(() => undefined);
     countNew();
 
+    expect([...acked].filter((key) => !proxy.taken.has(key)).slice(0, 10), "acknowledged, never taken by the upstream").toEqual([]);
     expect([...ackedBeforeKill].filter((key) => !received.has(key)).slice(0, 10), "acknowledged before the kill, never delivered").toEqual([]);
     expect([...acked].filter((key) => !received.has(key)).slice(0, 10), "acknowledged, never delivered").toEqual([]);
     expect(subscriber.messages.every(({ topic, payload }) => topic === `site/${payload.slice(0, payload.lastIndexOf("/"))}`)).toBe(true);

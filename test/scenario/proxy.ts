@@ -3,7 +3,7 @@ import net from "node:net";
 import { FrameSplitter, frameBody } from "./clients.ts";
 
 /**
- * Stands between a bridge and its upstream broker and judges the bridge's QoS 2 sending.
+ * Stands between a bridge and its upstream broker, notes what the broker took and judges the bridge's QoS 2 sending.
  * Invariant watched [MQTT-4.3.3-1]: once an id's PUBREC has passed, no new PUBLISH carries it before its PUBCOMP.
  * A CONNACK without a session frees all ids.
  */
@@ -11,11 +11,14 @@ export class RecordingProxy {
   readonly violations: string[] = [];
   /** Complete QoS 2 exchanges seen. */
   completed = 0;
+  /** Payloads that the upstream broker has answered with PUBACK or PUBREC. */
+  readonly taken = new Set<string>();
   /** QoS 2 PUBLISH packets seen with DUP set. */
   repeated = 0;
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
   readonly #receivedIds = new Set<number>();
+  readonly #payloads = new Map<number, string>();
 
   private constructor(readonly upstreamPort: number) {
     this.#server = net.createServer((downstream) => this.#join(downstream));
@@ -63,10 +66,13 @@ export class RecordingProxy {
 
   #fromBridge(frame: Buffer): void {
     const first = frame[0] ?? 0;
-    if (first >> 4 !== 3 || ((first >> 1) & 3) !== 2) return;
+    const qos = (first >> 1) & 3;
+    if (first >> 4 !== 3 || qos === 0) return;
     const body = frameBody(frame);
     const topicLength = body.readUInt16BE(0);
     const id = body.readUInt16BE(2 + topicLength);
+    this.#payloads.set(id, body.toString("utf8", 4 + topicLength));
+    if (qos === 1) return;
     const dup = (first & 8) !== 0;
     if (dup) this.repeated++;
     else if (this.#receivedIds.has(id)) this.violations.push(`PUBLISH ${id} ${body.toString("utf8", 2, 2 + topicLength)} without DUP after its PUBREC`);
@@ -76,6 +82,7 @@ export class RecordingProxy {
     const type = (frame[0] ?? 0) >> 4;
     const body = frameBody(frame);
     if (type === 2 && ((body[0] ?? 0) & 1) === 0) this.#receivedIds.clear();
+    if (type === 4 || type === 5) this.taken.add(this.#payloads.get(body.readUInt16BE(0)) ?? "");
     if (type === 5) this.#receivedIds.add(body.readUInt16BE(0));
     if (type === 7 && this.#receivedIds.delete(body.readUInt16BE(0))) this.completed++;
   }
