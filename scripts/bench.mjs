@@ -64,7 +64,10 @@ async function startBroker(broker) {
   let command;
   if (broker === "amqtdd") {
     mkdirSync(path.join(folder, "store"));
-    writeFileSync(path.join(folder, "broker.cfg"), `persistence_location ${folder}/store/\nlistener ${port} 127.0.0.1\n`);
+    const config = [
+      `persistence_location ${folder}/store/`, "max_inflight_messages 100", "max_queued_messages 0", "connection_messages false", `listener ${port} 127.0.0.1`,
+    ];
+    writeFileSync(path.join(folder, "broker.cfg"), `${config.join("\n")}\n`);
     command = onCore(0, process.execPath, [path.join(root, "dist", "amqtdd.js"), "-c", path.join(folder, "broker.cfg")]);
   } else {
     const config = [
