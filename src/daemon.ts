@@ -1,22 +1,16 @@
-import { lookup } from "node:dns/promises";
-import { hostname } from "node:os";
-import { randomBytes } from "node:crypto";
-import { isIP } from "node:net";
 import { BridgeConnection } from "./bridge/connection.ts";
 import { Broker } from "./broker/broker.ts";
-import type { Clock } from "./clock/clock.ts";
-import { SystemClock } from "./clock/system-clock.ts";
 import type { Config, ListenerConfig } from "./config/config.ts";
 import { AckGate } from "./link/ack-gate.ts";
-import { dialTcp, TcpServer } from "./link/tcp.ts";
 import { Listener } from "./listener/listener.ts";
 import { MountPoint, type ListenerContext } from "./listener/mount-point.ts";
 import { Log } from "./log/console.ts";
 import { messageOf } from "./queue/message.ts";
 import { MemoryBudget } from "./queue/memory-budget.ts";
 import { MemoryStore } from "./store/memory-store.ts";
-import { openStore, type StoreEvent } from "./store/open.ts";
+import type { StoreEvent } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
+import { machine, type Server, type Surroundings } from "./surroundings.ts";
 
 /** The start has failed; `message` says where and why. */
 export class StartError extends Error {}
@@ -24,6 +18,8 @@ export class StartError extends Error {}
 export interface DaemonOptions {
   /** Where console lines go; stdout if not given. */
   readonly writeLine?: (line: string) => void;
+  /** What lies around the daemon; the machine it runs on if not given. */
+  readonly surroundings?: Surroundings;
 }
 
 export interface Daemon {
@@ -45,11 +41,11 @@ export function createDaemon(config: Config, options: DaemonOptions = {}): Daemo
 const STOP_LIMIT_MS = 10_000;
 
 class RunningDaemon implements Daemon {
-  private readonly clock: Clock = new SystemClock();
+  private readonly surroundings: Surroundings;
   private readonly log: Log;
   private store: Store | undefined;
   private broker: Broker | undefined;
-  private readonly listeners: { readonly listener: Listener; readonly server: TcpServer }[] = [];
+  private readonly listeners: { readonly listener: Listener; readonly server: Server }[] = [];
   private readonly bridges: BridgeConnection[] = [];
   private startedMs = 0;
 
@@ -57,7 +53,8 @@ class RunningDaemon implements Daemon {
     private readonly config: Config,
     options: DaemonOptions,
   ) {
-    this.log = new Log(options.writeLine ?? ((line) => process.stdout.write(`${line}\n`)), this.clock, config.logLevel);
+    this.surroundings = options.surroundings ?? machine();
+    this.log = new Log(options.writeLine ?? ((line) => process.stdout.write(`${line}\n`)), this.surroundings.clock, config.logLevel);
   }
 
   get ports(): number[] {
@@ -79,7 +76,8 @@ class RunningDaemon implements Daemon {
   }
 
   private async open(): Promise<void> {
-    const { config, log, clock } = this;
+    const { config, log } = this;
+    const { clock, rng, dial, hostName } = this.surroundings;
     this.startedMs = clock.nowMs();
     const store = await this.openStore();
     this.store = store;
@@ -112,11 +110,11 @@ class RunningDaemon implements Daemon {
       maxInflightMessages: limits.maxInflightMessages,
       connectTimeoutMs: limits.connectTimeoutMs,
       connectionMessages: config.connectionMessages,
-      newClientId: () => `auto-${randomBytes(12).toString("hex")}`,
+      newClientId: () => this.surroundings.newClientId(),
     };
     for (const connection of config.connections) {
       const { linkLimits, maxInflightMessages } = context;
-      const bridge = { broker, clock, log, gate, linkLimits, maxInflightMessages, rng: Math.random, dial: dialTcp, hostName: hostname() };
+      const bridge = { broker, clock, log, gate, linkLimits, maxInflightMessages, rng, dial, hostName };
       this.bridges.push(new BridgeConnection(connection, bridge)); // its queue takes messages before the first listener opens
     }
     for (const listener of config.listeners) await this.openListener(listener, context);
@@ -125,17 +123,17 @@ class RunningDaemon implements Daemon {
   }
 
   private async openStore(): Promise<Store> {
-    const { config, log, clock } = this;
+    const { config, log } = this;
     if (!config.persistence) {
       log.write("persistenceOff", {});
       return new MemoryStore();
     }
     const directory = config.persistenceDirectory;
-    const store = await openStore({
+    const store = await this.surroundings.openStore({
       directory,
       durability: config.durability,
       commitIntervalMs: config.commitIntervalMs,
-      clock,
+      clock: this.surroundings.clock,
       strict: config.strictStore,
       minFreeBytes: config.limits.storeMinFreeBytes,
       report: (event) => this.reportStore(event),
@@ -159,15 +157,13 @@ class RunningDaemon implements Daemon {
   private async openListener(config: ListenerConfig, context: ListenerContext): Promise<void> {
     const mount = new MountPoint(config.port, config.mountPoint, config.maxConnections, context.broker);
     const listener = new Listener(mount, context);
-    const server = new TcpServer((open) => listener.accept(open));
-    const where = `${config.host ?? "all addresses"}:${config.port}`;
+    let server: Server;
     try {
-      const host = config.host === undefined || isIP(config.host) !== 0 ? config.host : (await lookup(config.host)).address;
-      await server.listen({ port: config.port, ...(host === undefined ? ipv4Unless(config.ipv6) : { host }) });
+      server = await this.surroundings.listen(config, (open) => listener.accept(open));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.log.write("listenerFailed", { port: config.port, reason });
-      throw new StartError(`listener ${where} (line ${config.line}): ${reason}`);
+      throw new StartError(`listener ${config.host ?? "all addresses"}:${config.port} (line ${config.line}): ${reason}`);
     }
     listener.start();
     this.listeners.push({ listener, server });
@@ -178,7 +174,7 @@ class RunningDaemon implements Daemon {
     const { broker } = this;
     if (!broker) return;
     const topic = broker.topics.intern(name);
-    broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(value), { qos: 0, retain: true, receivedMs: this.clock.nowMs() }));
+    broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(value), { qos: 0, retain: true, receivedMs: this.surroundings.clock.nowMs() }));
   }
 
   reload(): Promise<void> {
@@ -202,12 +198,7 @@ class RunningDaemon implements Daemon {
       const limit = new Promise<void>((resolve) => setTimeout(resolve, STOP_LIMIT_MS).unref());
       await Promise.race([store.close(), limit]);
     }
-    if (this.startedMs > 0) log.write("uptime", { seconds: Math.round((this.clock.nowMs() - this.startedMs) / 1000) });
+    if (this.startedMs > 0) log.write("uptime", { seconds: Math.round((this.surroundings.clock.nowMs() - this.startedMs) / 1000) });
     log.write("stopped", {});
   }
-}
-
-/** Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`. */
-function ipv4Unless(ipv6: boolean | undefined): { host?: string } {
-  return ipv6 === false ? { host: "0.0.0.0" } : {};
 }

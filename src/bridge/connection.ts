@@ -319,7 +319,7 @@ export class BridgeConnection implements PacketHandler, Holder {
     message.payloadEnd = view.payloadEnd;
     message.receivedMs = link.lastReceivedMs;
     message.frameStart = message.frameEnd = frameStart;
-    receivePublish(this.context.broker, this.entry.session, this.outgoing, link, topic, message, view.packetId, view.dup);
+    receivePublish(this.context.broker, this.entry.session, this.outgoing, link, topic, message, view.packetId);
   }
 
   private notifyLocally(payload: "0" | "1"): void {

@@ -13,7 +13,7 @@ const MAX_INCOMING_QOS2 = 1024;
 
 /** Takes a PUBLISH from a peer, whichever side dialled, and acknowledges it when it is safe. */
 export function receivePublish(
-  broker: Broker, session: Session, from: Receiver, peer: Peer, topic: Topic<Route>, message: Message, packetId: number, dup: boolean,
+  broker: Broker, session: Session, from: Receiver, peer: Peer, topic: Topic<Route>, message: Message, packetId: number,
 ): void {
   if (message.qos === 0) {
     broker.publish(from, topic, message);
@@ -25,7 +25,7 @@ export function receivePublish(
     return;
   }
   const { incoming } = session;
-  if (incoming.isRepeat(packetId, dup, message)) {
+  if (incoming.isRepeat(packetId, message)) {
     peer.acknowledge(PUBREC_BYTE, packetId, incoming.touch(), heldBytes);
     return;
   }

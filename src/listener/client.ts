@@ -162,7 +162,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     message.frameStart = frameStart;
     // Only without a mount point is the topic spelt the same for another peer.
     message.frameEnd = this.mount.prefixBytes.length === 0 && view.qos === 0 ? bodyEnd : frameStart;
-    receivePublish(context.broker, entry.session, entry.session, link, topic, message, view.packetId, view.dup);
+    receivePublish(context.broker, entry.session, entry.session, link, topic, message, view.packetId);
   }
 
   private onSubscribe(entry: Entry, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {

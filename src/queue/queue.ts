@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { pageKey, queueKey, type SessionNumber } from "../store/keys.ts";
+import { pageKey, pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import { Chunk, ChunkList } from "./chunk.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
@@ -56,6 +56,8 @@ export class Queue implements Keeper {
   private writtenBelow = 1;
   private writtenIn: GroupNumber = 0;
   private touchedIn: GroupNumber = 0;
+  /** The group that holds the last note of a PUBREC. */
+  private notedIn: GroupNumber = 0;
   /** Sequence numbers below this may have been sent before: they carry DUP. After a start the first `resendCredit` may have been. */
   private sentBelow = 1;
   private resendCredit = 0;
@@ -85,6 +87,25 @@ export class Queue implements Keeper {
     this.gapFrom = this.ackedBelow;
     this.gapTo = this.nextSeq;
     this.resendCredit = maxInflight;
+  }
+
+  /** Removes the pages below the head: a power cut may have taken their removal back. */
+  removeLeftovers(): void {
+    const { store } = this.context;
+    const head = pageKey(this.session, this.lane, this.firstPage());
+    const removeFrom = (from: Buffer): void => {
+      store.read(from, head, READ_AHEAD_BYTES).then(
+        (pages) => {
+          const last = pages.at(-1);
+          if (!last) return;
+          for (const [key] of pages) this.deletedPages.push(pageSeq(key));
+          this.touch("soon");
+          removeFrom(pageKey(this.session, this.lane, pageSeq(last[0]) + 1));
+        },
+        () => undefined, // the next start tries again
+      );
+    };
+    removeFrom(pageKey(this.session, this.lane, 0));
   }
 
   get isEmpty(): boolean {
@@ -122,10 +143,8 @@ export class Queue implements Keeper {
     chunk.endSeq = this.nextSeq;
     this.messages += 1;
     this.bytes += size;
-    if (!this.durable) return 0;
-    this.firstUnwritten ??= chunk;
-    this.touchedIn = this.context.store.touch(this, "synced");
-    return this.touchedIn;
+    if (this.durable) this.firstUnwritten ??= chunk;
+    return this.touch("synced");
   }
 
   /** Gives a sequence number to a message that is sent at once and need not be kept (its session ends with the connection). */
@@ -215,15 +234,19 @@ export class Queue implements Keeper {
   receive(seq: number): boolean {
     if (this.slotOf(seq) !== Slot.sent) return false;
     this.slots[seq & this.mask] = Slot.received;
+    this.notedIn = this.touch("synced");
     return true;
   }
 
-  /** The group that makes the last change of slots durable. */
-  noteProgress(need: "synced" | "soon"): GroupNumber {
+  /** The group that holds the note of every PUBREC so far: PUBREL waits for it, the first one and those sent again. */
+  get receivedNoted(): GroupNumber {
+    return this.notedIn;
+  }
+
+  private touch(need: "synced" | "soon"): GroupNumber {
     if (!this.durable) return 0;
-    const group = this.context.store.touch(this, need);
-    this.touchedIn = group;
-    return group;
+    this.touchedIn = this.context.store.touch(this, need);
+    return this.touchedIn;
   }
 
   /** The receiver is done with the message; true if it was in flight. Removes what is acknowledged without a break from the head. */
@@ -232,7 +255,7 @@ export class Queue implements Keeper {
     this.slots[seq & this.mask] = Slot.acknowledged;
     this.inFlight -= 1;
     this.advanceHead();
-    if (this.durable) this.noteProgress("soon");
+    this.touch("soon");
     return true;
   }
 
@@ -292,7 +315,7 @@ export class Queue implements Keeper {
     }
     this.sentBelow = this.ackedBelow;
     this.resendCredit = 0;
-    this.noteProgress("soon");
+    this.touch("soon");
   }
 
   /** Forgets all messages (their pages go with the session or by `deletedPages`). */

@@ -9,10 +9,12 @@ const ENTRY_BYTES = 2 + DIGEST_BYTES;
 /**
  * Packet identifiers of QoS 2 messages that came in and whose PUBREL has not: a second PUBLISH with one of them is the same message
  * [MQTT-4.3.3-2]. Kept on disk only for a session that outlives its connection. There each carries a digest of its message: a device that
- * restarts its identifiers at 1 sends another message under a known identifier without DUP, and that one is new.
+ * restarts its identifiers at 1 sends another message under a known identifier, and that one is new.
  */
 export class IncomingIds implements Keeper {
   private readonly digests = new Map<number, Buffer>();
+  /** The group that holds every change so far. */
+  private changedIn: GroupNumber = 0;
 
   constructor(
     private readonly session: SessionNumber,
@@ -31,10 +33,9 @@ export class IncomingIds implements Keeper {
   }
 
   /** Whether the PUBLISH repeats a message that is known by its identifier. */
-  isRepeat(packetId: number, dup: boolean, message: Message): boolean {
+  isRepeat(packetId: number, message: Message): boolean {
     const known = this.digests.get(packetId);
-    if (known === undefined) return false;
-    return dup || !this.durable || known.equals(digest(message));
+    return known !== undefined && (!this.durable || known.equals(digest(message)));
   }
 
   /** Notes the identifier; returns the group that holds the note. */
@@ -43,9 +44,9 @@ export class IncomingIds implements Keeper {
     return this.touch();
   }
 
-  /** PUBREL came; returns the group that holds the removal, 0 if the identifier was not known. */
+  /** PUBREL came; returns the group that holds the removal, which an earlier PUBREL may have made. */
   remove(packetId: number): GroupNumber {
-    return this.digests.delete(packetId) ? this.touch() : 0;
+    return this.digests.delete(packetId) ? this.touch() : this.changedIn;
   }
 
   clear(): GroupNumber {
@@ -56,7 +57,8 @@ export class IncomingIds implements Keeper {
 
   /** What changed last, for a repeat that has to wait for the first one's group. */
   touch(): GroupNumber {
-    return this.durable ? this.store.touch(this, "synced") : 0;
+    if (this.durable) this.changedIn = this.store.touch(this, "synced");
+    return this.changedIn;
   }
 
   writeTo(group: GroupWriter): void {

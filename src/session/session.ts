@@ -72,7 +72,9 @@ export class Session {
   }
 
   recoverQueue(lane: number, record: Buffer): void {
-    this.lane(lane).recover(record, this.maxInflight);
+    const queue = this.lane(lane);
+    queue.recover(record, this.maxInflight);
+    queue.removeLeftovers();
   }
 
   private lane(lane: number): Queue {
@@ -210,7 +212,7 @@ export class Session {
       }
       if (slot === Slot.received) {
         queue.advanceSent();
-        peer.acknowledge(PUBREL_BYTE, id, 0, 0);
+        peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
         continue;
       }
       if (!this.reaches(record)) {
@@ -265,7 +267,7 @@ export class Session {
   onPubrec(packetId: number): boolean {
     const queue = this.queueOf(packetId);
     const known = queue?.receive(queue.seqOf(indexOf(packetId), IDS_PER_LANE)) ?? false;
-    this.peer?.acknowledge(PUBREL_BYTE, packetId, known && queue ? queue.noteProgress("synced") : 0, 0);
+    this.peer?.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0);
     return known;
   }
 }

@@ -63,6 +63,8 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
   key.writeUIntBE(firstSeq, 6, 6);
   return key;
 }
+export const pageSeq = (key: Buffer): number => key.readUIntBE(6, 6);
+
 /** All pages of all lanes of a session. */
 export const pagesOf = (session: SessionNumber): KeyRange => ({ from: numbered(KEY_PAGE, session), to: numbered(KEY_PAGE, session + 1) });
 

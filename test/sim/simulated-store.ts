@@ -39,6 +39,11 @@ export class SimulatedStore implements Store {
     return this.#stored;
   }
 
+  /** What reads see. */
+  get written(): ReadonlyMap<string, Buffer> {
+    return this.#written;
+  }
+
   touch(keeper: Keeper, need: Need): GroupNumber {
     const group = this.#current;
     group.touch(keeper, need);
