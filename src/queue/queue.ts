@@ -463,6 +463,7 @@ export class Queue implements Keeper {
     const lostBefore = this.lost;
     this.advanceHead();
     if (this.lost > lostBefore) this.context.onLost(this.lost - lostBefore);
+    if (this.deletedPages.length > 0) this.touch("soon");
   }
 }
 

@@ -24,8 +24,6 @@ interface Outgoing {
   state: "sent" | "received";
 }
 
-const RECONNECT_MS = 300;
-
 /**
  * A client that does what the standard asks of one: a persistent session, its state kept over connections, everything unacknowledged sent
  * again in order. It also watches the daemon: acknowledgements in the order of the packets [MQTT-4.6.0-2].
@@ -51,6 +49,7 @@ export class SimulatedClient implements TransportListener {
     private readonly port: number,
     private readonly clock: Clock,
     private readonly rng: Rng,
+    private readonly maxReconnectMs: number,
     private readonly filter?: { readonly filter: string; readonly qos: QoS },
   ) {}
 
@@ -68,7 +67,7 @@ export class SimulatedClient implements TransportListener {
   }
 
   private again(): void {
-    this.clock.after(this.rng() * RECONNECT_MS, () => this.start());
+    this.clock.after(this.rng() * this.maxReconnectMs, () => this.start());
   }
 
   private send(packet: Buffer): void {

@@ -5,7 +5,6 @@ import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from 
 /** Key (latin1, so that it sorts as bytes do) to value. */
 export type Disk = Map<string, Buffer>;
 
-const WRITE_MS = 20;
 const SOON_MS = 1000;
 
 /**
@@ -17,6 +16,7 @@ export class SimulatedStore implements Store {
   readonly state: StoreState = "healthy";
   readonly #clock: Clock;
   readonly #rng: Rng;
+  readonly #maxWriteMs: () => number;
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   /** What reads see: all that was written. */
   readonly #written: Disk;
@@ -28,9 +28,11 @@ export class SimulatedStore implements Store {
   #stored: GroupNumber = 0;
   #hasEnded = false;
 
-  constructor(clock: Clock, rng: Rng, surviving: Disk = new Map()) {
+  /** `maxWriteMs`: the longest a group takes to reach the disk. */
+  constructor(clock: Clock, rng: Rng, surviving: Disk = new Map(), maxWriteMs: () => number = () => 20) {
     this.#clock = clock;
     this.#rng = rng;
+    this.#maxWriteMs = maxWriteMs;
     this.#written = new Map(surviving);
     this.#surviving = new Map(surviving);
   }
@@ -101,7 +103,7 @@ export class SimulatedStore implements Store {
     this.#isBusy = true;
     const closed = this.#takeCurrent();
     this.#inFlight = closed;
-    this.#clock.after(this.#rng() * WRITE_MS, () => {
+    this.#clock.after(this.#rng() * this.#maxWriteMs(), () => {
       if (this.#inFlight === closed) this.#finish(closed);
     });
   }
