@@ -81,12 +81,13 @@ class RunningDaemon implements Daemon {
     this.startedMs = clock.nowMs();
     const store = await this.openStore();
     this.store = store;
-    const gate = new AckGate();
+    const gate = new AckGate(config.limits.maxUncommittedBytes);
     const broker = new Broker({
       store,
       clock,
       budget: new MemoryBudget(config.limits.maxQueueMemoryBytes),
       limits: config.limits,
+      autosaveIntervalMs: config.autosaveIntervalMs,
       events: {
         onDropped: (session) => {
           const { droppedMessages: dropped } = session;
@@ -116,6 +117,11 @@ class RunningDaemon implements Daemon {
       const { linkLimits, maxInflightMessages } = context;
       const bridge = { broker, clock, log, gate, linkLimits, maxInflightMessages, rng, dial, hostName };
       this.bridges.push(new BridgeConnection(connection, bridge)); // its queue takes messages before the first listener opens
+    }
+    for (const { kind, session } of broker.sessions.all()) {
+      if (kind === "bridge" && !config.connections.some(({ name }) => name === session.clientId)) {
+        log.write("bridgeQueueKept", { name: session.clientId, messages: session.queuedMessages });
+      }
     }
     for (const listener of config.listeners) await this.openListener(listener, context);
     for (const bridge of this.bridges) bridge.start();
@@ -192,6 +198,7 @@ class RunningDaemon implements Daemon {
       log.write("listenerStopped", { port: listener.mount.port });
     }
     this.listeners.length = 0;
+    this.broker?.retained.saveLazy();
     const { store } = this;
     this.store = undefined;
     if (store) {

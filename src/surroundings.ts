@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
-import type { Dial } from "./bridge/connection.ts";
+import type { Dial } from "./bridge/context.ts";
 import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
 import type { ListenerConfig } from "./config/config.ts";

@@ -1,46 +1,25 @@
-import type { Broker } from "../broker/broker.ts";
-import { receivePublish, receivePubrel } from "../broker/inbound.ts";
+import { receivePubrel } from "../broker/inbound.ts";
 import type { Entry, Holder } from "../broker/sessions.ts";
-import type { Clock, Rng, Timer } from "../clock/clock.ts";
+import type { Timer } from "../clock/clock.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
-import type { AckGate } from "../link/ack-gate.ts";
-import { Link, type CloseReason, type LinkLimits, type PacketHandler } from "../link/link.ts";
+import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
-import type { Log } from "../log/console.ts";
-import { decodeAck, PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
+import { decodeAck } from "../mqtt/acks.ts";
 import { decodeConnack } from "../mqtt/connack.ts";
 import { encodeConnect } from "../mqtt/connect.ts";
 import { checkEmpty, DISCONNECT, PINGREQ } from "../mqtt/empty.ts";
 import { PacketType, type ProtocolVersion } from "../mqtt/protocol.ts";
-import { decodePublish, encodePublish, publishSize, PublishView } from "../mqtt/publish.ts";
 import { ConnackCode, Reason } from "../mqtt/reason.ts";
 import { decodeSuback, encodeSubscribe, SUBACK_FAILURE } from "../mqtt/subscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
-import { Message, messageOf } from "../queue/message.ts";
 import { FIRST_REQUEST_ID } from "../session/packet-id.ts";
-import { isValidTopicName } from "../mqtt/topic-name.ts";
 import { Backoff } from "./backoff.ts";
+import type { BridgeContext } from "./context.ts";
+import { Incoming } from "./incoming.ts";
+import { Notification } from "./notification.ts";
 import { Outgoing } from "./outgoing.ts";
+import { PrimaryProbe } from "./primary-probe.ts";
 import { TopicMap } from "./topic-lines.ts";
-
-/** Opens a connection to an address; the callbacks come later, one of them, once. */
-export type Dial = (
-  address: AddressConfig,
-  onConnected: (open: (listener: TransportListener) => Transport) => void,
-  onFailed: (error: Error) => void,
-) => { cancel(): void };
-
-export interface BridgeContext {
-  readonly broker: Broker;
-  readonly clock: Clock;
-  readonly rng: Rng;
-  readonly log: Log;
-  readonly gate: AckGate;
-  readonly linkLimits: LinkLimits;
-  readonly maxInflightMessages: number;
-  readonly dial: Dial;
-  readonly hostName: string;
-}
 
 /** How a CONNECT is spelt; the next is tried when a server does not take one. */
 interface Dialect {
@@ -59,20 +38,16 @@ const FALLBACK_PAUSE_MS = 50;
 const TICK_MS = 500;
 const SUBACK_LIMIT_MS = 30_000;
 const MAX_CLIENT_ID_BYTES_31 = 23;
-const NOTIFICATION = { up: Buffer.from("1"), down: Buffer.from("0") } as const;
-
-const view = new PublishView();
-const message = new Message();
 
 /** One bridge connection: dials, logs in, keeps a session of the broker attached to the remote for as long as it can. */
 export class BridgeConnection implements PacketHandler, Holder {
   readonly outgoing: Outgoing;
   private readonly entry: Entry;
   private readonly outTopics: TopicMap;
-  private readonly inTopics: TopicMap;
+  private readonly incoming: Incoming;
+  private readonly notification: Notification;
   private readonly backoff: Backoff;
   private readonly clientId: string;
-  private readonly notificationTopic: string;
   private state: State = "stopped";
   private link: Link | undefined;
   private dialed: { cancel(): void } | undefined;
@@ -85,7 +60,6 @@ export class BridgeConnection implements PacketHandler, Holder {
   private subscribeSentMs = 0;
   /** The remote may hold QoS 2 identifiers of a session we know nothing of. */
   private purgeFirst: boolean;
-  private retainedOwed = true;
   private probe: { cancel(): void } | undefined;
   private nextProbeMs = 0;
 
@@ -95,15 +69,16 @@ export class BridgeConnection implements PacketHandler, Holder {
   ) {
     const { broker } = context;
     this.outTopics = TopicMap.outgoing(config.topics);
-    this.inTopics = TopicMap.incoming(config.topics);
     this.backoff = new Backoff(config.reconnectIntervalMs, config.maxReconnectIntervalMs, context.rng);
     this.clientId = config.clientId ?? defaultClientId(context.hostName, config.name);
-    this.notificationTopic = config.notificationTopic ?? `$SYS/broker/connection/${this.clientId}/state`;
     this.dialects = config.addresses.map(() => (config.tryPrivate ? PRIVATE : PLAIN));
     const { entry, present } = broker.sessions.open("bridge", config.name, false, this);
     this.entry = entry;
     this.purgeFirst = !present && !config.cleanSession;
     this.outgoing = new Outgoing(entry.session, this.outTopics);
+    this.incoming = new Incoming(config.name, TopicMap.incoming(config.topics), entry.session, this.outgoing, context);
+    const notificationTopic = config.notificationTopic ?? `$SYS/broker/connection/${this.clientId}/state`;
+    this.notification = new Notification(notificationTopic, this.outgoing, context);
     for (const { filter, qos } of this.outTopics.subscriptions) {
       broker.subscriptions.add(filter, this.outgoing, { receiver: this.outgoing, qos, retainAsPublished: true, noLocal: true });
     }
@@ -118,7 +93,7 @@ export class BridgeConnection implements PacketHandler, Holder {
   }
 
   start(): void {
-    this.notifyLocally("0");
+    if (this.config.notifications) this.notification.tellLocal("0");
     this.tick();
     this.attemptIn(0);
   }
@@ -137,7 +112,7 @@ export class BridgeConnection implements PacketHandler, Holder {
     const { link } = this;
     if (!link) return;
     if (this.state === "established") {
-      if (this.config.notifications) this.notifyRemote(NOTIFICATION.down);
+      if (this.config.notifications) this.notification.tellRemote(link, "0");
       link.send(DISCONNECT);
     }
     link.close({ kind: "local", text });
@@ -183,7 +158,6 @@ export class BridgeConnection implements PacketHandler, Holder {
     link.open(open(link));
     const dialect = this.dialects[this.addressIndex] ?? PLAIN;
     link.version = dialect.version;
-    const will = { topic: Buffer.from(this.notificationTopic), payload: NOTIFICATION.down, qos: 0, retain: true } as const;
     link.send(
       encodeConnect({
         version: dialect.version,
@@ -191,7 +165,7 @@ export class BridgeConnection implements PacketHandler, Holder {
         clientId: this.clientId,
         cleanStart: config.cleanSession || this.purgeFirst,
         keepAliveSeconds: Math.ceil(config.keepAliveMs / 1000),
-        ...(config.notifications ? { will } : {}),
+        ...(config.notifications ? { will: this.notification.will } : {}),
         ...(config.username === undefined ? {} : { username: config.username }),
         ...(config.password === undefined || config.username === undefined ? {} : { password: Buffer.from(config.password) }),
       }),
@@ -207,7 +181,7 @@ export class BridgeConnection implements PacketHandler, Holder {
     const { version } = link;
     switch (firstByte >> 4) {
       case PacketType.PUBLISH:
-        return this.onPublish(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
+        return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK:
         session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
         return;
@@ -251,10 +225,10 @@ export class BridgeConnection implements PacketHandler, Holder {
     this.pingSentMs = 0;
     context.log.write("bridgeEstablished", { name: this.name, address: this.addressText });
     if (config.notifications) {
-      this.notifyLocally("1");
-      this.notifyRemote(NOTIFICATION.up);
+      this.notification.tellLocal("1");
+      this.notification.tellRemote(link, "1");
     }
-    const requests = this.inTopics.subscriptions;
+    const requests = this.incoming.subscriptions;
     if (requests.length > 0) {
       link.send(encodeSubscribe(FIRST_REQUEST_ID, requests));
       this.subscribeSentMs = context.clock.nowMs();
@@ -262,13 +236,10 @@ export class BridgeConnection implements PacketHandler, Holder {
     const { session } = this.entry;
     if (!sessionPresent) session.forgetPeer();
     session.attach(link, context.maxInflightMessages);
-    if (this.retainedOwed || config.cleanSession) {
-      this.retainedOwed = false;
-      this.sendRetained();
-    }
+    if (!sessionPresent) this.sendRetained(); // behind the backlog: the newest value comes last
   }
 
-  /** Retained messages that were there before the connection's subscriptions were. */
+  /** The remote knows nothing of us yet: the retained messages that it would have had. */
   private sendRetained(): void {
     for (const { filter, qos } of this.outTopics.subscriptions) {
       this.context.broker.retained.match(filter, (retained) => {
@@ -289,52 +260,11 @@ export class BridgeConnection implements PacketHandler, Holder {
   private onSuback(firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     const { codes } = decodeSuback(firstByte, bytes, bodyStart, bodyEnd);
     this.subscribeSentMs = 0;
-    this.inTopics.subscriptions.forEach(({ filter }, index) => {
+    this.incoming.subscriptions.forEach(({ filter }, index) => {
       if (codes[index] === undefined || codes[index] === SUBACK_FAILURE) {
         this.context.log.write("bridgeSubscribeRefused", { name: this.name, filter });
       }
     });
-  }
-
-  private onPublish(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
-    decodePublish(view, link.version, firstByte, bytes, bodyStart, bodyEnd);
-    if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) {
-      throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
-    }
-    const remoteName = bytes.toString("utf8", view.topicStart, view.topicEnd);
-    const mapped = this.inTopics.map(remoteName);
-    const topic = mapped && this.context.broker.topics.lookup(mapped.name, 0, mapped.name.length);
-    if (!mapped || !topic?.valid) {
-      this.context.log.write("bridgeUnmatchedIn", { name: this.name, topic: remoteName });
-      if (view.qos > 0) link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
-      return;
-    }
-    message.qos = view.qos;
-    message.retain = view.retain;
-    message.topic = topic.bytes;
-    message.topicStart = 0;
-    message.topicEnd = topic.bytes.length;
-    message.payload = bytes;
-    message.payloadStart = view.payloadStart;
-    message.payloadEnd = view.payloadEnd;
-    message.receivedMs = link.lastReceivedMs;
-    message.frameStart = message.frameEnd = frameStart;
-    receivePublish(this.context.broker, this.entry.session, this.outgoing, link, topic, message, view.packetId);
-  }
-
-  private notifyLocally(payload: "0" | "1"): void {
-    if (!this.config.notifications) return;
-    const { broker, clock } = this.context;
-    const topic = broker.topics.intern(this.notificationTopic);
-    if (!topic.valid) return;
-    broker.publish(this.outgoing, topic, messageOf(topic.bytes, Buffer.from(payload), { qos: 0, retain: true, receivedMs: clock.nowMs() }));
-  }
-
-  private notifyRemote(payload: Buffer): void {
-    const topic = Buffer.from(this.notificationTopic);
-    const packet = Buffer.allocUnsafe(publishSize(topic.length, payload.length, 0));
-    encodePublish(packet, 0, 1, topic, 0, topic.length, 0, payload, 0, payload.length);
-    this.link?.send(packet);
   }
 
   onDrain(): void {
@@ -347,7 +277,7 @@ export class BridgeConnection implements PacketHandler, Holder {
     if (state === "stopped") return;
     if (state === "established") {
       this.entry.session.detach();
-      this.notifyLocally("0");
+      if (this.config.notifications) this.notification.tellLocal("0");
       this.context.log.write("bridgeLost", { name: this.name, address: this.addressText, reason: reason.text });
       if (this.switchToPrimary) {
         this.switchToPrimary = false;
@@ -423,72 +353,6 @@ export class BridgeConnection implements PacketHandler, Holder {
 
   takenOver(): void {
     this.stop();
-  }
-}
-
-/** Asks whether an address answers CONNECT, with a connection of its own: other client identifier, clean session, no will. */
-class PrimaryProbe implements PacketHandler {
-  private link: Link | undefined;
-  private dialed: { cancel(): void } | undefined;
-  private timer: Timer | undefined;
-  private finished = false;
-
-  constructor(
-    private readonly context: BridgeContext,
-    private readonly address: AddressConfig,
-    private readonly clientId: string,
-    private readonly config: ConnectionConfig,
-    private readonly done: (alive: boolean) => void,
-  ) {}
-
-  start(): void {
-    this.timer = this.context.clock.after(this.config.connectTimeoutMs, () => this.finish(false));
-    this.dialed = this.context.dial(this.address, (open) => this.onConnected(open), () => this.finish(false));
-  }
-
-  private onConnected(open: (listener: TransportListener) => Transport): void {
-    const link = new Link(this, this.context.linkLimits, this.context.clock, this.context.gate);
-    this.link = link;
-    link.open(open(link));
-    const { username, password } = this.config;
-    link.send(
-      encodeConnect({
-        version: 4,
-        bridge: false,
-        clientId: this.clientId,
-        cleanStart: true,
-        keepAliveSeconds: 60,
-        ...(username === undefined ? {} : { username }),
-        ...(password === undefined || username === undefined ? {} : { password: Buffer.from(password) }),
-      }),
-    );
-  }
-
-  onPacket(firstByte: number): void {
-    if (firstByte >> 4 !== PacketType.CONNACK) return this.finish(false);
-    this.link?.send(DISCONNECT);
-    this.finish(true);
-  }
-
-  onDrain(): void {
-    // nothing is queued for a probe
-  }
-
-  onClosed(): void {
-    this.finish(false);
-  }
-
-  cancel(): void {
-    this.finish(false);
-  }
-
-  private finish(alive: boolean): void {
-    if (this.finished) return;
-    this.finished = true;
-    this.timer?.cancel();
-    this.dialed?.cancel();
-    this.link?.close({ kind: "local", text: "probe is over" });
-    this.done(alive);
   }
 }
 

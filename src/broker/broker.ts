@@ -20,6 +20,7 @@ export interface BrokerContext {
   readonly clock: Clock;
   readonly budget: MemoryBudget;
   readonly limits: SessionLimits;
+  readonly autosaveIntervalMs: number;
   readonly events: BrokerEvents;
 }
 
@@ -42,7 +43,7 @@ export class Broker {
       onDropped: (session) => context.events.onDropped(session),
       onLost: (session, messages) => context.events.onLost(session, messages),
     };
-    this.retained = new Retained(context.store);
+    this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs);
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext);
     context.store.onStored((upTo) => this.onStored(upTo));
   }

@@ -23,6 +23,10 @@ export interface Entry {
   readonly kind: SessionKind;
   readonly session: Session;
   readonly filters: Map<string, QoS>;
+  /** The group that holds the session's record. */
+  createdIn: GroupNumber;
+  /** The peer calls itself a bridge: it gets the RETAIN flag of live messages, and nothing back that it sent. */
+  peerIsBridge: boolean;
   holder: Holder | undefined;
 }
 
@@ -86,7 +90,7 @@ export class Sessions {
 
   private add(kind: SessionKind, clientId: string, number: SessionNumber): Entry {
     const session = new Session(number, clientId, number > 0, kind === "bridge" ? this.bridgeContext : this.context);
-    const entry: Entry = { kind, session, filters: new Map(), holder: undefined };
+    const entry: Entry = { kind, session, filters: new Map(), createdIn: 0, peerIsBridge: false, holder: undefined };
     this.entries.set(`${kind} ${clientId}`, entry);
     return entry;
   }
@@ -98,16 +102,23 @@ export class Sessions {
     const known = this.get(kind, clientId); // a take-over may have ended it
     if (known && !clean && known.session.durable) {
       known.holder = holder;
-      return { entry: known, present: true, after: 0 };
+      return { entry: known, present: true, after: known.createdIn };
     }
-    let after = known ? this.end(known) : 0;
+    const endedIn = known ? this.end(known) : 0;
     const entry = this.add(kind, clientId, clean ? 0 : this.nextNumber++);
     if (!clean) {
       const record: SessionRecord = { clientId, kind, since: 0 };
-      after = Math.max(after, this.records.put(sessionKey(entry.session.number), Buffer.from(JSON.stringify(record)), "synced"));
+      entry.createdIn = this.records.put(sessionKey(entry.session.number), Buffer.from(JSON.stringify(record)), "synced");
     }
     entry.holder = holder;
-    return { entry, present: false, after };
+    return { entry, present: false, after: Math.max(endedIn, entry.createdIn) };
+  }
+
+  /** Says whether the session's peer is a bridge, which its subscriptions then follow. */
+  setPeerIsBridge(entry: Entry, peerIsBridge: boolean): void {
+    if (entry.peerIsBridge === peerIsBridge) return;
+    entry.peerIsBridge = peerIsBridge;
+    for (const [filter, qos] of entry.filters) this.note(entry, filter, qos);
   }
 
   /** The connection is over; a session that does not outlive it ends. */
@@ -157,7 +168,9 @@ export class Sessions {
 
   private note(entry: Entry, filter: string, qos: QoS): void {
     entry.filters.set(filter, qos);
-    if (entry.kind === "client") this.subscriptions.add(filter, entry.session, { qos, receiver: entry.session, retainAsPublished: false, noLocal: false });
+    if (entry.kind === "bridge") return; // its topic lines subscribe
+    const { session, peerIsBridge } = entry;
+    this.subscriptions.add(filter, session, { qos, receiver: session, retainAsPublished: peerIsBridge, noLocal: peerIsBridge });
   }
 
   unsubscribe(entry: Entry, filter: string): GroupNumber {

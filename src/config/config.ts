@@ -79,6 +79,8 @@ export interface Config {
   readonly persistenceDirectory: string;
   readonly durability: "power" | "process";
   readonly commitIntervalMs: number;
+  /** Retained messages of QoS 0 are synced at the latest after this; Infinity: not on their own. */
+  readonly autosaveIntervalMs: number;
   readonly strictStore: boolean;
   readonly logLevel: LogLevel;
   readonly connectionMessages: boolean;

@@ -117,6 +117,7 @@ function buildConfig(
     persistenceDirectory: resolve(`${prefix}amqtdd-store`),
     durability: global.string("durability") === "process" ? "process" : "power",
     commitIntervalMs: global.number("commit_interval_ms"),
+    autosaveIntervalMs: global.number("autosave_interval") > 0 ? global.number("autosave_interval") * 1000 : Infinity,
     strictStore: global.boolean("strict_store"),
     logLevel: global.string("log_level") as LogLevel,
     connectionMessages: global.boolean("connection_messages"),

@@ -7,7 +7,18 @@ export interface Holding {
 /** Knows how far the store is and which links hold acknowledgements for groups that are not on disk yet. */
 export class AckGate {
   stored = 0;
+  /** Bytes that all links have taken and that are not on disk yet. */
+  heldBytes = 0;
   private readonly holding = new Set<Holding>();
+
+  constructor(
+    /** More than this in all: no link that holds something reads on. */
+    private readonly maxHeldBytes: number,
+  ) {}
+
+  get isFull(): boolean {
+    return this.heldBytes > this.maxHeldBytes;
+  }
 
   hold(link: Holding): void {
     this.holding.add(link);

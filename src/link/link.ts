@@ -108,7 +108,8 @@ export class Link implements TransportListener {
   }
 
   private regulateReading(): void {
-    const pause = this.congested || this.heldBytes > this.limits.maxUncommittedBytes;
+    const held = this.heldBytes > this.limits.maxUncommittedBytes || (this.heldBytes > 0 && this.gate.isFull);
+    const pause = held || this.congested;
     if (pause === this.readingPaused || this.closed) return;
     this.readingPaused = pause;
     if (pause) this.transport?.pause();
@@ -197,6 +198,7 @@ export class Link implements TransportListener {
     this.packets.push(packet);
     this.sizes.push(size);
     this.heldBytes += size;
+    this.gate.heldBytes += size;
   }
 
   private writeAck(firstByte: number, packetId: number): void {
@@ -207,12 +209,14 @@ export class Link implements TransportListener {
   /** Group `upTo` is stored: sends what waited for it. Returns true when nothing is held any more. */
   releaseHeld(upTo: number): boolean {
     let index = this.firstHeld;
+    const heldBefore = this.heldBytes;
     for (; index < this.groups.length && (this.groups[index] ?? 0) <= upTo; index++) {
       const packet = this.packets[index] ?? 0;
       this.heldBytes -= this.sizes[index] ?? 0;
       if (typeof packet === "number") this.writeAck(Math.floor(packet / 0x10000), packet & 0xffff);
       else this.send(packet);
     }
+    this.gate.heldBytes -= heldBefore - this.heldBytes;
     this.firstHeld = index;
     const empty = index === this.groups.length;
     if (empty || index > 4096) {
@@ -241,6 +245,7 @@ export class Link implements TransportListener {
     if (this.closed) return;
     this.closed = true;
     this.gate.forget(this);
+    this.gate.heldBytes -= this.heldBytes;
     this.groups = [];
     this.packets = [];
     this.sizes = [];

@@ -1,8 +1,11 @@
+import { lookup, type LookupAddress, type LookupOptions } from "node:dns";
 import net from "node:net";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** How long a socket that we ended may take to close before it is destroyed. */
 const LINGER_MS = 5_000;
+/** After so much silence the system asks whether the other side is still there: for clients without keep alive. */
+const PROBE_AFTER_MS = 60_000;
 
 /** A TCP socket as a transport. */
 export class TcpTransport implements Transport {
@@ -15,6 +18,7 @@ export class TcpTransport implements Transport {
     this.remoteAddress = `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? 0}`;
     let failure: Error | undefined;
     socket.setNoDelay(true);
+    socket.setKeepAlive(true, PROBE_AFTER_MS);
     socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
     socket.on("drain", () => listener.onDrain());
     socket.on("error", (error) => {
@@ -72,7 +76,7 @@ export class TcpServer {
   }
 
   /** Resolves when the port is open; rejects with the system's error. */
-  listen(options: { port: number; host?: string; ipv6Only?: boolean }): Promise<void> {
+  listen(options: { port: number; host?: string }): Promise<void> {
     return new Promise((resolve, reject) => {
       this.server.once("error", reject);
       this.server.listen({ ...options, backlog: 511 }, () => {
@@ -93,13 +97,29 @@ export class TcpServer {
   }
 }
 
+type LookupCallback = (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void;
+
+let lookups: Promise<void> = Promise.resolve();
+
+/** A look-up occupies one of the few threads that the store needs too, for seconds if no name server answers: one at a time. */
+function lookUpInTurn(host: string, options: LookupOptions, callback: LookupCallback): void {
+  const turn = (): Promise<void> =>
+    new Promise((done) => {
+      lookup(host, options, (error, address, family) => {
+        done();
+        callback(error, address, family);
+      });
+    });
+  lookups = lookups.then(turn);
+}
+
 /** Dials; the transport is handed to the listener's link when TCP is up. */
 export function dialTcp(
   address: { host: string; port: number },
   onConnected: (open: (listener: TransportListener) => Transport) => void,
   onFailed: (error: Error) => void,
 ): { cancel(): void } {
-  const socket = net.connect({ host: address.host, port: address.port, allowHalfOpen: true });
+  const socket = net.connect({ host: address.host, port: address.port, allowHalfOpen: true, lookup: lookUpInTurn });
   socket.once("error", onFailed);
   socket.once("connect", () => {
     socket.removeListener("error", onFailed);

@@ -139,6 +139,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { entry, present, after } = broker.sessions.open("client", clientId, connect.cleanStart, this);
     this.entry = entry;
     entry.session.strippedPrefix = this.mount.prefixBytes;
+    broker.sessions.setPeerIsBridge(entry, connect.bridge);
     // Session present is a flag of 3.1.1; in 3.1 the byte is reserved.
     this.link.sendAfter(encodeConnack(present && connect.version >= 4, ConnackCode.accepted), after);
     this.link.whenReleased(() => entry.session.attach(this.link, this.context.maxInflightMessages));
@@ -169,6 +170,8 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { broker, log } = this.context;
     const { packetId, requests } = decodeSubscribe(this.link.version, firstByte, bytes, bodyStart, bodyEnd);
     let after = 0;
+    // A bridge has what it has been sent: it gets the retained messages of new subscriptions only.
+    const owed = requests.filter(({ filter }) => !(entry.peerIsBridge && entry.filters.has(this.mount.prefix + filter)));
     const codes = requests.map(({ filter, qos }) => {
       const problem = filterProblem(filter);
       if (problem) {
@@ -179,7 +182,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
       return qos;
     });
     this.link.sendAfter(encodeSuback(packetId, codes), after);
-    for (const { filter, qos } of requests) {
+    for (const { filter, qos } of owed) {
       if (!filterProblem(filter)) broker.sendRetained(entry, this.mount.prefix + filter, qos);
     }
   }

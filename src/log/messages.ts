@@ -55,6 +55,7 @@ export const messages = {
   openListener: { id: 309, level: "W", text: "The listener on port {port} can be used by anyone who reaches it" },
   bridgeLost: { id: 310, level: "W", text: "Connection {name} to {address} has ended: {reason}" },
   bridgeSubscribeRefused: { id: 311, level: "W", text: "Connection {name}: the remote refused the subscription to {filter}" },
+  bridgeQueueKept: { id: 312, level: "W", text: "There is no connection {name} any more; its {messages} queued messages are kept" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 

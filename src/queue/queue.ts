@@ -37,8 +37,8 @@ export class Queue implements Keeper {
   lost = 0;
   inFlight = 0;
 
-  private readonly slots: Uint8Array;
-  private readonly mask: number;
+  private slots: Uint8Array;
+  private mask: number;
   private readonly front = new ChunkList();
   private readonly back = new ChunkList();
   private gapFrom = 0;
@@ -82,6 +82,12 @@ export class Queue implements Keeper {
     this.ackedBelow = this.sentBelow = progress.ackedBelow;
     this.messages = progress.messages;
     this.bytes = progress.bytes;
+    // The window may have been wider when the record was written.
+    const span = (progress.slots.at(-1)?.seq ?? this.ackedBelow) - this.ackedBelow + 1;
+    if (span > this.slots.length) {
+      this.slots = new Uint8Array(2 ** Math.ceil(Math.log2(span)));
+      this.mask = this.slots.length - 1;
+    }
     for (const { seq, state } of progress.slots) this.slots[seq & this.mask] = state;
     this.gapPage = progress.firstPage;
     this.gapFrom = this.ackedBelow;

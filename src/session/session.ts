@@ -81,7 +81,7 @@ export class Session {
     let queue = this.lanes[lane];
     if (queue) return queue;
     // The ring is at least four windows wide, so that one message whose acknowledgement is late does not stop the others at once.
-    const windowSlots = Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.maxInflight * 4)));
+    const windowSlots = Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.context.limits.maxInflightMessages * 4)));
     queue = new Queue(this.number, lane, this.durable && this.context.store.durable, windowSlots, {
       store: this.context.store,
       budget: this.context.budget,
@@ -124,7 +124,8 @@ export class Session {
   deliver(message: Message, qos: QoS, retain: boolean, laneNumber = 0): GroupNumber {
     const peer = this.peer;
     if (qos === 0) {
-      if (!peer || peer.congested || !this.reaches(message)) return this.drop();
+      if (!peer || !this.reaches(message)) return Admission.dropped;
+      if (peer.congested) return this.drop();
       this.sendQoS0(peer, message, retain);
       return Admission.taken;
     }

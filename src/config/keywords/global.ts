@@ -22,7 +22,7 @@ export const globalKeywords = [
   { name: "durability", aliases: [], type: oneOf("power", "process"), default: "power", doc: "What an acknowledged message survives: power (a power cut; the disk is synced before each acknowledgement) or process (the end of the process)." },
   { name: "commit_interval_ms", aliases: [], type: whole(0, 60_000, "ms"), default: 0, doc: "Time to collect changes for one sync; acknowledgements wait for it." },
   { name: "strict_store", aliases: [], type: boolean, default: false, doc: "Refuse to start on a damaged store instead of setting it aside." },
-  { name: "autosave_interval", aliases: [], type: whole(-1, DAY_SECONDS * 365, "seconds"), default: 5, doc: "Read for compatibility: changes are written as they come." },
+  { name: "autosave_interval", aliases: [], type: whole(-1, DAY_SECONDS * 365, "seconds"), default: 5, doc: "Retained messages of QoS 0 reach the disk for good at the latest after this; 0 or -1: with the next change that is synced. Everything acknowledged is on disk at once." },
   { name: "autosave_on_changes", aliases: [], type: boolean, default: false, doc: "Read for compatibility: changes are written as they come." },
   { name: "retry_interval", aliases: [], type: whole(0, DAY_SECONDS, "seconds"), default: 20, doc: "Read for compatibility: messages are sent again when a client reconnects, as the standard wants." },
   { name: "max_log_entries", aliases: [], type: whole(0, 1_000_000), default: 100, doc: "Read for compatibility; has no effect yet." },

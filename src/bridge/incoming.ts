@@ -1,0 +1,62 @@
+import { receivePublish } from "../broker/inbound.ts";
+import type { Receiver } from "../broker/subscriptions.ts";
+import type { Link } from "../link/link.ts";
+import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
+import type { QoS } from "../mqtt/protocol.ts";
+import { decodePublish, PublishView } from "../mqtt/publish.ts";
+import { Reason } from "../mqtt/reason.ts";
+import { isValidTopicName } from "../mqtt/topic-name.ts";
+import { ProtocolViolation } from "../mqtt/violation.ts";
+import { Message } from "../queue/message.ts";
+import type { Session } from "../session/session.ts";
+import type { BridgeContext } from "./context.ts";
+import type { TopicMap } from "./topic-lines.ts";
+
+/** One view and one message for all connections: both are valid only while a packet is handled. */
+const view = new PublishView();
+const message = new Message();
+
+/** What a connection takes from its remote: each message under the local name that an `in` line gives it. */
+export class Incoming {
+  constructor(
+    private readonly name: string,
+    private readonly topics: TopicMap,
+    private readonly session: Session,
+    /** Where the messages come from, so that they don't go back there. */
+    private readonly from: Receiver,
+    private readonly context: BridgeContext,
+  ) {}
+
+  /** What to subscribe to at the remote. */
+  get subscriptions(): { filter: string; qos: QoS }[] {
+    return this.topics.subscriptions;
+  }
+
+  /** @throws ProtocolViolation */
+  receive(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
+    const { broker, log } = this.context;
+    decodePublish(view, link.version, firstByte, bytes, bodyStart, bodyEnd);
+    if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) {
+      throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
+    }
+    const remoteName = bytes.toString("utf8", view.topicStart, view.topicEnd);
+    const mapped = this.topics.map(remoteName);
+    const topic = mapped && broker.topics.lookup(mapped.name, 0, mapped.name.length);
+    if (!mapped || !topic?.valid) {
+      log.write("bridgeUnmatchedIn", { name: this.name, topic: remoteName });
+      if (view.qos > 0) link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
+      return;
+    }
+    message.qos = view.qos;
+    message.retain = view.retain;
+    message.topic = topic.bytes;
+    message.topicStart = 0;
+    message.topicEnd = topic.bytes.length;
+    message.payload = bytes;
+    message.payloadStart = view.payloadStart;
+    message.payloadEnd = view.payloadEnd;
+    message.receivedMs = link.lastReceivedMs;
+    message.frameStart = message.frameEnd = frameStart;
+    receivePublish(broker, this.session, this.from, link, topic, message, view.packetId);
+  }
+}
