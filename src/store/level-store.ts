@@ -13,8 +13,10 @@ const LAST_RETRY_MS = 5000;
 const ROOM_CHECK_MS = 5000;
 /** After so much the directory is looked at: less than LevelDB's write buffer, after which it starts a new log. */
 const INSPECT_AFTER_BYTES = 1024 * 1024;
-const READ_AHEAD_RECORDS = 64;
-const READ_AHEAD_BYTES = 256 * 1024;
+/** Keys read at a time: at first, at most, and the factor between. */
+const FIRST_KEYS = 4;
+const MOST_KEYS = 1024;
+const MOST_GROWTH = 4;
 
 export interface LevelStoreParts {
   readonly directory: StoreDirectory;
@@ -305,22 +307,28 @@ export class LevelStore implements Store {
   }
 }
 
+/**
+ * Keys by an iterator, values by `getMany`: a closed iterator keeps the last entries it has read until it is collected, and what native code
+ * holds does not hurry the collector. Few keys at a time, since LevelDB reads values along with keys; more when the values turn out to be small.
+ */
 async function readRange(database: Database, from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
-  const highWaterMarkBytes = Math.max(1, Math.min(maxBytes, READ_AHEAD_BYTES));
-  const iterator = database.iterator({ gte: from, lt: to, fillCache: false, highWaterMarkBytes });
   const records: StoredRecord[] = [];
   let bytes = 0;
-  try {
-    for (;;) {
-      const entries = await iterator.nextv(READ_AHEAD_RECORDS);
-      if (entries.length === 0) return records;
-      for (const [key, value] of entries) {
-        if (records.length > 0 && bytes + value.length > maxBytes) return records;
-        records.push([key, value]);
-        bytes += value.length;
-      }
+  let wanted = FIRST_KEYS;
+  let range: { gte?: Buffer; gt?: Buffer } = { gte: from };
+  for (;;) {
+    const keys = await database.keys({ ...range, lt: to, limit: wanted, fillCache: false }).all();
+    const last = keys.at(-1);
+    if (last === undefined) return records;
+    const values = await database.getMany(keys, { fillCache: false });
+    for (const [index, value] of values.entries()) {
+      const key = keys[index];
+      if (key === undefined || value === undefined) continue; // removed meanwhile
+      if (records.length > 0 && bytes + value.length > maxBytes) return records;
+      records.push([key, value]);
+      bytes += value.length;
     }
-  } finally {
-    await iterator.close();
+    if (bytes * MOST_GROWTH < maxBytes) wanted = Math.min(wanted * MOST_GROWTH, MOST_KEYS);
+    range = { gt: last };
   }
 }
