@@ -1,4 +1,4 @@
-// Bundles the daemon into dist/: amqtdd.js (the command) and daemon.js (the library).
+// Bundles the daemon into dist/: amqtdd.js (the command) and index.js (the library).
 import { build } from "esbuild";
 import { readFileSync, rmSync } from "node:fs";
 
@@ -7,7 +7,7 @@ const { version } = JSON.parse(readFileSync(new URL("package.json", root), "utf8
 rmSync(new URL("dist", root), { recursive: true, force: true });
 await build({
   absWorkingDir: root.pathname,
-  entryPoints: { amqtdd: "src/main.ts", daemon: "src/daemon.ts" },
+  entryPoints: { amqtdd: "src/main.ts", index: "src/index.ts" },
   outdir: "dist",
   bundle: true,
   splitting: true,

@@ -38,7 +38,7 @@ export function allowedRooms(room) {
   return allowed;
 }
 
-/** The room of a path relative to src/, or undefined for src/main.ts and src/daemon.ts. */
+/** The room of a path relative to src/, or undefined for the files in src/ itself. */
 export function roomOf(pathInSrc) {
   const parts = pathInSrc.split(/[\\/]/);
   return parts.length > 1 ? parts[0] : undefined;

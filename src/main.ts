@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { check } from "./cli/check.ts";
-import { readConfig } from "./cli/read-config.ts";
+import { readConfig } from "./config/read-config.ts";
 import { defaultConfig } from "./config/default-config.ts";
 import type { Config } from "./config/config.ts";
 import { createDaemon, StartError } from "./daemon.ts";
@@ -65,6 +65,9 @@ No configuration file: listening on 127.0.0.1:${port} only, messages kept in ./a
                   topic sensors/# out
 
 `;
+
+// Whoever reads our lines may go; the daemon stays.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
 
 const program = new Command("amqtdd")
   .description("A small, durable MQTT daemon for the edge: concentrates, stores and forwards.")

@@ -1,4 +1,4 @@
-import { readConfig } from "./read-config.ts";
+import { readConfig } from "../config/read-config.ts";
 
 /** Prints what is wrong with a configuration file. Returns the exit code: 1 if the daemon would not start with it. */
 export function check(file: string): number {

@@ -78,7 +78,7 @@ export class IncomingIds implements Keeper {
 const NO_DIGEST = Buffer.alloc(DIGEST_BYTES);
 
 function digest(message: Message): Buffer {
-  return createHash("md5")
+  return createHash("sha256")
     .update(message.topic.subarray(message.topicStart, message.topicEnd))
     .update("\0")
     .update(message.payload.subarray(message.payloadStart, message.payloadEnd))

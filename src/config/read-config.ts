@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
-import { checkConfig } from "../config/checker.ts";
-import { problemText, type Config, type Problem } from "../config/config.ts";
-import { parseConfig, type ParseOptions } from "../config/parser.ts";
+import { checkConfig } from "./checker.ts";
+import { problemText, type Config, type Problem } from "./config.ts";
+import { parseConfig, type ParseOptions } from "./parser.ts";
 
 export interface ReadResult {
   /** Undefined when a problem is an error. */
