@@ -7,7 +7,7 @@ const { version } = JSON.parse(readFileSync(new URL("package.json", root), "utf8
 rmSync(new URL("dist", root), { recursive: true, force: true });
 await build({
   absWorkingDir: root.pathname,
-  entryPoints: { amqtdd: "src/main.ts", index: "src/index.ts" },
+  entryPoints: { amqtdd: "src/main.ts", index: "src/index.ts", "argon2id-worker": "src/argon2id-worker.ts" },
   outdir: "dist",
   bundle: true,
   splitting: true,

@@ -6,7 +6,7 @@ export const arrows = {
   mqtt: ["clock"],
   topic: ["clock", "mqtt"],
   log: ["clock"],
-  config: ["mqtt", "topic", "log"],
+  config: ["access", "mqtt", "topic", "log"],
   access: ["mqtt", "topic", "log"],
   store: ["mqtt", "topic", "clock"],
   queue: ["store"],
@@ -15,7 +15,7 @@ export const arrows = {
   link: ["mqtt", "log", "clock"],
   listener: ["broker", "link", "config"],
   bridge: ["broker", "link", "config"],
-  control: ["broker"],
+  control: ["broker", "config"],
   cli: ["config", "control", "log"],
   web: ["config", "control", "log"],
 };

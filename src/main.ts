@@ -1,7 +1,12 @@
 #!/usr/bin/env node
 import { Command } from "commander";
+import { rmSync, writeFileSync } from "node:fs";
+import { explainAcl, type AclQuestion } from "./cli/acl.ts";
 import { check } from "./cli/check.ts";
 import { readConfig } from "./config/read-config.ts";
+import { ctl } from "./cli/ctl.ts";
+import { lineWriter } from "./log/destinations.ts";
+import { passwd } from "./cli/passwd.ts";
 import { defaultConfig } from "./config/default-config.ts";
 import type { Config } from "./config/config.ts";
 import { createDaemon, StartError } from "./daemon.ts";
@@ -19,11 +24,12 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
   const path = options.config ?? file;
   const port = options.port === undefined ? undefined : Number(options.port);
   if (port !== undefined && (!Number.isInteger(port) || port < 1 || port > 65535)) return fail(`-p ${options.port ?? ""}: not a port number`);
+  const readOptions = { lenient: options.lenient, port };
   let config: Config;
   if (path === undefined) {
     config = defaultConfig(port);
   } else {
-    const read = readConfig(path, { lenient: options.lenient === true, ...(port === undefined ? {} : { port }) });
+    const read = readConfig(path, readOptions);
     for (const problem of read.problems) process.stderr.write(`${problem}\n`);
     if (read.config === undefined) {
       return fail(`amqtdd: ${path}: not started${options.lenient ? "" : ` (amqtdd --lenient -c ${path} ignores lines that it does not understand)`}`);
@@ -31,21 +37,32 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
     config = read.config;
   }
   if (options.verbose) config = { ...config, logLevel: "config" };
-  const daemon = createDaemon(config);
   let stopping = false;
+  const daemon = createDaemon(config, {
+    writeLine: lineWriter(config.logDestinations),
+    ...(path === undefined ? {} : { readAgain: () => readConfig(path, readOptions) }),
+    onStopCommand: () => stop(),
+  });
   const stop = (): void => {
     if (stopping) return;
     stopping = true;
-    daemon.stop().then(() => process.exit(0), (error: unknown) => fail(String(error)));
+    daemon.stop().then(
+      () => {
+        if (config.pidFile !== undefined) rmSync(config.pidFile, { force: true });
+        process.exit(0);
+      },
+      (error: unknown) => fail(String(error)),
+    );
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
-  process.on("SIGHUP", () => void daemon.reload());
+  process.on("SIGHUP", () => void daemon.reload().catch(() => undefined)); // it has been logged
   try {
     await daemon.start();
   } catch (error) {
     return fail(`amqtdd: ${error instanceof StartError ? error.message : String(error)}`);
   }
+  if (config.pidFile !== undefined) writeFileSync(config.pidFile, `${process.pid}\n`);
   if (path === undefined) process.stdout.write(hints(daemon.ports[0] ?? 1883));
 }
 
@@ -77,11 +94,37 @@ const program = new Command("amqtdd")
   .option("-p, --port <port>", "port of the default listener")
   .option("--lenient", "warn of unknown keywords and bad values and go on without them")
   .option("-v, --verbose", "log everything, as log_level config does")
+  .enablePositionalOptions()
   .action(run);
 program
   .command("check")
   .description("check a configuration file and say what is wrong with it")
   .argument("<config>")
   .action((file: string) => process.exit(check(file)));
+
+program
+  .command("passwd")
+  .description("set a user's password in a password file (asked for, or a line of standard input); -D removes the user")
+  .argument("<file>")
+  .argument("<user>")
+  .option("-D, --delete", "remove the user")
+  .action(async (file: string, user: string, { delete: remove }: { delete?: boolean }) => process.exit(await passwd(file, user, { remove: remove === true })));
+program
+  .command("ctl")
+  .description("send a command to the running daemon, or with - those of standard input; `amqtdd ctl help` lists them")
+  .argument("<command...>", "command and its values")
+  .option("-c, --config <file>", "configuration file of the daemon that is meant")
+  .passThroughOptions()
+  .action(async (words: string[], options: { config?: string }) => process.exit(await ctl(words, options)));
+const acl = program.command("acl").description("questions about access rules");
+acl
+  .command("explain")
+  .description("say which line of the ACL file decides")
+  .argument("<config>")
+  .requiredOption("--topic <topic>", "topic name, mount point included; or a filter to subscribe to")
+  .option("--user <user>", "authenticated user; without it an anonymous client is asked for")
+  .option("--client <id>", "client identifier", "")
+  .option("--connection <name>", "ask for a bridge instead of a client")
+  .action((file: string, question: AclQuestion) => process.exit(explainAcl(file, question)));
 
 await program.parseAsync();

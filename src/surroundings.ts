@@ -2,20 +2,16 @@ import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
+import type { VerifyArgon2id } from "./access/password-hash.ts";
+import { verifyArgon2id } from "./argon2id.ts";
 import type { Dial } from "./bridge/context.ts";
 import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
 import type { ListenerConfig } from "./config/config.ts";
 import { dialTcp, TcpServer } from "./link/tcp.ts";
-import type { Transport, TransportListener } from "./link/transport.ts";
+import type { Accept, Server } from "./listener/listeners.ts";
 import { openStore, type StoreOptions } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
-
-export interface Server {
-  readonly port: number;
-  /** Accepts nothing more; connections stay. */
-  close(): void;
-}
 
 /** What lies around a daemon and is handed to it: time, chance, disk and network. The simulation brings its own. */
 export interface Surroundings {
@@ -23,11 +19,15 @@ export interface Surroundings {
   readonly rng: Rng;
   readonly hostName: string;
   readonly dial: Dial;
+  /** The part behind the configured prefix. */
   newClientId(): string;
+  /** Whether commands are taken from a file and a socket beside the store. */
+  readonly hasControl: boolean;
+  readonly verifyArgon2id: VerifyArgon2id;
   /** Rejects with StoreError. */
   openStore(options: StoreOptions): Promise<Store>;
-  /** Resolves when the port is open; rejects with the system's error. */
-  listen(listener: ListenerConfig, accept: (open: (listener: TransportListener) => Transport) => void): Promise<Server>;
+  /** Resolves when the port is open; rejects with the system's error. `onRefused`: a socket was one too many for the process. */
+  listen(listener: ListenerConfig, accept: Accept, onRefused: (sockets: number) => void): Promise<Server>;
 }
 
 export function machine(): Surroundings {
@@ -36,10 +36,12 @@ export function machine(): Surroundings {
     rng: Math.random,
     hostName: hostname(),
     dial: dialTcp,
-    newClientId: () => `auto-${randomBytes(12).toString("hex")}`,
+    newClientId: () => randomBytes(12).toString("hex"),
+    hasControl: true,
+    verifyArgon2id,
     openStore,
-    listen: async ({ port, host, ipv6 }, accept) => {
-      const server = new TcpServer(accept);
+    listen: async ({ port, host, ipv6 }, accept, onRefused) => {
+      const server = new TcpServer(accept, onRefused);
       // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
       const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
       const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;

@@ -1,87 +1,117 @@
+import { createHash } from "node:crypto";
+import type { Identity } from "../access/identity.ts";
 import { receivePubrel } from "../broker/inbound.ts";
 import type { Entry, Holder } from "../broker/sessions.ts";
 import type { Timer } from "../clock/clock.ts";
-import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
-import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
-import type { Transport, TransportListener } from "../link/transport.ts";
+import type { ConnectionConfig } from "../config/config.ts";
+import type { Link } from "../link/link.ts";
 import { decodeAck } from "../mqtt/acks.ts";
-import { decodeConnack } from "../mqtt/connack.ts";
-import { encodeConnect } from "../mqtt/connect.ts";
-import { checkEmpty, DISCONNECT, PINGREQ } from "../mqtt/empty.ts";
-import { PacketType, type ProtocolVersion } from "../mqtt/protocol.ts";
-import { ConnackCode, Reason } from "../mqtt/reason.ts";
-import { decodeSuback, encodeSubscribe, SUBACK_FAILURE } from "../mqtt/subscribe.ts";
+import { PacketType } from "../mqtt/protocol.ts";
+import { Reason } from "../mqtt/reason.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
-import { FIRST_REQUEST_ID } from "../session/packet-id.ts";
+import { Addresses, addressText } from "./addresses.ts";
+import { EchoGuard, GuardedPeer } from "./echo-guard.ts";
 import { Backoff } from "./backoff.ts";
 import type { BridgeContext } from "./context.ts";
 import { Incoming } from "./incoming.ts";
 import { Notification } from "./notification.ts";
 import { Outgoing } from "./outgoing.ts";
 import { PrimaryProbe } from "./primary-probe.ts";
+import { Remote, type RemoteEnd, type RemoteOwner } from "./remote.ts";
+import { RemoteSubscriptions } from "./remote-subscriptions.ts";
 import { TopicMap } from "./topic-lines.ts";
 
-/** How a CONNECT is spelt; the next is tried when a server does not take one. */
-interface Dialect {
-  readonly version: ProtocolVersion;
-  readonly bridge: boolean;
-}
-const PRIVATE: Dialect = { version: 4, bridge: true };
-const PLAIN: Dialect = { version: 4, bridge: false };
-const OLD: Dialect = { version: 3, bridge: false };
+/**
+ * What the connection is about: `off`: not wanted (stopped by hand, manual, or its one session is over); `lazy`: waits for enough messages;
+ * `pausing`: waits for its next attempt; `connecting`; `purging`: connected with a clean session, to make the remote forget us;
+ * `established`; `finishing`: established, sends nothing new and leaves when all exchanges are over.
+ */
+type State = "off" | "lazy" | "pausing" | "connecting" | "purging" | "established" | "finishing";
 
-/** `idle`: not started or waiting for the next attempt. `purging`: connected once with a clean session, to make the remote forget us. */
-type State = "stopped" | "idle" | "dialing" | "connecting" | "purging" | "established";
+/** What follows when an established connection has been left on purpose. */
+type Then = "off" | "lazy" | "primary";
 
 const PURGE_PAUSE_MS = 10;
 const FALLBACK_PAUSE_MS = 50;
 const TICK_MS = 500;
-const SUBACK_LIMIT_MS = 30_000;
+/** Time that exchanges have to finish before we leave all the same. */
+const FINISH_LIMIT_MS = 5_000;
+/** A connection that lasts so long was worth it: failures before it count no more. */
+const STABLE_MS = 5_000;
+const UNHEARD_ENDS = 2;
+const MAX_RETURN_DOUBLINGS = 6;
+const MAX_RETAINED_MARKS = 16;
 const MAX_CLIENT_ID_BYTES_31 = 23;
+const HASH_DIGITS = 6;
 
-/** One bridge connection: dials, logs in, keeps a session of the broker attached to the remote for as long as it can. */
-export class BridgeConnection implements PacketHandler, Holder {
+/** One bridge connection: decides when to connect and where, and keeps a session of the broker attached to the remote meanwhile. */
+export class BridgeConnection implements RemoteOwner, Holder {
   readonly outgoing: Outgoing;
+  readonly clientId: string;
+  private readonly identity: Identity;
   private readonly entry: Entry;
   private readonly outTopics: TopicMap;
+  private readonly inTopics: TopicMap;
   private readonly incoming: Incoming;
+  private readonly echoes: EchoGuard;
+  private readonly subscriptions: RemoteSubscriptions;
   private readonly notification: Notification;
   private readonly backoff: Backoff;
-  private readonly clientId: string;
-  private state: State = "stopped";
-  private link: Link | undefined;
-  private dialed: { cancel(): void } | undefined;
+  private readonly addresses: Addresses;
+  private state: State = "off";
+  private stateSinceMs = 0;
+  private then: Then = "off";
+  private remote: Remote | undefined;
   private timer: Timer | undefined;
   private ticker: Timer | undefined;
-  private addressIndex = 0;
-  private readonly dialects: Dialect[];
-  private stateSinceMs = 0;
-  private pingSentMs = 0;
-  private subscribeSentMs = 0;
-  /** The remote may hold QoS 2 identifiers of a session we know nothing of. */
-  private purgeFirst: boolean;
   private probe: { cancel(): void } | undefined;
   private nextProbeMs = 0;
+  private lastTrafficMs = 0;
+  private waitingSinceMs = 0;
+  /** Whether the remote has sent anything since CONNACK, and how often it has ended a connection before that. */
+  private hasHeard = false;
+  private unheardEnds = 0;
+  private isNotificationRefused = false;
+  /** When the queue was empty last: what was retained before that is not in it. */
+  private emptySinceMs: number;
+  /** How often we have gone back to the first address without staying there. */
+  private returns = 0;
 
   constructor(
-    private readonly config: ConnectionConfig,
+    readonly config: ConnectionConfig,
     private readonly context: BridgeContext,
   ) {
     const { broker } = context;
+    this.identity = { kind: "bridge", id: config.name, user: undefined };
     this.outTopics = TopicMap.outgoing(config.topics);
     this.backoff = new Backoff(config.reconnectIntervalMs, config.maxReconnectIntervalMs, context.rng);
     this.clientId = config.clientId ?? defaultClientId(context.hostName, config.name);
-    this.dialects = config.addresses.map(() => (config.tryPrivate ? PRIVATE : PLAIN));
-    const { entry, present } = broker.sessions.open("bridge", config.name, false, this);
+    const { entry } = broker.sessions.open(this.identity, false, this);
     this.entry = entry;
-    this.purgeFirst = !present && !config.cleanSession;
-    this.outgoing = new Outgoing(entry.session, this.outTopics);
-    this.incoming = new Incoming(config.name, TopicMap.incoming(config.topics), entry.session, this.outgoing, context);
-    const notificationTopic = config.notificationTopic ?? `$SYS/broker/connection/${this.clientId}/state`;
-    this.notification = new Notification(notificationTopic, this.outgoing, context);
+    this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
+    this.outgoing = new Outgoing(entry.session, this.outTopics, {
+      outgoingRetain: config.outgoingRetain,
+      onUnsendable: (topic) => context.log.write("bridgeTopicTooLong", { name: config.name, topic: topic.slice(0, 80) }),
+    });
+    const source = { receiver: this.outgoing, identity: this.identity };
+    this.echoes = new EchoGuard(context.clock);
+    this.inTopics = TopicMap.incoming(config.topics);
+    this.incoming = new Incoming(config.name, this.inTopics, entry.session, source, context, this.echoes);
+    this.emptySinceMs = entry.session.queuedMessages === 0 ? context.clock.nowMs() : entry.sinceMs;
+    this.subscriptions = new RemoteSubscriptions(this.inTopics.subscriptions, entry, broker.sessions, (filter) =>
+      context.log.write("bridgeSubscribeRefused", { name: config.name, filter }),
+    );
+    this.bindRights();
+    const notificationTopic = (config.notificationTopic ?? "$SYS/broker/connection/%s/state").replaceAll("%s", () => this.clientId);
+    this.notification = new Notification(notificationTopic, source, context);
     for (const { filter, qos } of this.outTopics.subscriptions) {
       broker.subscriptions.add(filter, this.outgoing, { receiver: this.outgoing, qos, retainAsPublished: true, noLocal: true });
     }
+  }
+
+  /** The rules of access have changed. */
+  bindRights(): void {
+    this.outgoing.rights = this.incoming.rights = this.context.broker.access.rightsOf(this.identity);
   }
 
   get name(): string {
@@ -89,39 +119,68 @@ export class BridgeConnection implements PacketHandler, Holder {
   }
 
   get isEstablished(): boolean {
-    return this.state === "established";
+    return this.state === "established" || this.state === "finishing";
   }
 
+  get isOff(): boolean {
+    return this.state === "off";
+  }
+
+  get stateText(): string {
+    return this.isEstablished ? `connected to ${this.addresses.text}` : STATE_TEXTS[this.state];
+  }
+
+  get queuedMessages(): number {
+    return this.entry.session.queuedMessages;
+  }
+
+  /** Begins as `start_type` says. */
   start(): void {
     if (this.config.notifications) this.notification.tellLocal("0");
     this.tick();
-    this.attemptIn(0);
+    if (this.config.startType === "lazy") this.enter("lazy");
+    else if (this.config.startType !== "manual") this.connectIn(0);
   }
 
-  /** Ends the connection; the queue stays. */
-  stop(): void {
+  /** Begins whatever `start_type` says; false if it has begun already. */
+  startByHand(): boolean {
+    if (this.state !== "off" && this.state !== "lazy") return false;
+    this.context.log.write("bridgeStarting", { name: this.name });
+    this.backoff.succeeded();
+    this.connectIn(0);
+    return true;
+  }
+
+  /** Ends it until it is started by hand, at the same address then; false if it is off already. */
+  stopByHand(): boolean {
+    if (this.state === "off") return false;
+    this.context.log.write("bridgeStopping", { name: this.name });
+    if (this.isEstablished) {
+      this.finish("off", "the connection is stopped");
+      return true;
+    }
+    this.timer?.cancel();
+    this.enter("off");
+    this.remote?.leave("the connection is stopped");
+    this.context.log.write("bridgeStopped", { name: this.name });
+    return true;
+  }
+
+  /** The end of this object: nothing is awaited. The queue stays in the store and takes what comes. */
+  close(): void {
     this.ticker?.cancel();
     this.timer?.cancel();
     this.probe?.cancel();
-    this.dialed?.cancel();
-    this.disconnect("the connection is stopped");
-    this.state = "stopped";
+    if (this.isEstablished) this.sayGoodbye();
+    this.enter("off");
+    this.remote?.leave("the connection is stopped");
+    this.context.broker.sessions.release(this.entry, this);
   }
 
-  private disconnect(text: string): void {
-    const { link } = this;
-    if (!link) return;
-    if (this.state === "established") {
-      if (this.config.notifications) this.notification.tellRemote(link, "0");
-      link.send(DISCONNECT);
-    }
-    link.close({ kind: "local", text });
-  }
-
-  private attemptIn(delayMs: number): void {
-    this.timer?.cancel();
-    this.enter("idle");
-    this.timer = this.context.clock.after(delayMs, () => this.attempt());
+  /** The connection is not configured any more: nothing is queued for it from now on. */
+  unsubscribe(): void {
+    const { subscriptions } = this.context.broker;
+    for (const { filter } of this.outTopics.subscriptions) subscriptions.remove(filter, this.outgoing);
   }
 
   private enter(state: State): void {
@@ -129,56 +188,99 @@ export class BridgeConnection implements PacketHandler, Holder {
     this.stateSinceMs = this.context.clock.nowMs();
   }
 
-  private get address(): AddressConfig {
-    return this.config.addresses[this.addressIndex] ?? { host: "", port: 0 };
+  private connectIn(delayMs: number): void {
+    this.timer?.cancel();
+    this.enter("pausing");
+    this.timer = this.context.clock.after(delayMs, () => this.connect());
   }
 
-  private get addressText(): string {
-    return `${this.address.host}:${this.address.port}`;
-  }
-
-  private attempt(): void {
-    this.context.log.write("bridgeConnecting", { name: this.name, address: this.addressText });
-    this.enter("dialing");
-    this.dialed = this.context.dial(
-      this.address,
-      (open) => this.onConnected(open),
-      (error) => {
-        this.context.log.write("bridgeConnectFailed", { name: this.name, address: this.addressText, reason: error.message });
-        this.failed();
-      },
-    );
-  }
-
-  private onConnected(open: (listener: TransportListener) => Transport): void {
-    this.dialed = undefined;
-    const { context, config } = this;
-    const link = new Link(this, context.linkLimits, context.clock, context.gate);
-    this.link = link;
-    link.open(open(link));
-    const dialect = this.dialects[this.addressIndex] ?? PLAIN;
-    link.version = dialect.version;
-    link.send(
-      encodeConnect({
-        version: dialect.version,
-        bridge: dialect.bridge,
+  private connect(): void {
+    const { config, context, addresses } = this;
+    context.log.write("bridgeConnecting", { name: this.name, address: addresses.text });
+    const purge = addresses.mustPurge && !config.cleanSession;
+    this.enter(purge ? "purging" : "connecting");
+    this.remote = new Remote(
+      {
+        address: addresses.current,
+        dialect: addresses.dialect,
         clientId: this.clientId,
-        cleanStart: config.cleanSession || this.purgeFirst,
-        keepAliveSeconds: Math.ceil(config.keepAliveMs / 1000),
-        ...(config.notifications ? { will: this.notification.will } : {}),
-        ...(config.username === undefined ? {} : { username: config.username }),
-        ...(config.password === undefined || config.username === undefined ? {} : { password: Buffer.from(config.password) }),
-      }),
+        cleanStart: config.cleanSession || purge,
+        will: this.tellsRemote && !purge ? this.notification.will : undefined,
+      },
+      config,
+      context,
+      this,
     );
-    this.enter(this.purgeFirst && !config.cleanSession ? "purging" : "connecting");
+    this.remote.start();
   }
 
-  onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
-    const { link } = this;
-    if (!link) return;
-    if (this.state !== "established") return this.onConnack(link, firstByte, bytes, bodyStart, bodyEnd);
+  onEstablished(link: Link, sessionPresent: boolean): void {
+    const { config, context, addresses } = this;
+    if (this.state === "purging") {
+      addresses.purged();
+      return this.remote?.leave("the remote has forgotten the session of this name");
+    }
+    const nowMs = context.clock.nowMs();
+    addresses.accepted(sessionPresent);
+    this.enter("established");
+    this.hasHeard = false;
+    this.lastTrafficMs = nowMs;
+    this.nextProbeMs = nowMs + config.reconnectIntervalMs * 2 ** Math.min(this.returns, MAX_RETURN_DOUBLINGS);
+    context.log.write("bridgeEstablished", { name: this.name, address: addresses.text });
+    if (config.notifications) {
+      this.notification.tellLocal("1");
+      if (this.tellsRemote) this.notification.tellRemote(link, "1");
+    }
+    this.subscriptions.ask(link, sessionPresent, context.clock.nowMs());
+    const { session } = this.entry;
+    if (!sessionPresent) session.forgetPeer();
+    this.echoes.clear();
+    session.attach(this.mayEcho ? new GuardedPeer(link, this.echoes, this.inTopics) : link, context.settings.maxInflightMessages);
+    if (!sessionPresent) this.sendRetained();
+  }
+
+  private get tellsRemote(): boolean {
+    return this.config.notifications && !this.config.notificationsLocalOnly && !this.isNotificationRefused;
+  }
+
+  /** Some brokers end a connection that publishes to $SYS; they would do so for ever. */
+  private suspectNotification(end: RemoteEnd): void {
+    if (!this.tellsRemote || !this.notification.isSystemTopic || end.kind !== "lost" || this.hasHeard) {
+      this.unheardEnds = 0;
+      return;
+    }
+    this.unheardEnds += 1;
+    if (this.unheardEnds < UNHEARD_ENDS) return;
+    this.isNotificationRefused = true;
+    this.context.log.write("bridgeNotificationRefused", { name: this.name, address: this.addresses.text });
+  }
+
+  /** Once to each address, for each set of topic lines: what was retained before the queue took it along. */
+  private sendRetained(): void {
+    const { entry, outTopics, context } = this;
+    const mark = `${this.addresses.text} ${outTopics.digest}`;
+    const { retainedSent } = entry.remotes;
+    if (retainedSent.includes(mark)) return;
+    const queuedSinceMs = retainedSent.length === 0 ? entry.sinceMs : this.emptySinceMs;
+    context.broker.sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [...retainedSent, mark].slice(-MAX_RETAINED_MARKS) });
+    for (const { filter, qos } of outTopics.subscriptions) {
+      context.broker.retained.match(filter, (retained, topicName) => {
+        if (retained.receivedMs >= queuedSinceMs || !this.outgoing.mayRead(topicName)) return;
+        this.outgoing.deliver(retained, retained.qos < qos ? retained.qos : qos, true);
+      });
+    }
+  }
+
+  /** The remote may send our messages back: lines overlap, and it has not been told that we are a bridge. */
+  private get mayEcho(): boolean {
+    return !this.addresses.dialect.bridge && this.inTopics.subscriptions.length > 0 && this.outTopics.subscriptions.length > 0;
+  }
+
+  onPacket(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
     const { session } = this.entry;
     const { version } = link;
+    this.lastTrafficMs = link.lastReceivedMs;
+    this.hasHeard = true;
     switch (firstByte >> 4) {
       case PacketType.PUBLISH:
         return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
@@ -194,170 +296,174 @@ export class BridgeConnection implements PacketHandler, Holder {
       case PacketType.PUBREL:
         return receivePubrel(session, link, decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
       case PacketType.SUBACK:
-        return this.onSuback(firstByte, bytes, bodyStart, bodyEnd);
-      case PacketType.PINGRESP:
-        checkEmpty(version, firstByte, bodyStart, bodyEnd);
-        this.pingSentMs = 0;
+        return this.subscriptions.onSuback(firstByte, bytes, bodyStart, bodyEnd);
+      case PacketType.UNSUBACK:
+        decodeAck(version, firstByte, bytes, bodyStart, bodyEnd);
         return;
       default:
         throw new ProtocolViolation(Reason.ProtocolError, `packet type ${firstByte >> 4} is not for a server to send now`);
     }
   }
 
-  private onConnack(link: Link, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
-    if (firstByte >> 4 !== PacketType.CONNACK) throw new ProtocolViolation(Reason.ProtocolError, "the first packet was not CONNACK");
-    const { sessionPresent, code } = decodeConnack(firstByte, bytes, bodyStart, bodyEnd);
-    const { config, context } = this;
-    if (code !== ConnackCode.accepted) {
-      if (code === ConnackCode.unacceptableProtocolVersion && this.fallBack()) {
-        return link.close({ kind: "local", text: "protocol version refused" });
-      }
-      context.log.write("bridgeRefused", { name: this.name, address: this.addressText, code });
-      return link.close({ kind: "local", text: `CONNACK ${code}` });
-    }
-    if (this.state === "purging") {
-      this.purgeFirst = false;
-      link.send(DISCONNECT);
-      return link.close({ kind: "local", text: "the remote has forgotten the session of this name" });
-    }
-    this.backoff.succeeded();
-    this.enter("established");
-    this.pingSentMs = 0;
-    context.log.write("bridgeEstablished", { name: this.name, address: this.addressText });
-    if (config.notifications) {
-      this.notification.tellLocal("1");
-      this.notification.tellRemote(link, "1");
-    }
-    const requests = this.incoming.subscriptions;
-    if (requests.length > 0) {
-      link.send(encodeSubscribe(FIRST_REQUEST_ID, requests));
-      this.subscribeSentMs = context.clock.nowMs();
-    }
-    const { session } = this.entry;
-    if (!sessionPresent) session.forgetPeer();
-    session.attach(link, context.maxInflightMessages);
-    if (!sessionPresent) this.sendRetained(); // behind the backlog: the newest value comes last
-  }
-
-  /** The remote knows nothing of us yet: the retained messages that it would have had. */
-  private sendRetained(): void {
-    for (const { filter, qos } of this.outTopics.subscriptions) {
-      this.context.broker.retained.match(filter, (retained) => {
-        this.outgoing.deliver(retained, retained.qos < qos ? retained.qos : qos, true);
-      });
-    }
-  }
-
-  /** Chooses the next way to spell CONNECT for this address; false if there is none. */
-  private fallBack(): boolean {
-    const dialect = this.dialects[this.addressIndex];
-    if (dialect === OLD || dialect === undefined) return false;
-    this.dialects[this.addressIndex] = dialect === PRIVATE ? PLAIN : OLD;
-    this.context.log.write("bridgePlainProtocol", { name: this.name, address: this.addressText });
-    return true;
-  }
-
-  private onSuback(firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
-    const { codes } = decodeSuback(firstByte, bytes, bodyStart, bodyEnd);
-    this.subscribeSentMs = 0;
-    this.incoming.subscriptions.forEach(({ filter }, index) => {
-      if (codes[index] === undefined || codes[index] === SUBACK_FAILURE) {
-        this.context.log.write("bridgeSubscribeRefused", { name: this.name, filter });
-      }
-    });
-  }
-
   onDrain(): void {
     this.entry.session.pump();
   }
 
-  onClosed(reason: CloseReason): void {
-    const { state } = this;
-    this.link = undefined;
-    if (state === "stopped") return;
-    if (state === "established") {
-      this.entry.session.detach();
-      if (this.config.notifications) this.notification.tellLocal("0");
-      this.context.log.write("bridgeLost", { name: this.name, address: this.addressText, reason: reason.text });
-      if (this.switchToPrimary) {
-        this.switchToPrimary = false;
-        this.addressIndex = 0;
-        return this.attemptIn(0);
-      }
-      return this.failed();
+  /** Leaves an established connection when its exchanges are over. */
+  private finish(then: Then, text: string): void {
+    this.then = then;
+    if (this.state === "finishing") return;
+    this.enter("finishing");
+    this.entry.session.quiesce();
+    this.leaveIfFinished(text);
+  }
+
+  private leaveIfFinished(text: string): void {
+    const isLate = this.context.clock.nowMs() - this.stateSinceMs >= FINISH_LIMIT_MS;
+    if (this.entry.session.hasOpenExchanges && !isLate) return;
+    this.sayGoodbye();
+    this.remote?.leave(text);
+  }
+
+  private sayGoodbye(): void {
+    const link = this.remote?.establishedLink;
+    if (link && this.tellsRemote) this.notification.tellRemote(link, "0");
+  }
+
+  onEnded(end: RemoteEnd, wasEstablished: boolean): void {
+    const { context, addresses, state } = this;
+    this.remote = undefined;
+    this.subscriptions.reset();
+    this.probe?.cancel();
+    if (state === "purging" && wasEstablished) return this.connectIn(PURGE_PAUSE_MS);
+    if (wasEstablished) this.sessionEnded(end);
+    if (state === "off") return;
+    if (state === "finishing") return this.afterFinish();
+    if (wasEstablished && this.config.startType === "once") {
+      this.enter("off");
+      return context.log.write("bridgeStopped", { name: this.name });
     }
-    if (state === "purging" && !this.purgeFirst) return this.attemptIn(PURGE_PAUSE_MS);
-    if (reason.kind === "local" && reason.text === "protocol version refused") return this.attemptIn(FALLBACK_PAUSE_MS);
-    // A server that simply closes on the private bit is asked again without it.
-    if (reason.kind !== "local" && this.dialects[this.addressIndex] === PRIVATE && this.fallBack()) return this.attemptIn(FALLBACK_PAUSE_MS);
-    this.failed();
-  }
-
-  private switchToPrimary = false;
-
-  private failed(): void {
-    this.dialed = undefined;
-    this.addressIndex = (this.addressIndex + 1) % this.config.addresses.length;
+    if (!wasEstablished && this.canFallBack(end)) {
+      context.log.write("bridgePlainProtocol", { name: this.name, address: addresses.text });
+      return this.connectIn(FALLBACK_PAUSE_MS);
+    }
+    this.logFailure(end);
+    addresses.toNext();
     const waitMs = this.backoff.nextMs();
-    this.context.log.write("bridgeRetry", { name: this.name, seconds: Math.ceil(waitMs / 1000) });
-    this.attemptIn(waitMs);
+    context.log.write("bridgeRetry", { name: this.name, seconds: Math.ceil(waitMs / 1000) });
+    this.connectIn(waitMs);
   }
 
-  /** Twice a second: time-outs, keep alive, the primary's health. */
+  private sessionEnded(end: RemoteEnd): void {
+    const { entry, context, addresses } = this;
+    this.suspectNotification(end);
+    addresses.left(entry.session.hasOpenExchanges);
+    entry.session.detach();
+    if (this.config.notifications) this.notification.tellLocal("0");
+    if (end.kind === "silent") context.log.write("bridgePingTimeout", { name: this.name });
+    else if (end.byRemote) context.log.write("bridgeLost", { name: this.name, address: addresses.text, reason: end.text });
+  }
+
+  private afterFinish(): void {
+    if (this.then === "primary") {
+      this.returns += 1;
+      this.addresses.toPrimary();
+      return this.connectIn(0);
+    }
+    this.enter(this.then);
+    this.waitingSinceMs = 0;
+    if (this.then === "off") this.context.log.write("bridgeStopped", { name: this.name });
+  }
+
+  /** A server that refuses the protocol, or just closes on the private bit, is asked again without it. */
+  private canFallBack({ kind }: RemoteEnd): boolean {
+    if (kind === "unspeakable") return this.addresses.fallBack();
+    return kind === "closed" && this.addresses.closedUnanswered();
+  }
+
+  private logFailure({ kind, text, code = 0 }: RemoteEnd): void {
+    const { log } = this.context;
+    const place = { name: this.name, address: this.addresses.text };
+    if (kind === "timeout") log.write("bridgeConnectTimeout", place);
+    else if (kind === "refused" || kind === "unspeakable") log.write("bridgeRefused", { ...place, code });
+    else if (kind === "unreachable" || kind === "closed") log.write("bridgeConnectFailed", { ...place, reason: text });
+  }
+
   private tick(): void {
     this.ticker = this.context.clock.after(TICK_MS, () => {
       this.check(this.context.clock.nowMs());
-      if (this.state !== "stopped") this.tick();
+      this.tick();
     });
   }
 
   private check(nowMs: number): void {
-    const { config, context, link } = this;
-    if (this.state === "dialing" || this.state === "connecting" || this.state === "purging") {
-      if (nowMs - this.stateSinceMs <= config.connectTimeoutMs) return;
-      context.log.write("bridgeConnectTimeout", { name: this.name, address: this.addressText });
-      if (link) return link.close({ kind: "local", text: "no CONNACK in time" });
-      this.dialed?.cancel();
-      return this.failed();
+    if (this.state === "lazy") return this.startIfWorthIt(nowMs);
+    if (this.state === "finishing") return this.leaveIfFinished("the exchanges are over");
+    if (this.state !== "established") return;
+    if (this.queuedMessages === 0) this.emptySinceMs = nowMs;
+    if (nowMs - this.stateSinceMs >= STABLE_MS) {
+      this.backoff.succeeded();
+      if (this.addresses.isPrimary) this.returns = 0;
     }
-    if (this.state !== "established" || !link) return;
-    if (this.pingSentMs > 0 && nowMs - this.pingSentMs > config.keepAliveMs) {
-      context.log.write("bridgePingTimeout", { name: this.name });
-      return link.close({ kind: "error", text: "PINGREQ was not answered" });
-    }
-    if (this.subscribeSentMs > 0 && nowMs - this.subscribeSentMs > SUBACK_LIMIT_MS) {
-      return link.close({ kind: "error", text: "SUBSCRIBE was not answered" });
-    }
-    if (this.pingSentMs === 0 && nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) >= config.keepAliveMs) {
-      link.send(PINGREQ);
-      this.pingSentMs = nowMs;
-    }
-    if (!config.roundRobin && this.addressIndex > 0) this.probePrimary(nowMs);
+    if (this.subscriptions.isOverdue(nowMs)) return this.remote?.giveUp("SUBSCRIBE was not answered");
+    if (this.config.startType === "lazy") return this.stopIfIdle(nowMs);
+    this.probePrimary(nowMs);
+  }
+
+  private startIfWorthIt(nowMs: number): void {
+    const { threshold, maxAgeMs } = this.config;
+    const queued = this.queuedMessages;
+    if (queued === 0) this.waitingSinceMs = 0;
+    else if (this.waitingSinceMs === 0) this.waitingSinceMs = nowMs;
+    const isOld = maxAgeMs > 0 && queued > 0 && nowMs - this.waitingSinceMs >= maxAgeMs;
+    if (queued < threshold && !isOld) return;
+    this.context.log.write("bridgeStarting", { name: this.name });
+    this.connectIn(0);
+  }
+
+  private stopIfIdle(nowMs: number): void {
+    if (this.outgoing.takeHasDelivered() || this.entry.session.hasOpenExchanges) this.lastTrafficMs = nowMs;
+    if (nowMs - this.lastTrafficMs < this.config.idleTimeoutMs) return;
+    this.context.log.write("bridgeIdle", { name: this.name });
+    this.finish("lazy", "the connection is idle");
   }
 
   /** While we are at another address the first one is dialled from time to time; when it answers we go back to it. */
   private probePrimary(nowMs: number): void {
-    const primary = this.config.addresses[0];
+    const primary = this.addresses.primaryToReturnTo;
     if (!primary || this.probe || nowMs < this.nextProbeMs) return;
     this.nextProbeMs = nowMs + this.config.reconnectIntervalMs;
-    const prober = new PrimaryProbe(this.context, primary, `${this.clientId.slice(0, 22)}-`, this.config, (alive) => {
+    const probe = new PrimaryProbe(this.context, primary, `${this.clientId.slice(0, MAX_CLIENT_ID_BYTES_31 - 1)}-`, this.config, (alive) => {
       this.probe = undefined;
       if (!alive || this.state !== "established") return;
-      this.context.log.write("bridgeBackToPrimary", { name: this.name, address: `${primary.host}:${primary.port}` });
-      this.switchToPrimary = true;
-      this.disconnect("back to the first address");
+      this.context.log.write("bridgeBackToPrimary", { name: this.name, address: addressText(primary) });
+      this.finish("primary", "back to the first address");
     });
-    this.probe = prober;
-    prober.start();
+    this.probe = probe;
+    probe.start();
   }
 
   takenOver(): void {
-    this.stop();
+    this.close();
   }
 }
 
-/** host.name; the host cut at its first dot and to 14 characters, the whole to 23 bytes. */
+const STATE_TEXTS = {
+  off: "stopped",
+  lazy: "waiting for messages",
+  pausing: "waiting for its next attempt",
+  connecting: "connecting",
+  purging: "connecting",
+  established: "connected",
+  finishing: "stopping",
+} as const satisfies Record<State, string>;
+
+/** host.name, the host cut at its first dot and to 14 characters; what is longer than 23 bytes is cut and told apart by a hash. */
 function defaultClientId(hostName: string, connectionName: string): string {
   const host = (hostName.split(".")[0] ?? "").slice(0, 14);
-  return Buffer.from(`${host}.${connectionName}`).subarray(0, MAX_CLIENT_ID_BYTES_31).toString();
+  const whole = `${host}.${connectionName}`;
+  if (Buffer.byteLength(whole) <= MAX_CLIENT_ID_BYTES_31) return whole;
+  const hash = createHash("sha256").update(whole).digest("hex").slice(0, HASH_DIGITS);
+  const room = MAX_CLIENT_ID_BYTES_31 - HASH_DIGITS - 1;
+  return `${Buffer.from(whole).subarray(0, room).toString().replace(/\uFFFD+$/, "")}-${hash}`;
 }

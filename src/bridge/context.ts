@@ -20,7 +20,8 @@ export interface BridgeContext {
   readonly log: Log;
   readonly gate: AckGate;
   readonly linkLimits: LinkLimits;
-  readonly maxInflightMessages: number;
+  /** As it is now: a reload changes it. */
+  readonly settings: { readonly maxInflightMessages: number };
   readonly dial: Dial;
   readonly hostName: string;
 }

@@ -1,8 +1,9 @@
+import type { Rights } from "../access/acl.ts";
+import { identityText } from "../access/identity.ts";
 import { receivePublish } from "../broker/inbound.ts";
-import type { Receiver } from "../broker/subscriptions.ts";
+import type { Source } from "../broker/subscriptions.ts";
 import type { Link } from "../link/link.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
-import type { QoS } from "../mqtt/protocol.ts";
 import { decodePublish, PublishView } from "../mqtt/publish.ts";
 import { Reason } from "../mqtt/reason.ts";
 import { isValidTopicName } from "../mqtt/topic-name.ts";
@@ -10,6 +11,7 @@ import { ProtocolViolation } from "../mqtt/violation.ts";
 import { Message } from "../queue/message.ts";
 import type { Session } from "../session/session.ts";
 import type { BridgeContext } from "./context.ts";
+import type { EchoGuard } from "./echo-guard.ts";
 import type { TopicMap } from "./topic-lines.ts";
 
 /** One view and one message for all connections: both are valid only while a packet is handled. */
@@ -18,19 +20,18 @@ const message = new Message();
 
 /** What a connection takes from its remote: each message under the local name that an `in` line gives it. */
 export class Incoming {
+  /** What an ACL lets the connection publish here; undefined: everything. */
+  rights: Rights | undefined;
+
   constructor(
     private readonly name: string,
     private readonly topics: TopicMap,
     private readonly session: Session,
     /** Where the messages come from, so that they don't go back there. */
-    private readonly from: Receiver,
+    private readonly from: Source,
     private readonly context: BridgeContext,
+    private readonly echoes: EchoGuard,
   ) {}
-
-  /** What to subscribe to at the remote. */
-  get subscriptions(): { filter: string; qos: QoS }[] {
-    return this.topics.subscriptions;
-  }
 
   /** @throws ProtocolViolation */
   receive(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
@@ -39,13 +40,21 @@ export class Incoming {
     if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) {
       throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
     }
+    // A repeated one has been judged when it came first, or was never noted.
+    if (!view.dup && this.echoes.swallows(bytes, view.topicStart, view.topicEnd, bytes, view.payloadStart, view.payloadEnd)) {
+      if (this.echoes.swallowed === 1) log.write("bridgeEcho", { name: this.name, topic: bytes.toString("utf8", view.topicStart, view.topicEnd) });
+      return this.skip(link);
+    }
     const remoteName = bytes.toString("utf8", view.topicStart, view.topicEnd);
     const mapped = this.topics.map(remoteName);
     const topic = mapped && broker.topics.lookup(mapped.name, 0, mapped.name.length);
     if (!mapped || !topic?.valid) {
       log.write("bridgeUnmatchedIn", { name: this.name, topic: remoteName });
-      if (view.qos > 0) link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
-      return;
+      return this.skip(link);
+    }
+    if (this.rights && !this.rights.mayWrite(topic.name)) {
+      log.write("publishDenied", { client: identityText(this.from.identity), topic: topic.name });
+      return this.skip(link);
     }
     message.qos = view.qos;
     message.retain = view.retain;
@@ -58,5 +67,10 @@ export class Incoming {
     message.receivedMs = link.lastReceivedMs;
     message.frameStart = message.frameEnd = frameStart;
     receivePublish(broker, this.session, this.from, link, topic, message, view.packetId);
+  }
+
+  /** The message is dropped, yet acknowledged: the remote would send it for ever. */
+  private skip(link: Link): void {
+    if (view.qos > 0) link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
   }
 }

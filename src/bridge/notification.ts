@@ -1,4 +1,4 @@
-import type { Receiver } from "../broker/subscriptions.ts";
+import type { Source } from "../broker/subscriptions.ts";
 import type { Link } from "../link/link.ts";
 import type { Will } from "../mqtt/protocol.ts";
 import { messageOf } from "../queue/message.ts";
@@ -14,10 +14,14 @@ export class Notification {
   constructor(
     name: string,
     /** The connection itself, which does not forward its own notifications. */
-    private readonly from: Receiver,
+    private readonly from: Source,
     private readonly context: BridgeContext,
   ) {
     this.topic = Buffer.from(name);
+  }
+
+  get isSystemTopic(): boolean {
+    return this.topic[0] === DOLLAR;
   }
 
   /** What the remote publishes when the connection breaks. */
@@ -38,3 +42,4 @@ export class Notification {
 }
 
 const RETAIN_FLAG = 1;
+const DOLLAR = 0x24;

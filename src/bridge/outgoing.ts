@@ -1,23 +1,45 @@
 import type { Receiver } from "../broker/subscriptions.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import type { Message } from "../queue/message.ts";
-import type { Session } from "../session/session.ts";
+import type { ReadRights, Session } from "../session/session.ts";
 import type { GroupNumber } from "../store/store.ts";
 import type { TopicMap } from "./topic-lines.ts";
+
+export interface OutgoingOptions {
+  readonly outgoingRetain: boolean;
+  /** The first message whose remote name would be empty or too long. */
+  onUnsendable(topicName: string): void;
+}
 
 /** Takes what the local subscriptions of a connection match and queues it under its remote name. */
 export class Outgoing implements Receiver {
   unmatched = 0;
+  private hasDelivered = false;
+  /** What an ACL lets the connection take; undefined: everything its topic lines match. */
+  rights: ReadRights | undefined;
 
   constructor(
     private readonly session: Session,
     private readonly topics: TopicMap,
+    private readonly options: OutgoingOptions,
   ) {}
+
+  /** Whether anything was handed on since this was asked last. */
+  takeHasDelivered(): boolean {
+    const { hasDelivered } = this;
+    this.hasDelivered = false;
+    return hasDelivered;
+  }
+
+  mayRead(topicName: string): boolean {
+    return this.rights === undefined || this.rights.mayRead(topicName);
+  }
 
   deliver(message: Message, qos: QoS, retain: boolean): GroupNumber {
     const { topic, topicStart, topicEnd, frameEnd } = message;
     const mapped = this.topics.map(topic.toString("utf8", topicStart, topicEnd));
-    if (!mapped || mapped.name.length === 0) {
+    if (!mapped) {
+      if (this.unmatched === 0) this.options.onUnsendable(topic.toString("utf8", topicStart, topicEnd));
       this.unmatched += 1;
       return 0;
     }
@@ -25,7 +47,8 @@ export class Outgoing implements Receiver {
     message.topicStart = 0;
     message.topicEnd = mapped.name.length;
     message.frameEnd = message.frameStart; // the packet as it came has the local name
-    const group = this.session.deliver(message, qos < mapped.qos ? qos : mapped.qos, retain, mapped.lane);
+    this.hasDelivered = true;
+    const group = this.session.deliver(message, qos < mapped.qos ? qos : mapped.qos, retain && this.options.outgoingRetain, mapped.lane);
     message.topic = topic;
     message.topicStart = topicStart;
     message.topicEnd = topicEnd;

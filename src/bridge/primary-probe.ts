@@ -4,7 +4,9 @@ import { Link, type PacketHandler } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import { encodeConnect } from "../mqtt/connect.ts";
 import { DISCONNECT } from "../mqtt/empty.ts";
+import { decodeConnack } from "../mqtt/connack.ts";
 import { PacketType } from "../mqtt/protocol.ts";
+import { ConnackCode } from "../mqtt/reason.ts";
 import type { BridgeContext } from "./context.ts";
 
 /** Asks whether an address answers CONNECT, with a connection of its own: other client identifier, clean session, no will. */
@@ -31,6 +33,7 @@ export class PrimaryProbe implements PacketHandler {
     const link = new Link(this, this.context.linkLimits, this.context.clock, this.context.gate);
     this.link = link;
     link.open(open(link));
+    link.endHandshake(this.context.linkLimits.maxPacketSizeBytes);
     const { username, password } = this.config;
     link.send(
       encodeConnect({
@@ -45,8 +48,9 @@ export class PrimaryProbe implements PacketHandler {
     );
   }
 
-  onPacket(firstByte: number): void {
+  onPacket(firstByte: number, bytes: Buffer, _frameStart: number, bodyStart: number, bodyEnd: number): void {
     if (firstByte >> 4 !== PacketType.CONNACK) return this.finish(false);
+    if (decodeConnack(firstByte, bytes, bodyStart, bodyEnd).code !== ConnackCode.accepted) return this.finish(false);
     this.link?.send(DISCONNECT);
     this.finish(true);
   }

@@ -1,5 +1,7 @@
+import { createHash } from "node:crypto";
 import type { TopicLine } from "../config/config.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import { isValidTopicName } from "../mqtt/topic-name.ts";
 import { filterMatches } from "../topic/matching.ts";
 
 /** A topic line seen from one side: what arrives under `from`+pattern leaves under `to`. */
@@ -28,7 +30,7 @@ export class TopicMap {
   private readonly cache = new Map<string, Mapped | undefined>();
 
   private constructor(mappings: Mapping[]) {
-    this.mappings = mappings.sort((a, b) => specificity(b.filter) - specificity(a.filter));
+    this.mappings = mappings.sort((a, b) => compareSpecificity(a.filter, b.filter));
   }
 
   static outgoing(lines: readonly TopicLine[]): TopicMap {
@@ -46,14 +48,21 @@ export class TopicMap {
     return [...highest].map(([filter, qos]) => ({ filter, qos }));
   }
 
-  /** The name on the other side by the most specific line that matches; undefined if none does. */
+  /** Changes with the lines. */
+  get digest(): string {
+    const lines = this.mappings.map(({ filter, from, to, qos }) => [filter, from, to, qos]);
+    return createHash("sha256").update(JSON.stringify(lines)).digest("hex").slice(0, 8);
+  }
+
+  /** The name on the other side by the most specific line that matches; undefined if none does, or the name would be empty or too long. */
   map(name: string): Mapped | undefined {
     if (this.cache.has(name)) return this.cache.get(name);
     const line = this.mappings.find(({ filter }) => filterMatches(filter, name));
     const mapped = line && { name: Buffer.from(line.to + name.slice(line.from.length)), qos: line.qos, lane: line.lane };
+    const isValid = mapped && isValidTopicName(mapped.name, 0, mapped.name.length);
     if (this.cache.size >= MAX_CACHED_NAMES) this.cache.clear();
-    this.cache.set(name, mapped);
-    return mapped;
+    this.cache.set(name, isValid ? mapped : undefined);
+    return isValid ? mapped : undefined;
   }
 }
 
@@ -61,9 +70,19 @@ function mapping(line: TopicLine, from: string, to: string): Mapping {
   return { filter: from + line.pattern, from, to, qos: line.qos, lane: LANE_OF[line.priority] };
 }
 
-/** The first wildcard furthest right is the most specific; `+` beats `#` at the same place. */
-function specificity(filter: string): number {
-  const wildcard = filter.search(/[+#]/);
-  if (wildcard < 0) return Number.MAX_SAFE_INTEGER;
-  return wildcard * 2 + (filter[wildcard] === "+" ? 1 : 0);
+/** The more specific filter first: level by level a name beats `+`, which beats `#`. Filters that are alike keep their order. */
+function compareSpecificity(a: string, b: string): number {
+  const aLevels = a.split("/");
+  const bLevels = b.split("/");
+  for (let index = 0; index < Math.max(aLevels.length, bLevels.length); index++) {
+    const difference = rank(aLevels[index]) - rank(bLevels[index]);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** A filter that has ended is as specific as a name: `a` before `a/#`. */
+function rank(level: string | undefined): number {
+  if (level === "#") return 2;
+  return level === "+" ? 1 : 0;
 }

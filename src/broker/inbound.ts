@@ -1,39 +1,32 @@
 import { PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
-import { Reason } from "../mqtt/reason.ts";
-import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { Message } from "../queue/message.ts";
 import type { Peer } from "../session/peer.ts";
 import type { Session } from "../session/session.ts";
 import type { Topic } from "../topic/topic.ts";
 import type { Broker } from "./broker.ts";
-import type { Receiver, Route } from "./subscriptions.ts";
-
-/** QoS 2 messages that one peer may leave without PUBREL. */
-const MAX_INCOMING_QOS2 = 1024;
+import type { Route, Source } from "./subscriptions.ts";
 
 /** Takes a PUBLISH from a peer, whichever side dialled, and acknowledges it when it is safe. */
 export function receivePublish(
-  broker: Broker, session: Session, from: Receiver, peer: Peer, topic: Topic<Route>, message: Message, packetId: number,
+  broker: Broker, session: Session, from: Source, peer: Peer, topic: Topic<Route>, message: Message, packetId: number,
 ): void {
   if (message.qos === 0) {
     broker.publish(from, topic, message);
     return;
   }
-  const heldBytes = message.payloadLength;
+  const appendedBefore = broker.appendedBytes;
   if (message.qos === 1) {
-    peer.acknowledge(PUBACK_BYTE, packetId, broker.publish(from, topic, message), heldBytes);
+    const after = broker.publish(from, topic, message);
+    peer.acknowledge(PUBACK_BYTE, packetId, after, broker.appendedBytes - appendedBefore);
     return;
   }
   const { incoming } = session;
   if (incoming.isRepeat(packetId, message)) {
-    peer.acknowledge(PUBREC_BYTE, packetId, incoming.touch(), heldBytes);
+    peer.acknowledge(PUBREC_BYTE, packetId, incoming.touch(), 0);
     return;
   }
-  if (incoming.size >= MAX_INCOMING_QOS2) {
-    throw new ProtocolViolation(Reason.ReceiveMaximumExceeded, `more than ${MAX_INCOMING_QOS2} QoS 2 messages without PUBREL`);
-  }
   const routed = broker.publish(from, topic, message);
-  peer.acknowledge(PUBREC_BYTE, packetId, Math.max(routed, incoming.add(packetId, message)), heldBytes);
+  peer.acknowledge(PUBREC_BYTE, packetId, Math.max(routed, incoming.add(packetId, message)), broker.appendedBytes - appendedBefore);
 }
 
 /** PUBREL: the identifier is free again once its removal is on disk. An unknown one is answered too [MQTT-4.3.3-2]. */

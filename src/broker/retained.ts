@@ -1,12 +1,22 @@
+import type { Identity } from "../access/identity.ts";
 import type { Clock } from "../clock/clock.ts";
 import { Message } from "../queue/message.ts";
 import { isIntactRecord, readRecord, recordSize, sealRecords, writeRecord } from "../queue/record.ts";
 import { retainedKey, retainedRange } from "../store/keys.ts";
 import type { GroupNumber, Need, Store } from "../store/store.ts";
-import { filterMatches } from "../topic/matching.ts";
-import { hasWildcard } from "../topic/validity.ts";
+import { NameTree } from "../topic/name-tree.ts";
 import { readAll } from "./read-all.ts";
 import { Records } from "./records.ts";
+
+/** A topic's retained message and who published it; undefined: the daemon itself. */
+interface Value {
+  readonly name: string;
+  record: Buffer;
+  author: Identity | undefined;
+}
+
+/** A value as others see it. */
+export type RetainedValue = Readonly<Value>;
 
 /** A value of QoS 0 is written once in this time at most. */
 const LAZY_MS = 1_000;
@@ -16,7 +26,9 @@ const LAZY_MS = 1_000;
  * its group. QoS 0 carries no promise and may change often: it is written lazily, unsynced, and synced when the autosave interval is over.
  */
 export class Retained {
-  private readonly byTopic = new Map<string, Buffer>();
+  /** The same values twice: by whole name for publishers, by levels for filters. */
+  private readonly byTopic = new Map<string, Value>();
+  private readonly byLevel = new NameTree<Value>();
   private readonly records: Records;
   /** Keys by name whose last change is to be written, and those written without a sync. */
   private readonly lazy = new Map<string, Buffer>();
@@ -37,20 +49,36 @@ export class Retained {
   async recover(): Promise<void> {
     if (!this.store.durable) return;
     await readAll(this.store, retainedRange, (key, record) => {
-      if (isIntactRecord(record, 0, record.length)) this.byTopic.set(key.toString("utf8", 1), record);
+      const value = decodeValue(key.toString("utf8", 1), record);
+      if (value) this.add(value);
     });
   }
 
+  private add(value: Value): void {
+    this.byTopic.set(value.name, value);
+    this.byLevel.set(value.name, value);
+  }
+
+  private remove(name: string): boolean {
+    if (!this.byTopic.delete(name)) return false;
+    this.byLevel.delete(name);
+    return true;
+  }
+
   /** Keeps the message for its topic; one without payload removes what was kept [MQTT-3.3.1-10]. Returns the group to wait for. */
-  set(name: string, message: Message): GroupNumber {
+  set(name: string, message: Message, author: Identity | undefined): GroupNumber {
     if (message.payloadLength === 0) {
-      const existed = this.byTopic.delete(name);
-      if (!existed && message.qos === 0) return 0;
+      if (!this.remove(name) && message.qos === 0) return 0;
     } else {
       const record = Buffer.allocUnsafeSlow(recordSize(message));
       writeRecord(record, 0, message, message.qos, 0);
       sealRecords(record, 0, record.length);
-      this.byTopic.set(name, record);
+      const value = this.byTopic.get(name);
+      if (!value) this.add({ name, record, author });
+      else {
+        value.record = record;
+        value.author = author;
+      }
     }
     if (!this.store.durable || name.startsWith("$SYS/")) return 0;
     const key = retainedKey(message.topic.subarray(message.topicStart, message.topicEnd));
@@ -65,8 +93,8 @@ export class Retained {
   }
 
   private write(name: string, key: Buffer, need: Need): GroupNumber {
-    const record = this.byTopic.get(name);
-    return record ? this.records.put(key, record, need) : this.records.delete(key, need);
+    const value = this.byTopic.get(name);
+    return value ? this.records.put(key, encodeValue(value), need) : this.records.delete(key, need);
   }
 
   /** Hands the changes that wait to the store. */
@@ -86,19 +114,46 @@ export class Retained {
     this.unsynced.clear();
   }
 
+  /** The values of matching topics, step by step: undefined is a step that found none, after which one may pause. */
+  find(filter: string): Iterator<RetainedValue | undefined> {
+    return this.byLevel.find(filter);
+  }
+
   /** Calls `take` with each retained message that matches; the message is valid until `take` returns. */
-  match(filter: string, take: (message: Message) => void): void {
+  match(filter: string, take: (message: Message, topicName: string, author: Identity | undefined) => void): void {
     const message = new Message();
-    const visit = (record: Buffer): void => {
-      readRecord(message, record, 0);
-      message.retain = true;
-      take(message);
-    };
-    if (!hasWildcard(filter)) {
-      const record = this.byTopic.get(filter);
-      if (record) visit(record);
-      return;
+    const steps = this.find(filter);
+    for (let step = steps.next(); step.done !== true; step = steps.next()) {
+      if (!step.value) continue;
+      readRetained(message, step.value);
+      take(message, step.value.name, step.value.author);
     }
-    for (const [name, record] of this.byTopic) if (filterMatches(filter, name)) visit(record);
+  }
+}
+
+/** Lays `message` over the value. */
+export function readRetained(message: Message, { record }: RetainedValue): void {
+  readRecord(message, record, 0);
+  message.retain = true;
+}
+
+/** `doc/store-format.md`: the author as JSON with its length before it, then the message record. */
+function encodeValue({ record, author }: RetainedValue): Buffer {
+  const text = Buffer.from(author ? JSON.stringify(author) : "");
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(text.length);
+  return Buffer.concat([length, text, record]);
+}
+
+/** Undefined when the value is damaged. */
+function decodeValue(name: string, bytes: Buffer): Value | undefined {
+  if (bytes.length < 2) return undefined;
+  const start = 2 + bytes.readUInt16BE(0);
+  if (start > bytes.length || !isIntactRecord(bytes, start, bytes.length)) return undefined;
+  const record = bytes.subarray(start);
+  try {
+    return { name, record, author: start === 2 ? undefined : (JSON.parse(bytes.toString("utf8", 2, start)) as Identity) };
+  } catch {
+    return undefined;
   }
 }

@@ -1,8 +1,10 @@
+import type { Rights } from "../access/acl.ts";
+import type { Identity } from "../access/identity.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import { Session, type SessionContext } from "../session/session.ts";
 import {
-  goneKey, goneRange, incomingKey, incomingRange, pagesOf, queueKey, queueRange, sessionKey, sessionNumberOf, sessionRange,
-  subscriptionKey, subscriptionRange, type SessionNumber,
+  goneKey, goneRange, incomingRange, MAX_SESSION_NUMBER, nextNumberKey, nextNumberRange, pagesBetween, pagesOf, queueKey, queueRange,
+  sessionKey, sessionNumberOf, sessionRange, subscriptionKey, subscriptionRange, type SessionNumber,
 } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import { LANES } from "../session/packet-id.ts";
@@ -22,7 +24,15 @@ export interface Holder {
 export interface Entry {
   readonly kind: SessionKind;
   readonly session: Session;
+  /** Who holds the session, or held it last. */
+  identity: Identity;
+  /** What that identity may do; undefined: everything. */
+  rights: Rights | undefined;
   readonly filters: Map<string, QoS>;
+  /** When the session was made. */
+  sinceMs: number;
+  /** Bridges only. */
+  remotes: RemotesRecord;
   /** The group that holds the session's record. */
   createdIn: GroupNumber;
   /** The peer calls itself a bridge: it gets the RETAIN flag of live messages, and nothing back that it sent. */
@@ -30,10 +40,26 @@ export interface Entry {
   holder: Holder | undefined;
 }
 
+/** What a bridge remembers of its remote's addresses. */
+export interface RemotesRecord {
+  /** Where no packet identifiers of the past are left, and where there are. */
+  readonly inStep: readonly string[];
+  readonly stale: readonly string[];
+  /** Where it was connected last. */
+  readonly last: string | undefined;
+  /** Where the retained messages have been sent, with what topic lines. */
+  readonly retainedSent: readonly string[];
+}
+
+const NO_REMOTES: RemotesRecord = { inStep: [], stale: [], last: undefined, retainedSent: [] };
+
 interface SessionRecord {
   readonly clientId: string;
   readonly kind: SessionKind;
   readonly since: number;
+  /** Authenticated user; undefined for anonymous clients. */
+  readonly user?: string;
+  readonly remotes?: RemotesRecord;
 }
 
 /** How many bytes of a gone session's pages are removed in one go. */
@@ -44,16 +70,25 @@ export class Sessions {
   private readonly entries = new Map<string, Entry>();
   private readonly records: Records;
   private readonly bridgeContext: SessionContext;
+  /** Never given before: what is left of a session that has ended must not fall to another one. */
   private nextNumber: SessionNumber = 1;
 
   constructor(
     private readonly store: Store,
     private readonly subscriptions: Subscriptions,
     private readonly context: SessionContext,
+    private readonly rightsOf: (identity: Identity) => Rights | undefined,
   ) {
     this.records = new Records(store);
     // What waits for a remote broker is bounded by the disk, not by a count: full client queues never take a bridge's room.
-    this.bridgeContext = { ...context, limits: { ...context.limits, maxQueuedMessages: Infinity } };
+    const { limits } = context;
+    const bridgeLimits = {
+      get maxInflightMessages(): number {
+        return limits.maxInflightMessages;
+      },
+      maxQueuedMessages: Infinity,
+    };
+    this.bridgeContext = { ...context, limits: bridgeLimits };
   }
 
   get(kind: SessionKind, clientId: string): Entry | undefined {
@@ -67,51 +102,121 @@ export class Sessions {
   /** Takes up what the store holds, before any listener opens. */
   async recover(): Promise<void> {
     if (!this.store.durable) return;
-    const byNumber = new Map<SessionNumber, Entry>();
-    await readAll(this.store, sessionRange, (key, value) => {
-      const { clientId, kind } = JSON.parse(value.toString()) as SessionRecord;
-      const number = sessionNumberOf(key);
-      byNumber.set(number, this.add(kind, clientId, number));
-      this.nextNumber = Math.max(this.nextNumber, number + 1);
+    const { store } = this;
+    await readAll(store, nextNumberRange, (_key, value) => void (this.nextNumber = value.readUInt32BE(0)));
+    const gone = new Set<SessionNumber>();
+    await readAll(store, goneRange, (key) => void gone.add(this.seen(key)));
+    const live = new Map<SessionNumber, Entry>();
+    await readAll(store, sessionRange, (key, value) => {
+      const number = this.seen(key);
+      if (gone.has(number)) return void this.records.delete(key, "soon");
+      const { clientId, kind, user, since, remotes } = JSON.parse(value.toString()) as SessionRecord;
+      const entry = this.add({ kind, id: clientId, user }, number);
+      entry.sinceMs = since;
+      if (remotes) entry.remotes = remotes;
+      live.set(number, entry);
     });
-    await readAll(this.store, subscriptionRange, (key, value) => {
-      const entry = byNumber.get(sessionNumberOf(key));
-      if (entry) this.note(entry, key.toString("utf8", 5), ((value[0] ?? 0) & 3) as QoS);
-    });
-    await readAll(this.store, incomingRange, (key, value) => byNumber.get(sessionNumberOf(key))?.session.incoming.recover(value));
-    await readAll(this.store, queueRange, (key, value) => byNumber.get(sessionNumberOf(key))?.session.recoverQueue(key[5] ?? 0, value));
-    const gone: SessionNumber[] = [];
-    await readAll(this.store, goneRange, (key) => gone.push(sessionNumberOf(key)));
-    for (const number of gone) {
-      this.nextNumber = Math.max(this.nextNumber, number + 1);
-      this.removePages(number);
+    const ofLive = (take: (entry: Entry, key: Buffer, value: Buffer) => void) => (key: Buffer, value: Buffer): void => {
+      const entry = live.get(this.seen(key));
+      if (entry) take(entry, key, value);
+      else this.records.delete(key, "soon"); // what is left of a session that has ended
+    };
+    await readAll(store, subscriptionRange, ofLive((entry, key, value) => this.note(entry, key.toString("utf8", 5), ((value[0] ?? 0) & 3) as QoS)));
+    await readAll(store, incomingRange, ofLive(({ session }, _key, value) => session.incoming.recover(value)));
+    await readAll(store, queueRange, ofLive(({ session }, key, value) => session.recoverQueue(key[5] ?? 0, value)));
+    for (const number of gone) this.removePages(number, 0);
+    await this.removeOrphans(this.nextNumber, MAX_SESSION_NUMBER); // before one of those numbers is given
+    void this.removeOrphansBetween([...live.keys(), ...gone]);
+  }
+
+  private seen(key: Buffer): SessionNumber {
+    const number = sessionNumberOf(key);
+    this.nextNumber = Math.max(this.nextNumber, number + 1);
+    return number;
+  }
+
+  /** A power cut, or a repair, may bring back pages of a session that was removed. Not worth a start's time; looks only where no session is. */
+  private async removeOrphansBetween(known: SessionNumber[]): Promise<void> {
+    let from = 1;
+    try {
+      for (const number of [...known, this.nextNumber].sort((a, b) => a - b)) {
+        if (from < number) await this.removeOrphans(from, number);
+        from = number + 1;
+      }
+    } catch {
+      // the store tells of its own failure; the next start tries again
     }
   }
 
-  private add(kind: SessionKind, clientId: string, number: SessionNumber): Entry {
-    const session = new Session(number, clientId, number > 0, kind === "bridge" ? this.bridgeContext : this.context);
-    const entry: Entry = { kind, session, filters: new Map(), createdIn: 0, peerIsBridge: false, holder: undefined };
-    this.entries.set(`${kind} ${clientId}`, entry);
+  /** Takes sessions `from` to `before` that have pages for ended. */
+  private async removeOrphans(from: SessionNumber, before: SessionNumber): Promise<void> {
+    for (let next = from; ; ) {
+      const range = pagesBetween(next, before);
+      const [page] = await this.store.read(range.from, range.to, 1);
+      if (!page) return;
+      const number = this.seen(page[0]);
+      this.removePages(number, this.records.put(goneKey(number), NOTHING, "soon"));
+      next = number + 1;
+    }
+  }
+
+  private add(identity: Identity, number: SessionNumber): Entry {
+    const { kind, id } = identity;
+    const session = new Session(number, id, number > 0, kind === "bridge" ? this.bridgeContext : this.context);
+    const entry: Entry = { kind, session, identity, rights: undefined, filters: new Map(), sinceMs: this.context.clock.nowMs(), remotes: NO_REMOTES, createdIn: 0, peerIsBridge: false, holder: undefined };
+    this.setRights(entry);
+    this.entries.set(`${kind} ${id}`, entry);
     return entry;
   }
 
+  /** The rules have changed: gives each session the rights that they now give its user. */
+  bindRights(): void {
+    for (const entry of this.entries.values()) this.setRights(entry);
+  }
+
+  /** A bridge's topics are checked by their local names, before they are mapped: not here. */
+  private setRights(entry: Entry): void {
+    if (entry.kind === "client") entry.session.rights = entry.rights = this.rightsOf(entry.identity);
+  }
+
   /** Opens the session for a connection that begins. `after`: the group that holds its creation or deletion. */
-  open(kind: SessionKind, clientId: string, clean: boolean, holder: Holder): { entry: Entry; present: boolean; after: GroupNumber } {
+  open(identity: Identity, clean: boolean, holder: Holder): { entry: Entry; present: boolean; after: GroupNumber } {
+    const { kind, id: clientId } = identity;
     const existing = this.get(kind, clientId);
     existing?.holder?.takenOver();
     const known = this.get(kind, clientId); // a take-over may have ended it
     if (known && !clean && known.session.durable) {
       known.holder = holder;
+      if (known.identity.user !== identity.user) this.bind(known, identity);
       return { entry: known, present: true, after: known.createdIn };
     }
     const endedIn = known ? this.end(known) : 0;
-    const entry = this.add(kind, clientId, clean ? 0 : this.nextNumber++);
+    const entry = this.add(identity, clean ? 0 : this.nextNumber++);
     if (!clean) {
-      const record: SessionRecord = { clientId, kind, since: 0 };
-      entry.createdIn = this.records.put(sessionKey(entry.session.number), Buffer.from(JSON.stringify(record)), "synced");
+      this.records.put(nextNumberKey, numberValue(this.nextNumber), "synced");
+      this.keep(entry);
     }
     entry.holder = holder;
     return { entry, present: false, after: Math.max(endedIn, entry.createdIn) };
+  }
+
+  private keep(entry: Entry): void {
+    const { kind, id: clientId, user } = entry.identity;
+    const record: SessionRecord = { clientId, kind, since: entry.sinceMs, ...(user === undefined ? {} : { user }), ...(kind === "bridge" ? { remotes: entry.remotes } : {}) };
+    entry.createdIn = this.records.put(sessionKey(entry.session.number), Buffer.from(JSON.stringify(record)), "synced");
+  }
+
+  setRemotes(entry: Entry, remotes: RemotesRecord): void {
+    entry.remotes = remotes;
+    this.keep(entry);
+  }
+
+  /** Another user takes the session up: its subscriptions stay, what they give is what this user may read. */
+  private bind(entry: Entry, identity: Identity): void {
+    entry.identity = identity;
+    this.setRights(entry);
+    this.subscriptions.invalidate();
+    this.keep(entry);
   }
 
   /** Says whether the session's peer is a bridge, which its subscriptions then follow. */
@@ -139,17 +244,18 @@ export class Sessions {
     const { number } = session;
     for (const filter of entry.filters.keys()) this.records.delete(subscriptionKey(number, filter), "synced");
     for (let lane = 0; lane < LANES; lane++) this.records.delete(queueKey(number, lane), "synced");
-    this.records.delete(incomingKey(number), "synced");
     this.records.put(goneKey(number), NOTHING, "synced");
     const group = this.records.delete(sessionKey(number), "synced");
-    this.removePages(number);
+    this.removePages(number, group);
     return group;
   }
 
-  private removePages(number: SessionNumber): void {
+  /** `after`: the group of the session's end. Until it is stored a group with pages of the session may be on its way to the disk. */
+  private removePages(number: SessionNumber, after: GroupNumber): void {
     if (!this.store.durable) return;
     const { from, to } = pagesOf(number);
     const next = (): void => {
+      if (this.store.stored < after) return void this.context.clock.after(REMOVAL_PAUSE_MS, next);
       this.store.read(from, to, REMOVAL_SLICE_BYTES).then((pages) => {
         for (const [key] of pages) this.records.delete(key, "soon");
         if (pages.length === 0) this.records.delete(goneKey(number), "soon");
@@ -178,6 +284,12 @@ export class Sessions {
     this.subscriptions.remove(filter, entry.session);
     return entry.session.durable ? this.records.delete(subscriptionKey(entry.session.number, filter), "synced") : 0;
   }
+}
+
+function numberValue(number: SessionNumber): Buffer {
+  const value = Buffer.allocUnsafe(4);
+  value.writeUInt32BE(number, 0);
+  return value;
 }
 
 const NOTHING = Buffer.alloc(0);

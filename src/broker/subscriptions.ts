@@ -1,12 +1,24 @@
+import type { Identity } from "../access/identity.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import type { Message } from "../queue/message.ts";
 import type { GroupNumber } from "../store/store.ts";
+import { isHiddenBelow } from "../topic/matching.ts";
 import { SubscriptionTree } from "../topic/subscription-tree.ts";
 
 /** What takes routed messages: a client's session, or a bridge's topic lines before its session. */
 export interface Receiver {
   /** Returns the group to wait for, 0 for none, below 0 if the message was dropped. */
   deliver(message: Message, qos: QoS, retain: boolean): GroupNumber;
+  /** Whether it may get messages of this topic at all; when that changes, `Subscriptions.invalidate` is called. */
+  mayRead(topicName: string): boolean;
+  /** The mount point that its peer is below; when that changes, `Subscriptions.invalidate` is called. */
+  readonly mountPrefix?: string;
+}
+
+/** Where a message comes from: the receiver that must not get it back, and who answers for it. */
+export interface Source {
+  readonly receiver: Receiver;
+  readonly identity: Identity;
 }
 
 /** One subscription as the router sees it. */
@@ -19,14 +31,78 @@ export interface Subscription {
   readonly noLocal: boolean;
 }
 
+/** A subscription with the filter it stands under. */
+interface Placed extends Subscription {
+  readonly filter: string;
+}
+
 /** What matches a topic, one entry a receiver with the highest QoS of its subscriptions. */
 export type Route = readonly Subscription[];
 
-/** All subscriptions. */
-export class Subscriptions extends SubscriptionTree<Subscription> {
+/** Most topic filters of one session. */
+export const MAX_SESSION_FILTERS = 10_000;
+/** Estimated memory for the filters of one session, and of all. */
+const MAX_SESSION_FILTER_BYTES = 8 * 1024 * 1024;
+const MAX_FILTER_BYTES = 64 * 1024 * 1024;
+
+/** Measured with Node 20: 205 bytes for a filter of one level, 90 to 110 for each further level, the levels' own characters besides. */
+const BYTES_A_FILTER = 200;
+const BYTES_A_LEVEL = 100;
+
+/** What one receiver's filters take. */
+interface Footprint {
+  filters: number;
+  bytes: number;
+}
+
+/** All subscriptions, and what they cost. */
+export class Subscriptions extends SubscriptionTree<Placed> {
+  private readonly footprints = new Map<object, Footprint>();
+  private bytes = 0;
+
+  override add(filter: string, key: object, { receiver, qos, retainAsPublished, noLocal }: Subscription): Placed | undefined {
+    const replaced = super.add(filter, key, { receiver, qos, retainAsPublished, noLocal, filter });
+    if (!replaced) this.account(key, 1, bytesOf(filter));
+    return replaced;
+  }
+
+  override remove(filter: string, key: object): Placed | undefined {
+    const removed = super.remove(filter, key);
+    if (removed) this.account(key, -1, -bytesOf(filter));
+    return removed;
+  }
+
+  private account(key: object, filters: number, bytes: number): void {
+    const footprint = this.footprints.get(key) ?? { filters: 0, bytes: 0 };
+    footprint.filters += filters;
+    footprint.bytes += bytes;
+    this.bytes += bytes;
+    if (footprint.filters === 0) this.footprints.delete(key);
+    else this.footprints.set(key, footprint);
+  }
+
+  /** Whether there are subscriptions under this key. */
+  hasSome(key: object): boolean {
+    return this.footprints.has(key);
+  }
+
+  /** Which limit (`doc/limits.md`) one more filter of this key would break; undefined if none. */
+  limitFor(key: object, filter: string): string | undefined {
+    const bytes = bytesOf(filter);
+    const { filters, bytes: taken } = this.footprints.get(key) ?? NOTHING;
+    if (filters >= MAX_SESSION_FILTERS) return `a session may have ${MAX_SESSION_FILTERS} topic filters`;
+    if (taken + bytes > MAX_SESSION_FILTER_BYTES) return `the topic filters of a session may take ${MAX_SESSION_FILTER_BYTES} bytes of memory`;
+    if (this.bytes + bytes > MAX_FILTER_BYTES) return `the topic filters of all sessions may take ${MAX_FILTER_BYTES} bytes of memory`;
+    return undefined;
+  }
+
   /** One copy a receiver, however many of its subscriptions match. */
   routeOf(name: string): Route {
-    const matches = this.match(name);
+    const mayBeHidden = name.includes("/$");
+    const matches = this.match(name).filter(
+      ({ receiver, filter }) =>
+        receiver.mayRead(name) && !(mayBeHidden && receiver.mountPrefix && isHiddenBelow(receiver.mountPrefix, filter, name)),
+    );
     if (matches.length < 2) return matches;
     const best = new Map<Receiver, Subscription>();
     for (const match of matches) {
@@ -35,4 +111,12 @@ export class Subscriptions extends SubscriptionTree<Subscription> {
     }
     return [...best.values()];
   }
+}
+
+const NOTHING: Footprint = { filters: 0, bytes: 0 };
+
+function bytesOf(filter: string): number {
+  let levels = 1;
+  for (let at = filter.indexOf("/"); at >= 0; at = filter.indexOf("/", at + 1)) levels += 1;
+  return BYTES_A_FILTER + BYTES_A_LEVEL * levels + 2 * filter.length;
 }

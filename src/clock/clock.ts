@@ -3,12 +3,12 @@ export interface Timer {
   cancel(): void;
 }
 
-/**
- * Time as the core sees it: handed in, so that the simulation can turn it.
- * Times are milliseconds of wall clock that never runs back.
- */
+/** Time as the core sees it: handed in, so that the simulation can turn it. */
 export interface Clock {
+  /** Milliseconds that pass evenly, whatever becomes of the wall clock; they began as milliseconds since 1970. */
   nowMs(): number;
+  /** The wall clock, for people: it may jump. */
+  wallMs(): number;
   /** Runs `task` once, after at least `delayMs`. */
   after(delayMs: number, task: () => void): Timer;
   /** Runs `task` once at the end of the current turn, when all input that is here has been read. */

@@ -1,12 +1,15 @@
 import type { Clock, Timer } from "./clock.ts";
 
-/** The machine's time. The wall clock may be set back; `nowMs` then stands still until it has caught up. */
+/** The machine's time. */
 export class SystemClock implements Clock {
-  #latestMs = 0;
+  readonly #startedMs = Date.now() - performance.now();
 
   nowMs(): number {
-    this.#latestMs = Math.max(this.#latestMs, Date.now());
-    return this.#latestMs;
+    return Math.floor(this.#startedMs + performance.now());
+  }
+
+  wallMs(): number {
+    return Date.now();
   }
 
   after(delayMs: number, task: () => void): Timer {

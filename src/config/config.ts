@@ -1,3 +1,4 @@
+import type { AclStyle } from "../access/acl-file.ts";
 import type { LogLevel } from "../log/console.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 
@@ -21,14 +22,20 @@ export interface Limits {
   readonly maxUnsentBytes: number;
 }
 
-export interface ListenerConfig {
+/** Where something stands: in the configuration file or in one that it includes. */
+export interface Place {
+  readonly file: string;
+  /** Counts from 1; 0 for what no line says. */
+  readonly line: number;
+}
+
+export interface ListenerConfig extends Place {
   readonly port: number;
   /** Undefined: all addresses. */
   readonly host: string | undefined;
   readonly ipv6: boolean | undefined;
   readonly mountPoint: string;
   readonly maxConnections: number;
-  readonly line: number;
 }
 
 export interface AddressConfig {
@@ -37,19 +44,18 @@ export interface AddressConfig {
 }
 
 /** One `topic` line of a connection. */
-export interface TopicLine {
+export interface TopicLine extends Place {
   readonly pattern: string;
   readonly direction: "in" | "out" | "both";
   readonly qos: QoS;
   readonly localPrefix: string;
   readonly remotePrefix: string;
   readonly priority: "high" | "normal" | "low";
-  readonly line: number;
   /** Column of the pattern. */
   readonly column: number;
 }
 
-export interface ConnectionConfig {
+export interface ConnectionConfig extends Place {
   readonly name: string;
   readonly addresses: readonly AddressConfig[];
   readonly topics: readonly TopicLine[];
@@ -66,16 +72,40 @@ export interface ConnectionConfig {
   readonly reconnectIntervalMs: number;
   readonly maxReconnectIntervalMs: number | undefined;
   readonly connectTimeoutMs: number;
-  readonly line: number;
+  readonly startType: "automatic" | "manual" | "lazy" | "once";
+  /** Queued messages that start a lazy connection, and the age of the oldest that does; 0: none does. */
+  readonly threshold: number;
+  readonly maxAgeMs: number;
+  /** Silence that ends a lazy connection. */
+  readonly idleTimeoutMs: number;
+  readonly notificationsLocalOnly: boolean;
+  /** The first that is tried. */
+  readonly protocolVersion: 3 | 4;
+  readonly outgoingRetain: boolean;
 }
+
+/** Where the rules of access stand. */
+export interface AccessConfig {
+  readonly passwordFile: string | undefined;
+  readonly allowAnonymous: boolean;
+  readonly aclFile: string | undefined;
+  /** Undefined: the file's own words decide. */
+  readonly aclStyle: AclStyle | undefined;
+  readonly clientIdPrefixes: readonly string[];
+}
+
+export type LogDestination = { readonly kind: "stdout" | "stderr" | "none" } | { readonly kind: "file"; readonly path: string };
 
 export interface Config {
   /** Undefined: the embedded default. */
   readonly file: string | undefined;
   readonly limits: Limits;
+  readonly access: AccessConfig;
   readonly listeners: readonly ListenerConfig[];
   readonly connections: readonly ConnectionConfig[];
   readonly persistence: boolean;
+  /** What stands before the names of our files: a folder with its slash, or the beginning of their names. */
+  readonly persistencePrefix: string;
   readonly persistenceDirectory: string;
   readonly durability: "power" | "process";
   readonly commitIntervalMs: number;
@@ -83,13 +113,17 @@ export interface Config {
   readonly autosaveIntervalMs: number;
   readonly strictStore: boolean;
   readonly logLevel: LogLevel;
+  readonly logDestinations: readonly LogDestination[];
+  readonly pidFile: string | undefined;
+  /** Whether a client of MQTT 3.1.1 may leave its identifier to us. */
+  readonly allowEmptyClientId: boolean;
+  /** Beginning of the identifiers that we give. */
+  readonly clientIdPrefix: string;
   readonly connectionMessages: boolean;
 }
 
 /** Something that is wrong with a configuration file. Columns count from 1. */
-export interface Problem {
-  readonly file: string;
-  readonly line: number;
+export interface Problem extends Place {
   readonly column: number;
   readonly severity: "error" | "warning";
   readonly message: string;

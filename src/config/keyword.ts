@@ -16,6 +16,10 @@ export interface Keyword {
   readonly type: ValueType;
   /** Takes any number of values and may repeat; each adds. */
   readonly list?: boolean;
+  /** The keyword of the same section that takes a second value. */
+  readonly second?: string;
+  /** Whether a reload takes up a changed value; if not, it says that a restart is wanted. */
+  readonly reload?: boolean;
   readonly default: Value | undefined;
   readonly doc: string;
 }
@@ -71,4 +75,10 @@ export const connectionCount: ValueType = {
 
 export function oneOf(...words: string[]): ValueType {
   return { name: words.join(", "), parse: (text) => (words.includes(text.toLowerCase()) ? text.toLowerCase() : new Unaccepted(`one of ${words.join(", ")}`)) };
+}
+
+/** For what has one meaning here: other values are refused, not passed over. */
+export function only(...words: string[]): ValueType {
+  const wanted = `${words.join(" or ")}: nothing else is supported yet`;
+  return { name: words.join(" or "), parse: (text) => (words.includes(text.toLowerCase()) ? text.toLowerCase() : new Unaccepted(wanted)) };
 }

@@ -1,10 +1,13 @@
 import { resolve } from "node:path";
-import type { LogLevel } from "../log/console.ts";
+import type { AclStyle } from "../access/acl-file.ts";
+import { logLevels, type LogLevel } from "../log/console.ts";
 import { parseAddress } from "./address.ts";
-import type { AddressConfig, Config, ConnectionConfig, ListenerConfig, Problem, TopicLine } from "./config.ts";
+import type { AccessConfig, AddressConfig, Config, ConnectionConfig, ListenerConfig, LogDestination, Place, Problem, TopicLine } from "./config.ts";
+import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
 import { globalKeywords } from "./keywords/global.ts";
 import { listenerKeywords } from "./keywords/listener.ts";
+import { isNotYet, notYetKeywords } from "./keywords/not-yet.ts";
 import { wordsOf, type Word } from "./lexer.ts";
 import { nearest } from "./nearest.ts";
 import { Section, type Report } from "./section.ts";
@@ -14,14 +17,9 @@ const MAX_PACKET_BYTES = 268_435_460;
 const MIN_KEEP_ALIVE_SECONDS = 5;
 const CONNECT_TIMEOUT_MS = 10_000;
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
-const LISTENER_PROTOCOLS = ["mqtt"];
+export const LISTENER_PROTOCOLS = ["mqtt"];
 
-/** Keywords of the original or of mosquitto whose meaning must not be passed over in silence. */
-const NOT_YET = new Set([
-  "password_file", "acl_file", "clientid_prefixes", "mqtt-multiplex", "mqtts", "idle_timeout", "threshold", "protocol", "multicast_groups",
-  "advertise", "loopback", "cafile", "capath", "certfile", "keyfile", "require_certificate", "bridge_cafile", "bridge_capath", "psk_file",
-]);
-
+const INCLUDE_WORD = "include_dir";
 const SECTION_WORDS = ["listener", "connection", "topic"];
 
 class ConnectionSection extends Section {
@@ -30,75 +28,122 @@ class ConnectionSection extends Section {
 
 export interface ParseOptions {
   /** Port of the default listener, instead of the file's. */
-  readonly port?: number;
+  readonly port?: number | undefined;
   /** Unknown keywords and bad values are warned of and left out, as the original did. */
-  readonly lenient?: boolean;
+  readonly lenient?: boolean | undefined;
+  /** The files of a folder, for `include_dir`. */
+  readonly include?: ((folder: string) => { file: string; text: string }[]) | undefined;
+}
+
+/** A line of a configuration file, or of one that it includes. */
+interface Line extends Place {
+  readonly words: readonly Word[];
 }
 
 /**
  * Reads a configuration file: the original's grammar (a keyword and its values a line, sections, `#` comments, quotes), keywords in any case.
  * The configuration is usable only if no problem is an error.
  */
-export function parseConfig(text: string, file: string, { port, lenient }: ParseOptions = {}): { config: Config; problems: Problem[] } {
+export function parseConfig(text: string, file: string, options: ParseOptions = {}): { config: Config; problems: Problem[] } {
   const problems: Problem[] = [];
-  const report: Report = (line, column, severity, message) => problems.push({ file, line, column, severity, message });
-  const reportLine: Report = lenient
-    ? (line, column, _severity, message) => report(line, column, "warning", `${message}; the line is ignored`)
+  const report: Report = ({ file: place, line }, column, severity, message) => problems.push({ file: place, line, column, severity, message });
+  const reportLine: Report = options.lenient
+    ? (at, column, _severity, message) => report(at, column, "warning", `${message}; the line is ignored`)
     : report;
-  const global = new Section(globalKeywords, 0, []);
-  const listeners: Section[] = [];
-  const connections: ConnectionSection[] = [];
-  let current: Section = global;
-  text.split("\n").forEach((content, index) => {
-    const line = index + 1;
-    const [word, ...values] = wordsOf(content);
-    if (!word) return;
-    const name = word.text.toLowerCase();
-    if (name === "listener") {
-      current = new Section(listenerKeywords, line, values);
-      listeners.push(current);
-      if (!values[0]) report(line, word.column, "error", "listener needs a port");
-    } else if (name === "connection") {
-      const section = new ConnectionSection(connectionKeywords, line, values);
-      current = section;
-      connections.push(section);
-      if (!values[0]) report(line, word.column, "error", "connection needs a name");
-    } else if (name === "topic" && current instanceof ConnectionSection) {
-      const topic = parseTopicLine(values, line, reportLine);
-      if (topic) current.topics.push(topic);
-    } else {
-      if (NOT_YET.has(name)) report(line, word.column, "error", `${word.text} is not supported yet`);
-      else takeKeyword(current, global, word, name, values, line, reportLine);
+  const sections = new Sections(file, reportLine, report);
+  const open = new Set<string>();
+  const readLines = (lines: Iterable<Line>): void => {
+    for (const line of lines) {
+      const [word, ...values] = line.words;
+      if (!word) continue;
+      if (word.text.toLowerCase() === INCLUDE_WORD) readFolder(line, word, values[0]);
+      else sections.take(word, values, line);
     }
-  });
-  return { config: buildConfig(file, global, listeners, connections, port, report), problems };
+  };
+  const readFolder = (at: Place, word: Word, folder: Word | undefined): void => {
+    if (!folder) return reportLine(at, word.column, "error", `${word.text} needs a folder`);
+    try {
+      for (const included of options.include?.(folder.text) ?? []) {
+        if (open.has(included.file)) {
+          report(at, folder.column, "error", `${word.text} ${folder.text}: ${included.file} includes itself`);
+          continue;
+        }
+        open.add(included.file);
+        readLines(linesOf(included.text, included.file));
+        open.delete(included.file);
+      }
+    } catch (error) {
+      report(at, folder.column, "error", `${word.text} ${folder.text}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  };
+  open.add(file);
+  readLines(linesOf(text, file));
+  return { config: buildConfig(file, sections, options, report), problems };
 }
 
-function takeKeyword(current: Section, global: Section, word: Word, name: string, values: readonly Word[], line: number, report: Report): void {
+function* linesOf(text: string, file: string): Generator<Line> {
+  for (const [index, content] of text.replace(/^\uFEFF/, "").split("\n").entries()) yield { file, line: index + 1, words: wordsOf(content) };
+}
+
+/** The sections of a file as they are read: which one a line belongs to. */
+class Sections {
+  readonly global: Section;
+  readonly listeners: Section[] = [];
+  readonly connections: ConnectionSection[] = [];
+  private current: Section;
+
+  constructor(
+    file: string,
+    /** For a line that `--lenient` leaves out. */
+    private readonly reportLine: Report,
+    private readonly report: Report,
+  ) {
+    this.global = new Section(globalKeywords, { file, line: 0 }, []);
+    this.current = this.global;
+  }
+
+  take(word: Word, values: readonly Word[], at: Place): void {
+    const name = word.text.toLowerCase();
+    if (name === "listener") {
+      this.current = new Section(listenerKeywords, at, values);
+      this.listeners.push(this.current);
+      if (!values[0]) this.report(at, word.column, "error", "listener needs a port");
+    } else if (name === "connection") {
+      const section = new ConnectionSection(connectionKeywords, at, values);
+      this.current = section;
+      this.connections.push(section);
+      if (!values[0]) this.report(at, word.column, "error", "connection needs a name");
+    } else if (name === "topic" && this.current instanceof ConnectionSection) {
+      const topic = parseTopicLine(values, at, this.reportLine);
+      if (topic) this.current.topics.push(topic);
+    } else if (isNotYet(name)) {
+      this.report(at, word.column, "error", `${word.text} is not supported yet`);
+    } else {
+      takeKeyword(this.current, this.global, word, name, values, at, this.reportLine);
+    }
+  }
+}
+
+function takeKeyword(current: Section, global: Section, word: Word, name: string, values: readonly Word[], at: Place, report: Report): void {
   const inSection = current.keyword(name);
-  if (inSection) return current.take(inSection, word, values, line, report);
+  if (inSection) return current.take(inSection, word, values, at, report);
   const everywhere = global.keyword(name);
-  if (everywhere) return global.take(everywhere, word, values, line, report);
-  if (name === "mount_point") return report(line, word.column, "error", "mount_point belongs into a listener section: the default listener can't have one");
+  if (everywhere) return global.take(everywhere, word, values, at, report);
+  if (name === "mount_point") return report(at, word.column, "error", "mount_point belongs into a listener section: the default listener can't have one");
   const elsewhere = listenerKeywords.some((keyword) => keyword.name === name) ? "listener" : isConnectionKeyword(name) ? "connection" : undefined;
-  if (elsewhere) return report(line, word.column, "error", `${word.text} belongs into a ${elsewhere} section`);
-  const known = [...globalKeywords, ...listenerKeywords, ...connectionKeywords].map((keyword): string => keyword.name);
-  const guess = nearest(name, [...known, ...NOT_YET, ...SECTION_WORDS]);
-  report(line, word.column, "error", `unknown keyword ${word.text}${guess === undefined ? "" : `; did you mean ${guess}?`}`);
+  if (elsewhere) return report(at, word.column, "error", `${word.text} belongs into a ${elsewhere} section`);
+  const keywords: readonly Keyword[] = [...globalKeywords, ...listenerKeywords, ...connectionKeywords];
+  const known = [...keywords.map((keyword) => keyword.name), ...keywords.flatMap(({ aliases }) => aliases)];
+  const guess = nearest(name, [...known, ...notYetKeywords.flatMap(({ names }) => names), ...SECTION_WORDS]);
+  report(at, word.column, "error", `unknown keyword ${word.text}${guess === undefined ? "" : `; did you mean ${guess}?`}`);
 }
 
 function isConnectionKeyword(name: string): boolean {
   return name === "topic" || connectionKeywords.some((keyword) => keyword.name === name || (keyword.aliases as readonly string[]).includes(name));
 }
 
-function buildConfig(
-  file: string, global: Section, listeners: readonly Section[], connections: readonly ConnectionSection[], port: number | undefined, report: Report,
-): Config {
-  if (!global.boolean("allow_anonymous")) {
-    const { line, column } = global.place("allow_anonymous");
-    report(line, column, "error", "allow_anonymous false needs a password_file, which is not supported yet");
-  }
-  const prefix = global.string("persistence_location") ?? "";
+function buildConfig(file: string, { global, listeners, connections }: Sections, { port, lenient = false }: ParseOptions, report: Report): Config {
+  const prefix = resolve(`${global.string("persistence_location") ?? ""}x`).slice(0, -1);
   return {
     file,
     limits: {
@@ -111,17 +156,77 @@ function buildConfig(
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       maxUnsentBytes: MAX_UNSENT_BYTES,
     },
+    access: buildAccess(global, lenient, report),
     listeners: buildListeners(global, listeners, port, report),
     connections: connections.map((section) => buildConnection(section, report)),
     persistence: global.boolean("persistence"),
-    persistenceDirectory: resolve(`${prefix}amqtdd-store`),
+    persistenceDirectory: `${prefix}amqtdd-store`,
+    persistencePrefix: prefix,
     durability: global.string("durability") === "process" ? "process" : "power",
     commitIntervalMs: global.number("commit_interval_ms"),
     autosaveIntervalMs: global.number("autosave_interval") > 0 ? global.number("autosave_interval") * 1000 : Infinity,
     strictStore: global.boolean("strict_store"),
-    logLevel: global.string("log_level") as LogLevel,
+    logLevel: logLevelOf(global),
+    logDestinations: logDestinationsOf(global, report),
+    pidFile: pathOf(global, "pid_file"),
+    allowEmptyClientId: global.boolean("allow_zero_length_clientid"),
+    clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
   };
+}
+
+const placeOf = ({ file, line }: Place): Place => ({ file, line });
+
+function pathOf(section: Section, name: string): string | undefined {
+  const value = section.string(name);
+  return value === undefined ? undefined : resolve(value);
+}
+
+/** mosquitto names the kinds it wants, we the least level. */
+const LEVEL_OF_TYPE: Readonly<Record<string, LogLevel>> = {
+  error: "error", warning: "warning", notice: "info", information: "info", none: "fatal",
+};
+
+function logLevelOf(global: Section): LogLevel {
+  if (global.has("log_level") || !global.has("log_type")) return global.string("log_level") as LogLevel;
+  const levels = global.list("log_type").map(({ value }) => logLevels.indexOf(LEVEL_OF_TYPE[value] ?? "config"));
+  return logLevels[Math.min(...levels)] ?? "info";
+}
+
+function logDestinationsOf(global: Section, report: Report): LogDestination[] {
+  const words = global.list("log_dest");
+  const destinations: LogDestination[] = [];
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index];
+    if (!word) continue;
+    const next = words[index + 1];
+    if (word.value === "none" || word.value === "stdout" || word.value === "stderr") {
+      destinations.push({ kind: word.value });
+    } else if (word.value === "file" && next && next.file === word.file && next.line === word.line) {
+      destinations.push({ kind: "file", path: resolve(next.value) });
+      index += 1;
+    } else {
+      report(word, word.column, "warning", `log_dest ${word.value} is not supported; wanted is stdout, stderr, none or file PATH`);
+    }
+  }
+  return destinations.length > 0 ? destinations : [{ kind: "stdout" }];
+}
+
+function buildAccess(global: Section, lenient: boolean, report: Report): AccessConfig {
+  const passwordFile = pathOf(global, "password_file");
+  const aclFile = pathOf(global, "acl_file");
+  const aclStyle = global.string("acl_style") as AclStyle | undefined;
+  const allowAnonymous = global.optionalBoolean("allow_anonymous") ?? passwordFile === undefined;
+  if (!allowAnonymous && passwordFile === undefined) {
+    const at = global.place("allow_anonymous");
+    // The original let everybody in.
+    report(at, at.column, lenient ? "warning" : "error", "allow_anonymous false needs a password_file: without one nobody could connect");
+  }
+  if (aclFile !== undefined && passwordFile === undefined && aclStyle !== "mosquitto") {
+    const at = global.place("acl_file");
+    report(at, at.column, "error", "acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one");
+  }
+  return { passwordFile, allowAnonymous: allowAnonymous || passwordFile === undefined, aclFile, aclStyle, clientIdPrefixes: global.list("clientid_prefixes").map(({ value }) => value) };
 }
 
 /** The default listener exists if one of its keywords is given, or if there is no other; it is opened last. */
@@ -135,7 +240,7 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
       ipv6: global.optionalBoolean("ipv6"),
       mountPoint: "",
       maxConnections: global.number("max_connections"),
-      line: global.place("port").line,
+      ...placeOf(global.place("port")),
     });
   }
   return listeners;
@@ -145,28 +250,28 @@ function buildListener(section: Section, report: Report): ListenerConfig {
   const [portWord, addressWord, protocolWord] = section.title;
   const port = Number(portWord?.text);
   if (portWord && !(Number.isInteger(port) && port >= 1 && port <= 65535)) {
-    report(section.line, portWord.column, "error", `listener ${portWord.text}: wanted is a port number`);
+    report(section, portWord.column, "error", `listener ${portWord.text}: wanted is a port number`);
   }
   if (protocolWord && !LISTENER_PROTOCOLS.includes(protocolWord.text.toLowerCase())) {
-    report(section.line, protocolWord.column, "error", `listener protocol ${protocolWord.text} is not supported yet; wanted is mqtt`);
+    report(section, protocolWord.column, "error", `listener protocol ${protocolWord.text} is not supported yet; wanted is mqtt`);
   }
   const address = addressWord?.text === "INADDR_ANY" ? undefined : addressWord?.text.replace(/^\[(.*)\]$/, "$1");
   return {
     port,
     host: address ?? section.string("bind_address"),
-    ipv6: section.optionalBoolean("ipv6"),
+    ipv6: section.has("socket_domain") ? section.string("socket_domain") === "ipv6" : section.optionalBoolean("ipv6"),
     mountPoint: section.string("mount_point") ?? "",
     maxConnections: section.number("max_connections"),
-    line: section.line,
+    ...placeOf(section),
   };
 }
 
 function buildConnection(section: ConnectionSection, report: Report): ConnectionConfig {
   const addresses: AddressConfig[] = [];
-  for (const { value, line, column } of section.list("address")) {
-    const address = parseAddress(value);
+  for (const given of section.list("address")) {
+    const address = parseAddress(given.value);
     if (address) addresses.push(address);
-    else report(line, column, "error", `address ${value}: wanted is host or host:port`);
+    else report(given, given.column, "error", `address ${given.value}: wanted is host or host:port`);
   }
   const maxReconnectSeconds = section.optionalNumber("max_reconnect_interval");
   return {
@@ -185,6 +290,13 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     reconnectIntervalMs: section.number("reconnect_interval") * 1000,
     maxReconnectIntervalMs: maxReconnectSeconds === undefined ? undefined : maxReconnectSeconds * 1000,
     connectTimeoutMs: section.number("connect_timeout") * 1000,
-    line: section.line,
+    startType: section.string("start_type") as ConnectionConfig["startType"],
+    threshold: section.number("threshold"),
+    idleTimeoutMs: section.number("idle_timeout") * 1000,
+    maxAgeMs: section.number("max_age") * 1000,
+    notificationsLocalOnly: section.boolean("notifications_local_only"),
+    protocolVersion: section.string("bridge_protocol_version") === "mqttv31" ? 3 : 4,
+    outgoingRetain: section.boolean("bridge_outgoing_retain"),
+    ...placeOf(section),
   };
 }

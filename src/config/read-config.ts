@@ -1,4 +1,6 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { readAccessFiles } from "./access-files.ts";
 import { checkConfig } from "./checker.ts";
 import { problemText, type Config, type Problem } from "./config.ts";
 import { parseConfig, type ParseOptions } from "./parser.ts";
@@ -18,11 +20,19 @@ export function readConfig(file: string, options: ParseOptions = {}): ReadResult
   } catch (error) {
     return { config: undefined, problems: [`${file}: error: ${error instanceof Error ? error.message : String(error)}`] };
   }
-  const { config, problems } = parseConfig(text, file, options);
+  const { config, problems } = parseConfig(text, file, { include: filesOf, ...options });
   const parsed = problems.some(isError);
   const all: Problem[] = parsed ? problems : [...problems, ...checkConfig(config)];
-  all.sort((a, b) => a.line - b.line || a.column - b.column);
+  const order = [...new Set([file, ...all.map((problem) => problem.file).sort()])];
+  all.sort((a, b) => order.indexOf(a.file) - order.indexOf(b.file) || a.line - b.line || a.column - b.column);
+  if (!parsed) all.push(...readAccessFiles(config.access).problems);
   return { config: all.some(isError) ? undefined : config, problems: all.map(problemText) };
+}
+
+/** What `include_dir` reads, as mosquitto does: files that end in .conf, by name. */
+function filesOf(folder: string): { file: string; text: string }[] {
+  const names = readdirSync(folder).filter((name) => name.endsWith(".conf")).sort();
+  return names.map((name) => ({ file: join(folder, name), text: readFileSync(join(folder, name), "utf8") }));
 }
 
 const isError = ({ severity }: Problem): boolean => severity === "error";

@@ -1,63 +1,67 @@
 import { Unaccepted, type Keyword, type Value } from "./keyword.ts";
-import type { Problem } from "./config.ts";
+import type { Place, Problem } from "./config.ts";
 import type { Word } from "./lexer.ts";
 
-export type Report = (line: number, column: number, severity: Problem["severity"], message: string) => void;
+export type Report = (at: Place, column: number, severity: Problem["severity"], message: string) => void;
 
-interface Given {
-  readonly values: Value[];
-  readonly line: number;
-  readonly columns: number[];
+/** A value and where it stands. */
+interface Given extends Place {
+  readonly value: Value;
+  readonly column: number;
 }
 
 /** The values that one section of a file gives to its keywords. */
-export class Section {
-  private readonly given = new Map<string, Given>();
+export class Section implements Place {
+  readonly file: string;
+  /** Line of the section's first word; 0 for the global one. */
+  readonly line: number;
+  private readonly given = new Map<string, Given[]>();
 
   constructor(
     private readonly keywords: readonly Keyword[],
-    /** Line of the section's first word; 0 for the global one. */
-    readonly line: number,
+    { file, line }: Place,
     readonly title: readonly Word[],
-  ) {}
+  ) {
+    this.file = file;
+    this.line = line;
+  }
 
   keyword(name: string): Keyword | undefined {
     return this.keywords.find((keyword) => keyword.name === name || keyword.aliases.includes(name));
   }
 
   /** Takes a line's values for one of its keywords: the last line wins, lists add up. */
-  take(keyword: Keyword, word: Word, values: readonly Word[], line: number, report: Report): void {
+  take(keyword: Keyword, word: Word, values: readonly Word[], at: Place, report: Report): void {
     const [first] = values;
-    if (!first) return report(line, word.column, "error", `${word.text} needs a value: ${keyword.type.name}`);
+    if (!first) return report(at, word.column, "error", `${word.text} needs a value: ${keyword.type.name}`);
     const wanted = keyword.list ? values : [first];
-    const known = keyword.list ? this.given.get(keyword.name) : undefined;
-    const given: Given = { values: [...(known?.values ?? [])], columns: [...(known?.columns ?? [])], line };
+    const given = keyword.list ? [...(this.given.get(keyword.name) ?? [])] : [];
     for (const { text, column } of wanted) {
       const value = keyword.type.parse(text);
-      if (value instanceof Unaccepted) return report(line, column, "error", `${word.text} ${text}: wanted is ${value.wanted}`);
-      given.values.push(value);
-      given.columns.push(column);
+      if (value instanceof Unaccepted) return report(at, column, "error", `${word.text} ${text}: wanted is ${value.wanted}`);
+      given.push({ value, file: at.file, line: at.line, column });
     }
     this.given.set(keyword.name, given);
+    const second = keyword.second === undefined ? undefined : this.keyword(keyword.second);
+    if (second && values.length > 1) this.take(second, word, values.slice(1), at, report);
   }
 
   has(name: string): boolean {
     return this.given.has(name);
   }
 
-  /** Where a keyword was given: line and column of its last value. */
-  place(name: string): { line: number; column: number } {
-    const given = this.given.get(name);
-    return { line: given?.line ?? this.line, column: given?.columns.at(-1) ?? 1 };
+  /** Where a keyword's last value stands; the section's own place if it was not given. */
+  place(name: string): Place & { readonly column: number } {
+    return this.given.get(name)?.at(-1) ?? { file: this.file, line: this.line, column: 1 };
   }
 
-  list(name: string): { value: string; column: number; line: number }[] {
-    const given = this.given.get(name);
-    return given ? given.values.map((value, index) => ({ value: String(value), column: given.columns[index] ?? 1, line: given.line })) : [];
+  list(name: string): (Place & { readonly value: string; readonly column: number })[] {
+    return (this.given.get(name) ?? []).map(({ value, file, line, column }) => ({ value: String(value), file, line, column }));
   }
 
   private value(name: string): Value | undefined {
-    return this.given.get(name)?.values.at(-1) ?? this.keyword(name)?.default;
+    const given = this.given.get(name)?.at(-1);
+    return given ? given.value : this.keyword(name)?.default;
   }
 
   string(name: string): string | undefined {

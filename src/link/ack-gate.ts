@@ -1,3 +1,5 @@
+import { LinkTotals } from "./totals.ts";
+
 /** What holds acknowledgements; a link. */
 export interface Holding {
   /** Group `upTo` is stored: sends what waited for it. Returns true when nothing is held any more. */
@@ -9,6 +11,7 @@ export class AckGate {
   stored = 0;
   /** Bytes that all links have taken and that are not on disk yet. */
   heldBytes = 0;
+  readonly totals = new LinkTotals();
   private readonly holding = new Set<Holding>();
 
   constructor(

@@ -1,8 +1,10 @@
 import { readRemainingLength } from "../mqtt/frame.ts";
 import { Reason } from "../mqtt/reason.ts";
-import { ProtocolViolation } from "../mqtt/violation.ts";
+import { malformed, ProtocolViolation } from "../mqtt/violation.ts";
 
 const MAX_HEADER_BYTES = 5;
+const PUBLISH = 3;
+const QOS_BITS = 6;
 
 /** Takes one whole packet: `bytes` from `frameStart` to `bodyEnd`, its variable header and payload from `bodyStart` on. False: stop reading. */
 export type FrameSink = (firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number) => boolean;
@@ -14,32 +16,59 @@ export type FrameSink = (firstByte: number, bytes: Buffer, frameStart: number, b
 export class FrameReader {
   private partial: Buffer | undefined;
   private partialLength = 0;
+  /** The sink wants no more for now. */
+  private stopped = false;
+  /** What is still to come of a packet that is passed over. */
+  private skipBytes = 0;
 
   constructor(
     private readonly sink: FrameSink,
     /** Largest packet in all, header included. */
     public maxPacketBytes: number,
+    /** Takes the head of a PUBLISH that is larger, up to its packet identifier; its rest is passed over. Without it such a packet is a violation. */
+    private readonly onOversized?: (firstByte: number, head: Buffer, bodyStart: number, packetBytes: number) => void,
   ) {}
 
-  get hasPartial(): boolean {
-    return this.partialLength > 0;
+  /** RAM that the packet takes which is not whole yet. */
+  get partialBytes(): number {
+    return this.partial?.length ?? 0;
   }
 
-  /** @throws ProtocolViolation when a length is malformed or too large. */
-  read(bytes: Buffer): void {
+  /**
+   * Returns how many of the bytes were taken: all of them, unless the sink has stopped the reading.
+   * @throws ProtocolViolation when a length is malformed or too large.
+   */
+  read(bytes: Buffer): number {
+    this.stopped = false;
     let at = this.partialLength > 0 ? this.completePartial(bytes) : 0;
-    if (at < 0) return;
     const end = bytes.length;
-    while (at < end) {
+    while (at < end && !this.stopped) {
+      if (this.skipBytes > 0) {
+        const skipped = Math.min(this.skipBytes, end - at);
+        this.skipBytes -= skipped;
+        at += skipped;
+        continue;
+      }
       const total = this.frameLength(bytes, at, end);
+      if (total > this.maxPacketBytes) {
+        const head = this.headLength(bytes, at, end, total);
+        if (head > end - at) {
+          this.keep(bytes, at, end);
+          return end;
+        }
+        this.passOver(bytes.subarray(at, at + head), total);
+        at += head;
+        continue;
+      }
       if (total < 0 || total > end - at) {
         this.keep(bytes, at, end);
-        return;
+        return end;
       }
       const first = bytes[at] ?? 0;
-      if (!this.sink(first, bytes, at, at + this.headerLength(bytes, at), at + total)) return;
+      this.stopped = !this.sink(first, bytes, at, at + this.headerLength(bytes, at), at + total);
       at += total;
     }
+    return at;
   }
 
   /** Length of the whole packet at `at`, -1 while its header is incomplete. */
@@ -49,10 +78,29 @@ export class FrameReader {
     const remaining = second < 0x80 ? second : readRemainingLength(bytes, at + 1, end);
     if (remaining < 0) return -1;
     const total = remaining + this.headerLength(bytes, at);
-    if (total > this.maxPacketBytes) {
+    const mayPassOver = this.onOversized !== undefined && (bytes[at] ?? 0) >> 4 === PUBLISH;
+    if (total > this.maxPacketBytes && !mayPassOver) {
       throw new ProtocolViolation(Reason.PacketTooLarge, `packet of ${total} bytes, the limit is ${this.maxPacketBytes}`);
     }
     return total;
+  }
+
+  /**
+   * Length of a PUBLISH up to its packet identifier; one more than there is while that can't be told.
+   * @throws ProtocolViolation when the packet ends before.
+   */
+  private headLength(bytes: Buffer, at: number, end: number, packetBytes: number): number {
+    const topicAt = at + this.headerLength(bytes, at);
+    if (topicAt + 2 > end) return end - at + 1;
+    const idBytes = ((bytes[at] ?? 0) & QOS_BITS) === 0 ? 0 : 2;
+    const head = topicAt - at + 2 + bytes.readUInt16BE(topicAt) + idBytes;
+    if (head > packetBytes) throw malformed("PUBLISH that ends within its topic or packet identifier");
+    return head;
+  }
+
+  private passOver(head: Buffer, packetBytes: number): void {
+    this.skipBytes = packetBytes - head.length;
+    this.onOversized?.(head[0] ?? 0, head, this.headerLength(head, 0), packetBytes);
   }
 
   private headerLength(bytes: Buffer, at: number): number {
@@ -75,26 +123,31 @@ export class FrameReader {
     this.partial = grown;
   }
 
-  /** Adds to the partial packet. Returns the offset in `bytes` behind it, -1 if it is still not whole. */
+  /** Adds to the partial packet. Returns the offset in `bytes` behind it: their end if it is still not whole. */
   private completePartial(bytes: Buffer): number {
     let at = 0;
     for (;;) {
       const partial = this.partial ?? bytes;
-      const total = this.frameLength(partial, 0, this.partialLength);
+      const packet = this.frameLength(partial, 0, this.partialLength);
+      const isOversized = packet > this.maxPacketBytes;
+      const total = isOversized ? this.headLength(partial, 0, this.partialLength, packet) : packet;
       const wanted = total < 0 ? 1 : total - this.partialLength;
       const taken = Math.min(wanted, bytes.length - at);
       this.keep(bytes, at, at + taken);
       at += taken;
-      if (taken < wanted) return -1;
-      if (total < 0) {
-        if (this.frameLength(this.partial ?? bytes, 0, this.partialLength) !== this.partialLength) continue;
-      }
+      if (taken < wanted) return at;
+      if (total < 0 && this.frameLength(this.partial ?? bytes, 0, this.partialLength) !== this.partialLength) continue;
       const whole = this.partial ?? bytes;
       const length = this.partialLength;
+      if (isOversized && this.headLength(whole, 0, length, packet) > length) continue;
       this.partial = undefined;
       this.partialLength = 0;
-      const more = this.sink(whole[0] ?? 0, whole, 0, this.headerLength(whole, 0), length);
-      return more ? at : -1;
+      if (isOversized) {
+        this.passOver(whole.subarray(0, length), packet);
+        return at;
+      }
+      this.stopped = !this.sink(whole[0] ?? 0, whole, 0, this.headerLength(whole, 0), length);
+      return at;
     }
   }
 }

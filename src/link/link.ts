@@ -12,13 +12,16 @@ import type { Transport, TransportListener } from "./transport.ts";
 export interface PacketHandler {
   /** @throws ProtocolViolation, which closes the link. */
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void;
+  /** A PUBLISH that is larger than is taken: its head, up to its packet identifier. Without this it is a violation. */
+  onOversized?(firstByte: number, head: Buffer, bodyStart: number, packetBytes: number): void;
   /** The other side has taken what was pending. */
   onDrain(): void;
   onClosed(reason: CloseReason): void;
 }
 
+/** `internal`: our own fault, an exception. */
 export interface CloseReason {
-  readonly kind: "peer" | "violation" | "local" | "error";
+  readonly kind: "peer" | "violation" | "local" | "error" | "internal";
   readonly text: string;
 }
 
@@ -36,20 +39,33 @@ export class Link implements TransportListener {
   handler: PacketHandler;
   lastReceivedMs: number;
   lastSentMs: number;
+  /** While the peer is not logged in its unfinished packets have a small share of memory. */
+  isHandshake = true;
+  /** When a whole packet had come last, or a good part of a large one. */
+  private lastHeardMs: number;
+  private packetsRead = 0;
+  private trickledBytes = 0;
+  private unfinishedBytes = 0;
+  private progressMark = 0;
   private transport: Transport | undefined;
   private readonly reader: FrameReader;
   private out: Buffer | undefined;
   private outLength = 0;
+  /** Buffers that are with the transport. */
+  private writtenBytes = 0;
   private flushScheduled = false;
   private closed = false;
   private readingPaused = false;
+  private readingStopped = false;
+  /** What had come already when reading was stopped. */
+  private unread: Buffer[] = [];
   /** FIFO of held packets: groups[i] must be stored before packets[i] leaves; a number is a four-byte packet (byte 0 and packet id). */
   private groups: number[] = [];
   private packets: (number | Buffer)[] = [];
   private sizes: number[] = [];
   private firstHeld = 0;
   private heldBytes = 0;
-  private releaseTask: (() => void) | undefined;
+  private releaseTasks: (() => void)[] = [];
 
   constructor(
     handler: PacketHandler,
@@ -58,11 +74,12 @@ export class Link implements TransportListener {
     private readonly gate: AckGate,
   ) {
     this.handler = handler;
-    this.lastReceivedMs = this.lastSentMs = clock.nowMs();
+    this.lastReceivedMs = this.lastSentMs = this.lastHeardMs = clock.nowMs();
     this.reader = new FrameReader((first, bytes, start, bodyStart, bodyEnd) => {
+      this.packetsRead += 1;
       this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
-      return !this.closed;
-    }, limits.maxPacketSizeBytes);
+      return !this.closed && !this.readingStopped;
+    }, limits.maxPacketSizeBytes, handler.onOversized?.bind(handler));
   }
 
   /** The transport is ready; bytes may come from now on. */
@@ -79,23 +96,68 @@ export class Link implements TransportListener {
   }
 
   get congested(): boolean {
-    return this.closed || this.outLength + (this.transport?.unsentBytes ?? 0) > this.limits.maxUnsentBytes;
+    return this.closed || this.unsentBytes > this.unsentLimit;
   }
 
-  set maxPacketBytes(bytes: number) {
-    this.reader.maxPacketBytes = bytes;
+  private get unsentLimit(): number {
+    return this.gate.totals.unsentExceeded ? SHARE_WHEN_EXCEEDED_BYTES : this.limits.maxUnsentBytes;
+  }
+
+  get unsentBytes(): number {
+    return this.outLength + (this.transport?.unsentBytes ?? 0);
+  }
+
+  /** How long the peer has given no sign of life [MQTT-3.1.2-24]. While we do not read, what it takes is one. */
+  silentMs(nowMs: number): number {
+    if (this.readingPaused) {
+      const mark = this.transport?.progressMark ?? 0;
+      if (this.isHolding || this.readingStopped || mark !== this.progressMark) this.lastHeardMs = nowMs;
+      this.progressMark = mark;
+    }
+    return nowMs - this.lastHeardMs;
   }
 
   onBytes(bytes: Buffer): void {
     if (this.closed) return;
-    this.lastReceivedMs = this.clock.nowMs();
+    if (this.readingStopped) return void this.unread.push(Buffer.from(bytes));
+    const nowMs = this.clock.nowMs();
+    this.lastReceivedMs = nowMs;
+    const { packetsRead } = this;
     try {
-      this.reader.read(bytes);
+      const taken = this.reader.read(bytes);
+      if (taken < bytes.length && !this.closed) this.unread.push(Buffer.from(bytes.subarray(taken)));
     } catch (error) {
-      if (!(error instanceof ProtocolViolation)) throw error;
-      this.close({ kind: "violation", text: error.message });
+      this.close(reasonOf(error));
     }
+    this.trickledBytes += bytes.length;
+    if (this.packetsRead !== packetsRead || this.trickledBytes >= TRICKLE_BYTES) {
+      this.lastHeardMs = nowMs;
+      this.trickledBytes = 0;
+    }
+    if (this.reader.partialBytes !== this.unfinishedBytes) this.countUnfinished();
     this.regulateReading();
+  }
+
+  private countUnfinished(): void {
+    const { totals } = this.gate;
+    const bytes = this.closed ? 0 : this.reader.partialBytes;
+    const grown = bytes - this.unfinishedBytes;
+    this.unfinishedBytes = bytes;
+    if (this.isHandshake) totals.handshakeBytes += grown;
+    else totals.unfinishedBytes += grown;
+    if (grown <= 0 || bytes <= FREE_UNFINISHED_BYTES) return;
+    if (this.isHandshake ? totals.handshakesExceeded : totals.unfinishedExceeded) {
+      this.close({ kind: "violation", text: "too many large packets of all connections are not whole yet" });
+    }
+  }
+
+  /** CONNECT has been accepted. */
+  endHandshake(maxPacketBytes: number): void {
+    const { totals } = this.gate;
+    totals.handshakeBytes -= this.unfinishedBytes;
+    totals.unfinishedBytes += this.unfinishedBytes;
+    this.isHandshake = false;
+    this.reader.maxPacketBytes = maxPacketBytes;
   }
 
   onDrain(): void {
@@ -107,13 +169,37 @@ export class Link implements TransportListener {
     this.finish(error ? { kind: "error", text: error.message } : { kind: "peer", text: "closed by the other side" });
   }
 
+  /** No packet is handed on until `resumeReading`. */
+  stopReading(): void {
+    this.readingStopped = true;
+    this.regulateReading();
+  }
+
+  resumeReading(): void {
+    this.readingStopped = false;
+    const { unread } = this;
+    this.unread = [];
+    for (const bytes of unread) this.onBytes(bytes);
+    this.regulateReading();
+  }
+
   private regulateReading(): void {
-    const held = this.heldBytes > this.limits.maxUncommittedBytes || (this.heldBytes > 0 && this.gate.isFull);
-    const pause = held || this.congested;
+    // A slow subscriber's PINGREQ is still read: only answers are added then, and they have their own bound.
+    const pause = this.isHolding || this.readingStopped || this.unsentBytes > this.unsentLimit + MAX_ANSWERS_BYTES;
     if (pause === this.readingPaused || this.closed) return;
     this.readingPaused = pause;
-    if (pause) this.transport?.pause();
-    else this.transport?.resume();
+    if (pause) {
+      this.progressMark = this.transport?.progressMark ?? 0;
+      this.transport?.pause();
+    } else {
+      this.lastHeardMs = this.clock.nowMs(); // what it sent meanwhile is still to be read
+      this.transport?.resume();
+    }
+  }
+
+  /** What the peer has published is not on disk yet, so much of it that nothing more is taken. */
+  private get isHolding(): boolean {
+    return this.heldBytes > this.limits.maxUncommittedBytes || (this.heldBytes > 0 && this.gate.isFull);
   }
 
   /** Room for `length` bytes at `outLength`. */
@@ -130,10 +216,20 @@ export class Link implements TransportListener {
     return this.out;
   }
 
+  /** While the peer has not taken what was written before, output is collected: many small writes would each cost a whole buffer. */
   private readonly endOfTurn = (): void => {
     this.flushScheduled = false;
-    this.flush();
+    if (this.writtenBytes === 0) this.flush();
   };
+
+  private onWritten(bytes: Buffer): void {
+    if (!this.closed) {
+      this.writtenBytes -= bytes.length;
+      this.gate.totals.unsentBytes -= bytes.length;
+    }
+    giveBack(bytes);
+    if (this.outLength > 0 && !this.flushScheduled) this.flush();
+  }
 
   private flush(): void {
     const out = this.out;
@@ -143,7 +239,9 @@ export class Link implements TransportListener {
     this.outLength = 0;
     if (this.closed || !this.transport || length === 0) return giveBack(out);
     this.lastSentMs = this.clock.nowMs();
-    this.transport.write(out.subarray(0, length), () => giveBack(out));
+    this.writtenBytes += out.length;
+    this.gate.totals.unsentBytes += out.length;
+    this.transport.write(out.subarray(0, length), () => this.onWritten(out));
     this.regulateReading();
   }
 
@@ -186,10 +284,16 @@ export class Link implements TransportListener {
     else this.hold(packet, after, packet.length);
   }
 
-  /** Calls `task` when everything that is held now has left: at once if nothing is. */
+  /** Calls `task` when nothing is held any more: at once if nothing is, at the latest when the link ends. */
   whenReleased(task: () => void): void {
     if (this.firstHeld === this.groups.length) task();
-    else this.releaseTask = task;
+    else this.releaseTasks.push(task);
+  }
+
+  private runReleaseTasks(): void {
+    const tasks = this.releaseTasks;
+    this.releaseTasks = [];
+    for (const task of tasks) task();
   }
 
   private hold(packet: number | Buffer, after: number, size: number): void {
@@ -226,10 +330,8 @@ export class Link implements TransportListener {
       this.firstHeld = 0;
     }
     this.regulateReading();
-    const task = this.releaseTask;
-    if (!task || !empty) return empty;
-    this.releaseTask = undefined;
-    task();
+    if (this.releaseTasks.length === 0 || !empty) return empty;
+    this.runReleaseTasks();
     return this.firstHeld === this.groups.length;
   }
 
@@ -246,6 +348,10 @@ export class Link implements TransportListener {
     this.closed = true;
     this.gate.forget(this);
     this.gate.heldBytes -= this.heldBytes;
+    this.gate.totals.unsentBytes -= this.writtenBytes;
+    this.writtenBytes = 0;
+    this.countUnfinished();
+    this.unread = [];
     this.groups = [];
     this.packets = [];
     this.sizes = [];
@@ -253,9 +359,24 @@ export class Link implements TransportListener {
     if (this.out) giveBack(this.out);
     this.out = undefined;
     this.outLength = 0;
+    this.runReleaseTasks();
     this.handler.onClosed(reason);
   }
 }
 
+/** An exception that is no violation is our own fault: it costs this connection, not the others. */
+function reasonOf(error: unknown): CloseReason {
+  if (error instanceof ProtocolViolation) return { kind: "violation", text: error.message };
+  return { kind: "internal", text: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+}
+
+/** So many bytes of a packet that is not whole yet are a sign of life. */
+const TRICKLE_BYTES = 1024;
+/** A packet of this size is never too much. */
+const FREE_UNFINISHED_BYTES = 4 * 1024;
+/** What may wait for one peer when too much waits for all of them. */
+const SHARE_WHEN_EXCEEDED_BYTES = 64 * 1024;
+/** Answers that may be added to output that is too much already. */
+const MAX_ANSWERS_BYTES = 256 * 1024;
 const QOS_0_PUBLISH = 0x30;
 const LARGE_AFTER_FULL = 64 * 1024;

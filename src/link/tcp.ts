@@ -1,5 +1,6 @@
-import { lookup, type LookupAddress, type LookupOptions } from "node:dns";
-import net from "node:net";
+import net, { type LookupFunction } from "node:net";
+import { lookUp } from "./look-up.ts";
+import { socketLimit } from "./socket-limit.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** How long a socket that we ended may take to close before it is destroyed. */
@@ -30,6 +31,12 @@ export class TcpTransport implements Transport {
 
   get unsentBytes(): number {
     return this.socket.writableLength;
+  }
+
+  /** What libuv has not handed to the system yet falls with each part that is taken; `writableLength` only with whole writes. */
+  get progressMark(): number {
+    const { _handle: handle } = this.socket as unknown as { _handle?: { writeQueueSize?: number } | null };
+    return this.socket.bytesWritten - (handle?.writeQueueSize ?? this.socket.writableLength);
   }
 
   write(bytes: Buffer, done: () => void): void {
@@ -65,14 +72,34 @@ export class TcpTransport implements Transport {
   }
 }
 
+/** Sockets that all servers have accepted and that are open. */
+let acceptedSockets = 0;
+let maxAcceptedSockets: number | undefined;
+
 /** A port that accepts TCP connections. */
 export class TcpServer {
   private readonly server: net.Server;
 
-  constructor(private readonly accept: (open: (listener: TransportListener) => Transport) => void) {
-    this.server = net.createServer({ allowHalfOpen: true }, (socket) => {
-      this.accept((listener) => new TcpTransport(socket, listener));
+  constructor(
+    private readonly accept: (open: (listener: TransportListener) => Transport) => void,
+    /** A socket was refused: there are as many as the limit of open files allows. */
+    private readonly onRefused: (sockets: number) => void,
+  ) {
+    this.server = net.createServer({ allowHalfOpen: true }, (socket) => this.onSocket(socket));
+  }
+
+  private onSocket(socket: net.Socket): void {
+    maxAcceptedSockets ??= socketLimit();
+    if (acceptedSockets >= maxAcceptedSockets) {
+      socket.destroy();
+      this.onRefused(acceptedSockets);
+      return;
+    }
+    acceptedSockets += 1;
+    socket.once("close", () => {
+      acceptedSockets -= 1;
     });
+    this.accept((listener) => new TcpTransport(socket, listener));
   }
 
   /** Resolves when the port is open; rejects with the system's error. */
@@ -97,33 +124,26 @@ export class TcpServer {
   }
 }
 
-type LookupCallback = (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void;
-
-let lookups: Promise<void> = Promise.resolve();
-
-/** A look-up occupies one of the few threads that the store needs too, for seconds if no name server answers: one at a time. */
-function lookUpInTurn(host: string, options: LookupOptions, callback: LookupCallback): void {
-  const turn = (): Promise<void> =>
-    new Promise((done) => {
-      lookup(host, options, (error, address, family) => {
-        done();
-        callback(error, address, family);
-      });
-    });
-  lookups = lookups.then(turn);
-}
-
 /** Dials; the transport is handed to the listener's link when TCP is up. */
 export function dialTcp(
   address: { host: string; port: number },
   onConnected: (open: (listener: TransportListener) => Transport) => void,
   onFailed: (error: Error) => void,
 ): { cancel(): void } {
-  const socket = net.connect({ host: address.host, port: address.port, allowHalfOpen: true, lookup: lookUpInTurn });
+  let isCancelled = false;
+  const ask: LookupFunction = (host, options, callback) => {
+    lookUp(host, options, callback, () => isCancelled);
+  };
+  const socket = net.connect({ host: address.host, port: address.port, allowHalfOpen: true, lookup: ask });
   socket.once("error", onFailed);
   socket.once("connect", () => {
     socket.removeListener("error", onFailed);
     onConnected((listener) => new TcpTransport(socket, listener));
   });
-  return { cancel: () => socket.destroy() };
+  return {
+    cancel: () => {
+      isCancelled = true;
+      socket.destroy();
+    },
+  };
 }

@@ -4,6 +4,8 @@ export interface Transport {
   readonly remoteAddress: string;
   /** Bytes handed over and not yet taken by the system. */
   readonly unsentBytes: number;
+  /** Changes whenever the other side has taken something of what is unsent. */
+  readonly progressMark: number;
   /** Hands bytes over. They must not change until `done` is called, which may be at once. */
   write(bytes: Buffer, done: () => void): void;
   pause(): void;

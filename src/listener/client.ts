@@ -1,19 +1,31 @@
-import { decodeAck, UNSUBACK_BYTE } from "../mqtt/acks.ts";
+import { decodeAck, PUBACK_BYTE, PUBREC_BYTE, UNSUBACK_BYTE } from "../mqtt/acks.ts";
 import { encodeConnack } from "../mqtt/connack.ts";
 import { decodeConnect, UnsupportedVersion, type Connect } from "../mqtt/connect.ts";
 import { checkEmpty, PINGRESP } from "../mqtt/empty.ts";
 import { PacketType, type Will } from "../mqtt/protocol.ts";
 import { decodePublish, PublishView } from "../mqtt/publish.ts";
 import { ConnackCode, Reason } from "../mqtt/reason.ts";
-import { decodeSubscribe, encodeSuback, SUBACK_FAILURE } from "../mqtt/subscribe.ts";
+import { decodeSubscribe, encodeSuback } from "../mqtt/subscribe.ts";
 import { decodeUnsubscribe } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { Entry, Holder } from "../broker/sessions.ts";
 import { receivePublish, receivePubrel } from "../broker/inbound.ts";
 import type { CloseReason, Link, PacketHandler } from "../link/link.ts";
 import { Message, messageOf } from "../queue/message.ts";
-import { filterProblem } from "../topic/validity.ts";
+import type { Access, Admission, Refusal } from "../access/access.ts";
+import { identityText, type Identity } from "../access/identity.ts";
+import type { Source } from "../broker/subscriptions.ts";
 import type { ListenerContext, MountPoint, OpenConnection } from "./mount-point.ts";
+import { Subscriber } from "./subscriber.ts";
+
+/** How a CONNECT is refused in the versions before 5. */
+const REFUSALS: Readonly<Record<Refusal, { code: number; reason: string }>> = {
+  credentials: { code: ConnackCode.badUserNameOrPassword, reason: "its user name or password is wrong" },
+  anonymous: { code: ConnackCode.notAuthorized, reason: "it has no user name" },
+  identifier: { code: ConnackCode.identifierRejected, reason: "its client identifier has none of the prefixes that are allowed" },
+};
+
+const MAX_LOGGED_DENIALS = 64;
 
 /** One view and one message for all connections: both are valid only while a packet is handled. */
 const view = new PublishView();
@@ -22,9 +34,14 @@ const message = new Message();
 /** One accepted connection: CONNECT first, then the packets of a client. */
 export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   readonly connectedAtMs: number;
+  isAuthenticating = false;
   keepAliveMs = 0;
   clientId = "";
   private will: Will | undefined;
+  private source: Source | undefined;
+  /** Topics whose denial has been logged: once a connection. */
+  private readonly deniedTopics = new Set<string>();
+  private subscriber: Subscriber | undefined;
   private entry: Entry | undefined;
   private link!: Link; // set by the listener before a byte can come
 
@@ -43,18 +60,19 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     return this.entry !== undefined;
   }
 
-  get lastReceivedMs(): number {
-    return this.link.lastReceivedMs;
+  silentMs(nowMs: number): number {
+    return this.link.silentMs(nowMs);
   }
 
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
     const entry = this.entry;
     if (!entry) return this.onFirstPacket(firstByte, bytes, bodyStart, bodyEnd);
-    const { link } = this;
+    const { link, source } = this;
+    if (!source) return;
     const { session } = entry;
     switch (firstByte >> 4) {
       case PacketType.PUBLISH:
-        return this.onPublish(entry, firstByte, bytes, frameStart, bodyStart, bodyEnd);
+        return this.onPublish(entry, source, firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd);
         if (!session.onPuback(id)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
@@ -103,19 +121,41 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     this.link.version = connect.version;
     const problem = this.problemWith(connect);
     if (problem) return this.refuse(problem.code, problem.text);
-    this.accept(connect);
+    if (connect.clientId === "") connect.clientId = this.newClientId();
+    const admission = this.context.broker.access.admit(connect.clientId, connect.username, connect.password);
+    if (!(admission instanceof Promise)) return this.judge(connect, admission);
+    this.isAuthenticating = true;
+    this.link.stopReading();
+    admission.then(
+      (verdict) => this.authenticated(connect, verdict),
+      (error: unknown) => this.close(`the password can't be checked: ${String(error)}`),
+    );
+  }
+
+  private authenticated(connect: Connect, admission: Admission): void {
+    this.isAuthenticating = false;
+    if (this.link.isClosed) return;
+    this.judge(connect, admission);
+  }
+
+  private judge(connect: Connect, admission: Admission): void {
+    if (typeof admission !== "string") return this.accept(connect, admission);
+    const { code, reason } = REFUSALS[admission];
+    const name = `client ${connect.clientId}${connect.username === undefined ? "" : ` (user ${connect.username})`}`;
+    this.context.log.write("connectRefused", { client: name, address: this.link.remoteAddress, reason });
+    this.refuse(code, reason);
   }
 
   private problemWith(connect: Connect): { code: number; text: string } | undefined {
     const idBytes = Buffer.byteLength(connect.clientId);
-    if (idBytes === 0 && (connect.version === 3 || !connect.cleanStart)) {
+    if (idBytes === 0 && (connect.version === 3 || !connect.cleanStart || !this.context.settings.allowEmptyClientId)) {
       return { code: ConnackCode.identifierRejected, text: "an empty client identifier needs MQTT 3.1.1 and a clean session" };
     }
-    if (!this.mount.admits()) {
-      this.context.log.write("listenerFull", { port: this.mount.port, limit: this.mount.maxConnections });
-      return { code: ConnackCode.serverUnavailable, text: "the listener's max_connections is reached" };
-    }
     return undefined;
+  }
+
+  private newClientId(): string {
+    return this.context.settings.clientIdPrefix + this.context.newClientId();
   }
 
   private refuse(code: number, text: string): void {
@@ -123,33 +163,47 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     this.link.close({ kind: "local", text });
   }
 
-  private accept(connect: Connect): void {
+  private accept(connect: Connect, identity: Identity): void {
     const { broker, log } = this.context;
-    const clientId = connect.clientId === "" ? this.context.newClientId() : connect.clientId;
+    const holder = broker.sessions.get("client", connect.clientId)?.holder;
+    const replacesOne = holder instanceof ClientConnection && holder.mount === this.mount;
+    if (!replacesOne && !this.mount.admits()) {
+      log.write("listenerFull", { port: this.mount.port, limit: this.mount.maxConnections });
+      return this.refuse(ConnackCode.serverUnavailable, "the listener's max_connections is reached");
+    }
+    const { clientId } = connect;
     this.clientId = clientId;
     this.will = connect.will;
     this.mount.connected += 1;
     this.keepAliveMs = connect.keepAliveSeconds * 1500; // one and a half times [MQTT-3.1.2-24]
-    this.link.maxPacketBytes = this.context.maxPacketSizeBytes;
-    const taken = broker.sessions.get("client", clientId)?.holder !== undefined;
-    if (taken) log.write("duplicateClientId", { client: clientId });
-    if (this.context.connectionMessages) {
+    this.link.endHandshake(this.context.linkLimits.maxPacketSizeBytes);
+    if (holder) log.write("duplicateClientId", { client: clientId });
+    if (this.context.settings.connectionMessages) {
       log.write("clientConnecting", { port: this.mount.port, client: clientId, address: this.link.remoteAddress });
     }
-    const { entry, present, after } = broker.sessions.open("client", clientId, connect.cleanStart, this);
+    const { entry, present, after } = broker.sessions.open(identity, connect.cleanStart, this);
     this.entry = entry;
+    this.source = { receiver: entry.session, identity };
     entry.session.strippedPrefix = this.mount.prefixBytes;
     broker.sessions.setPeerIsBridge(entry, connect.bridge);
     // Session present is a flag of 3.1.1; in 3.1 the byte is reserved.
     this.link.sendAfter(encodeConnack(present && connect.version >= 4, ConnackCode.accepted), after);
-    this.link.whenReleased(() => entry.session.attach(this.link, this.context.maxInflightMessages));
+    this.link.stopReading(); // nothing is answered before CONNACK [MQTT-3.2.0-1]
+    this.link.whenReleased(() => {
+      if (this.link.isClosed) return;
+      entry.session.attach(this.link, this.context.settings.maxInflightMessages);
+      this.link.resumeReading();
+    });
   }
 
-  private onPublish(entry: Entry, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
+  private onPublish(entry: Entry, source: Source, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
     const { link, context } = this;
     decodePublish(view, link.version, firstByte, bytes, bodyStart, bodyEnd);
     const topic = this.mount.topics.lookup(bytes, view.topicStart, view.topicEnd);
     if (!topic.valid) throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
+    const { rights } = entry;
+    if (topic.isSystem && !maySpeakForSystem(entry, topic.name)) return this.denyPublish(source.identity, SYSTEM);
+    if (rights !== undefined && !rights.mayWrite(topic.name)) return this.denyPublish(source.identity, topic.name);
     message.qos = view.qos;
     message.retain = view.retain;
     message.topic = topic.bytes;
@@ -163,28 +217,30 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     message.frameStart = frameStart;
     // Only without a mount point is the topic spelt the same for another peer.
     message.frameEnd = this.mount.prefixBytes.length === 0 && view.qos === 0 ? bodyEnd : frameStart;
-    receivePublish(context.broker, entry.session, entry.session, link, topic, message, view.packetId);
+    receivePublish(context.broker, entry.session, source, link, topic, message, view.packetId);
+  }
+
+  /** The versions before 5 can't say no: the message is acknowledged and dropped. */
+  private denyPublish(identity: Identity, topic: string): void {
+    this.logDenial(identity, topic);
+    if (view.qos > 0) this.link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
+  }
+
+  private logDenial(identity: Identity, topic: string): void {
+    if (this.deniedTopics.has(topic) || this.deniedTopics.size >= MAX_LOGGED_DENIALS) return;
+    this.deniedTopics.add(topic);
+    this.context.log.write("publishDenied", { client: identityText(identity), topic });
   }
 
   private onSubscribe(entry: Entry, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
-    const { broker, log } = this.context;
     const { packetId, requests } = decodeSubscribe(this.link.version, firstByte, bytes, bodyStart, bodyEnd);
-    let after = 0;
-    // A bridge has what it has been sent: it gets the retained messages of new subscriptions only.
-    const owed = requests.filter(({ filter }) => !(entry.peerIsBridge && entry.filters.has(this.mount.prefix + filter)));
-    const codes = requests.map(({ filter, qos }) => {
-      const problem = filterProblem(filter);
-      if (problem) {
-        log.write("invalidFilter", { client: this.clientId, filter, problem });
-        return this.link.version >= 4 ? SUBACK_FAILURE : qos; // 3.1 knows no failure code
-      }
-      after = Math.max(after, broker.subscribe(entry, this.mount.prefix + filter, qos));
-      return qos;
-    });
+    this.subscriber ??= new Subscriber(this.mount, this.context);
+    const { codes, after, owed } = this.subscriber.subscribe(entry, this.link.version, requests);
     this.link.sendAfter(encodeSuback(packetId, codes), after);
-    for (const { filter, qos } of owed) {
-      if (!filterProblem(filter)) broker.sendRetained(entry, this.mount.prefix + filter, qos);
-    }
+    // Behind SUBACK; a session that outlives its connection is owed them even if that ends before.
+    this.link.whenReleased(() => {
+      for (const filter of owed) this.context.broker.sendRetained(entry, filter);
+    });
   }
 
   private onUnsubscribe(entry: Entry, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
@@ -195,7 +251,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   }
 
   private onDisconnect(): void {
-    if (this.context.connectionMessages) this.context.log.write("clientDisconnect", { client: this.clientId });
+    if (this.context.settings.connectionMessages) this.context.log.write("clientDisconnect", { client: this.clientId });
     this.will = undefined; // [MQTT-3.14.4-3]
     this.link.close({ kind: "local", text: "DISCONNECT" });
   }
@@ -204,8 +260,14 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     this.link.close({ kind: "local", text });
   }
 
+  recheckAccess(before: Access): void {
+    const { entry } = this;
+    if (!entry || this.context.broker.access.stillAdmits(entry.identity, before)) return;
+    this.context.log.write("accessRevoked", { client: identityText(entry.identity) });
+    this.close("the rules of access have changed");
+  }
+
   shutDown(): void {
-    this.will = undefined;
     this.close("the daemon stops");
   }
 
@@ -221,6 +283,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { log, broker } = this.context;
     this.mount.open.delete(this);
     const { entry } = this;
+    if (reason.kind === "internal") log.write("internalError", { name: this.clientId || this.link.remoteAddress, detail: reason.text });
     if (!entry) {
       if (reason.kind === "violation") log.write("badPacketUnknown", { address: this.link.remoteAddress, reason: reason.text });
       return;
@@ -230,15 +293,27 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     if (reason.kind === "violation") log.write("badPacket", { client: this.clientId, reason: reason.text });
     else if (reason.kind === "error") log.write("socketError", { client: this.clientId, reason: reason.text });
     broker.sessions.release(entry, this);
-    this.publishWill();
+    this.publishWill(entry);
   }
 
-  private publishWill(): void {
-    const { will } = this;
-    if (!will) return;
+  private publishWill(entry: Entry): void {
+    const { will, source } = this;
+    if (!will || !source) return;
     const topic = this.mount.topics.lookup(will.topic, 0, will.topic.length);
     if (!topic.valid) return;
+    if (topic.isSystem && !maySpeakForSystem(entry, topic.name)) return this.logDenial(source.identity, SYSTEM);
+    const { broker } = this.context;
+    const rights = broker.access.rightsOf(source.identity);
+    if (rights && !rights.mayWrite(topic.name)) return this.logDenial(source.identity, topic.name);
     const { qos, retain, payload } = will;
-    this.context.broker.publish(undefined, topic, messageOf(topic.bytes, payload, { qos, retain, receivedMs: this.context.clock.nowMs() }));
+    broker.publish(source, topic, messageOf(topic.bytes, payload, { qos, retain, receivedMs: this.context.clock.nowMs() }));
   }
+}
+
+/** What stands in the log for every topic below it: one line a connection. */
+const SYSTEM = "$SYS/";
+
+/** Topics below `$SYS/` are the daemon's own, but for those in which the bridge of another daemon says that it is connected. */
+function maySpeakForSystem({ peerIsBridge }: Entry, topicName: string): boolean {
+  return peerIsBridge && topicName.startsWith("$SYS/broker/connection/");
 }

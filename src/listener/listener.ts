@@ -1,3 +1,4 @@
+import type { Access } from "../access/access.ts";
 import type { Timer } from "../clock/clock.ts";
 import { Link } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
@@ -40,12 +41,16 @@ export class Listener {
     link.open(open(link));
   }
 
+  recheckAccess(before: Access): void {
+    for (const connection of [...this.mount.open]) connection.recheckAccess(before);
+  }
+
   private sweep(): void {
     const now = this.context.clock.nowMs();
     for (const connection of this.mount.open) {
       if (!connection.isConnected) {
-        if (now - connection.connectedAtMs > this.context.connectTimeoutMs) connection.close("no CONNECT in time");
-      } else if (connection.keepAliveMs > 0 && now - connection.lastReceivedMs > connection.keepAliveMs) {
+        if (!connection.isAuthenticating && now - connection.connectedAtMs > this.context.settings.connectTimeoutMs) connection.close("no CONNECT in time");
+      } else if (connection.keepAliveMs > 0 && connection.silentMs(now) > connection.keepAliveMs) {
         this.context.log.write("keepAliveExpired", { client: connection.clientId });
         connection.close("keep alive expired");
       }

@@ -1,3 +1,4 @@
+import type { Access } from "../access/access.ts";
 import type { Broker } from "../broker/broker.ts";
 import type { Route } from "../broker/subscriptions.ts";
 import type { Clock } from "../clock/clock.ts";
@@ -6,17 +7,24 @@ import type { LinkLimits } from "../link/link.ts";
 import type { Log } from "../log/console.ts";
 import { MountedTopics } from "../topic/topic-table.ts";
 
+export interface ListenerSettings {
+  readonly maxInflightMessages: number;
+  /** Time a new connection has to send its CONNECT. */
+  readonly connectTimeoutMs: number;
+  readonly connectionMessages: boolean;
+  readonly allowEmptyClientId: boolean;
+  readonly clientIdPrefix: string;
+}
+
 export interface ListenerContext {
   readonly broker: Broker;
   readonly clock: Clock;
   readonly log: Log;
   readonly gate: AckGate;
   readonly linkLimits: LinkLimits;
-  readonly maxPacketSizeBytes: number;
-  readonly maxInflightMessages: number;
-  /** Time a new connection has to send its CONNECT. */
-  readonly connectTimeoutMs: number;
-  readonly connectionMessages: boolean;
+  /** As they are now: a reload changes them. */
+  readonly settings: ListenerSettings;
+  /** The part behind the configured prefix. */
   newClientId(): string;
 }
 
@@ -25,13 +33,18 @@ export interface OpenConnection {
   readonly clientId: string;
   /** Whether its CONNECT has been accepted. */
   readonly isConnected: boolean;
+  /** Its CONNECT has come and its password is being checked. */
+  readonly isAuthenticating: boolean;
   readonly connectedAtMs: number;
-  readonly lastReceivedMs: number;
+  /** How long nothing has been heard of it. */
+  silentMs(nowMs: number): number;
   /** Silence for longer than this ends it; 0: never. */
   readonly keepAliveMs: number;
   /** Ends the connection from our side; its will is published. */
   close(text: string): void;
-  /** The daemon stops: no will is published. */
+  /** The rules of access have changed: ends the connection if they no longer admit it. */
+  recheckAccess(before: Access): void;
+  /** The daemon stops. The client has not said goodbye: its will is published [MQTT-3.1.2-8]. */
   shutDown(): void;
 }
 
@@ -46,7 +59,8 @@ export class MountPoint {
   constructor(
     readonly port: number,
     readonly prefix: string,
-    readonly maxConnections: number,
+    /** May change while it is open. */
+    public maxConnections: number,
     broker: Broker,
   ) {
     this.prefixBytes = Buffer.from(prefix);

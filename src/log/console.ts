@@ -15,7 +15,7 @@ export class Log {
 
   constructor(
     private readonly writeLine: (line: string) => void,
-    private readonly clock: { nowMs(): number },
+    private readonly clock: { wallMs(): number },
     level: LogLevel,
   ) {
     this.lowest = logLevels.indexOf(level);
@@ -33,7 +33,7 @@ export class Log {
     const { id, level, text } = messages[key];
     if (LETTERS.indexOf(level) < this.lowest) return;
     const filled = text.replace(/\{(\w+)\}/g, (_, name: string) => printable((values as Record<string, string | number>)[name] ?? ""));
-    const line = `${timestamp(this.clock.nowMs())} CWNAN${String(id).padStart(4, "0")}${level} ${filled}`;
+    const line = `${timestamp(this.clock.wallMs())} CWNAN${String(id).padStart(4, "0")}${level} ${filled}`;
     this.writeLine(line);
     this.onLine?.(line, level, id);
   }

@@ -59,8 +59,10 @@ export function decodeConnect(firstByte: number, bytes: Buffer, bodyStart: numbe
     clientId: reader.string("client identifier"),
   };
   if ((flags & WILL_FLAG) !== 0) connect.will = readWill(reader, flags);
-  if ((flags & USER_NAME_FLAG) !== 0) connect.username = reader.string("user name");
-  if ((flags & PASSWORD_FLAG) !== 0) connect.password = reader.binary("password");
+  // In 3.1 the remaining length takes precedence over the flags: clients that set a flag and leave the field out are let in.
+  const mayLack = version === 3;
+  if ((flags & USER_NAME_FLAG) !== 0 && !(mayLack && reader.atEnd)) connect.username = reader.string("user name");
+  if ((flags & PASSWORD_FLAG) !== 0 && !(mayLack && reader.atEnd)) connect.password = reader.binary("password");
   reader.finish("CONNECT");
   return connect;
 }

@@ -1,8 +1,8 @@
 import { readUInt48, writeUInt48 } from "./record.ts";
 
 /** Layout of a queue's progress record: `doc/store-format.md`. */
-const FORMAT = 1;
-const FIXED_BYTES = 37;
+const FORMAT = 2;
+const FIXED_BYTES = 43;
 const SLOT_BYTES = 3;
 
 export interface Progress {
@@ -12,6 +12,8 @@ export interface Progress {
   readonly messages: number;
   readonly bytes: number;
   readonly oldestMs: number;
+  /** No message from here on had been sent when the record was written. */
+  readonly sentLimit: number;
   readonly slots: readonly { readonly seq: number; readonly state: number }[];
 }
 
@@ -20,6 +22,7 @@ export function encodeProgress(
   queue: { readonly nextSeq: number; readonly ackedBelow: number; readonly messages: number; readonly bytes: number },
   firstPage: number,
   oldestMs: number,
+  sentLimit: number,
   slots: Uint8Array,
 ): Buffer {
   const mask = slots.length - 1;
@@ -34,7 +37,8 @@ export function encodeProgress(
   record.writeUInt32BE(queue.messages, 19);
   writeUInt48(record, 23, queue.bytes);
   writeUInt48(record, 29, oldestMs);
-  record.writeUInt16BE(count, 35);
+  writeUInt48(record, 35, sentLimit);
+  record.writeUInt16BE(count, 41);
   let at = FIXED_BYTES;
   for (let offset = 0; offset < span && count > 0; offset++) {
     const state = slots[(queue.ackedBelow + offset) & mask] ?? 0;
@@ -62,6 +66,7 @@ export function decodeProgress(record: Buffer): Progress {
     messages: record.readUInt32BE(19),
     bytes: readUInt48(record, 23),
     oldestMs: readUInt48(record, 29),
+    sentLimit: readUInt48(record, 35),
     slots,
   };
 }

@@ -13,6 +13,12 @@ export const Slot = { unsent: 0, sent: 1, received: 2, acknowledged: 3 } as cons
 /** Read-ahead: pages are fetched while fewer unsent bytes than this lie in RAM, this many at a time. */
 const READ_AHEAD_BYTES = 256 * 1024;
 
+/**
+ * Messages that a stored record allows to be sent beyond those that have been. Half of it is what goes out while the next record is on its way,
+ * more than any disk takes that long for; all of it is the most that carries DUP after a crash although it was never sent.
+ */
+const SEND_AHEAD = 65_536;
+
 export interface QueueContext {
   readonly store: Store;
   readonly budget: MemoryBudget;
@@ -58,11 +64,25 @@ export class Queue implements Keeper {
   private touchedIn: GroupNumber = 0;
   /** The group that holds the last note of a PUBREC. */
   private notedIn: GroupNumber = 0;
-  /** Sequence numbers below this may have been sent before: they carry DUP. After a start the first `resendCredit` may have been. */
+  /** Sequence numbers below this may have been sent before: they carry DUP. Never below `ackedBelow`. */
   private sentBelow = 1;
-  private resendCredit = 0;
+  /**
+   * Whichever record of those written so far a crash leaves with a message below this, it says that the message may have been sent.
+   * Infinity: no record with such a message has been written.
+   */
+  private sendableBelow = Infinity;
+  /** The limit in the last record that was written with a synced group, and that group; 0 once it is stored and has been counted. */
+  private syncedLimit = 0;
+  private syncedIn: GroupNumber = 0;
+  /** The group that will hold the next record needs a sync for this queue. */
+  private needsSync = false;
+  private writtenLimit = 1;
+  private isAttached = false;
+  /** On this connection the cursor has passed every message below; nothing else can be acknowledged. */
+  private passedBelow = 1;
   private loading = false;
   private epoch = 0;
+  private hasEnded = false;
 
   constructor(
     readonly session: SessionNumber,
@@ -76,10 +96,12 @@ export class Queue implements Keeper {
   }
 
   /** Takes up a stored queue where its progress record left it; its pages stay on disk until they are wanted. */
-  recover(record: Buffer, maxInflight: number): void {
+  recover(record: Buffer): void {
     const progress = decodeProgress(record);
     this.nextSeq = this.storedBelow = this.writtenBelow = progress.nextSeq;
-    this.ackedBelow = this.sentBelow = progress.ackedBelow;
+    this.ackedBelow = progress.ackedBelow;
+    this.sentBelow = Math.min(Math.max(progress.sentLimit, progress.ackedBelow), progress.nextSeq);
+    this.sendableBelow = this.writtenLimit = progress.sentLimit;
     this.messages = progress.messages;
     this.bytes = progress.bytes;
     // The window may have been wider when the record was written.
@@ -92,7 +114,6 @@ export class Queue implements Keeper {
     this.gapPage = progress.firstPage;
     this.gapFrom = this.ackedBelow;
     this.gapTo = this.nextSeq;
-    this.resendCredit = maxInflight;
   }
 
   /** Removes the pages below the head: a power cut may have taken their removal back. */
@@ -160,6 +181,7 @@ export class Queue implements Keeper {
     this.messages += 1;
     this.slots[seq & this.mask] = Slot.sent;
     this.inFlight += 1;
+    this.passedBelow = this.nextSeq;
     return seq;
   }
 
@@ -185,26 +207,46 @@ export class Queue implements Keeper {
     return recordSeq(this.cursorChunk!.bytes, this.cursorAt); // peek returned true
   }
 
+  /** Where a message stands; outside the ring nothing has been sent. */
   slotOf(seq: number): number {
+    if (seq < this.ackedBelow || seq >= this.nextSeq || seq - this.ackedBelow >= this.slots.length) return Slot.unsent;
     return this.slots[seq & this.mask] ?? Slot.unsent;
   }
 
-  /** A QoS 2 message goes to its receiver only when its group is on disk. */
-  isStored(seq: number): boolean {
-    return !this.durable || seq < this.storedBelow;
+  /**
+   * Whether the record under the cursor may go out. A QoS 2 message waits until its group is on disk; any other, once it has been handed to the
+   * store, until a record is there that says it may have been sent, so that it carries DUP when it is sent again after a crash [MQTT-3.3.1-1].
+   */
+  maySend(seq: number, qos: QoS): boolean {
+    if (!this.durable) return true;
+    if (qos === 2 && seq >= this.storedBelow) return false;
+    if (seq >= this.writtenBelow || seq < this.sendableBelow) return true;
+    this.keepAhead();
+    return seq < this.sendableBelow;
+  }
+
+  /** Has a record written that allows more to be sent, unless one is on its way. */
+  private keepAhead(): void {
+    this.countSynced();
+    if (this.sentBelow + SEND_AHEAD / 2 > this.sendableBelow && !this.needsSync && this.syncedIn === 0) this.touch("synced");
+  }
+
+  private countSynced(): boolean {
+    if (this.syncedIn === 0 || this.syncedIn > this.context.store.stored) return false;
+    this.syncedIn = 0;
+    if (this.syncedLimit <= this.sendableBelow) return false;
+    this.sendableBelow = this.syncedLimit;
+    return true;
   }
 
   /** The record under the cursor has been sent (again): it takes a slot of the window. Returns whether it carries DUP. */
   advanceSent(): boolean {
     const seq = this.cursorSeq;
     const slot = seq & this.mask;
-    let again = seq < this.sentBelow;
+    const again = seq < this.sentBelow;
     if (!again) {
       this.sentBelow = seq + 1;
-      if (this.resendCredit > 0) {
-        this.resendCredit -= 1;
-        again = true;
-      }
+      if (this.durable && this.sentBelow + SEND_AHEAD / 2 > this.sendableBelow) this.keepAhead();
     }
     if (this.slots[slot] === Slot.unsent) this.slots[slot] = Slot.sent;
     this.inFlight += 1;
@@ -216,6 +258,7 @@ export class Queue implements Keeper {
   stepCursor(): void {
     const chunk = this.cursorChunk;
     if (!chunk) return;
+    this.passedBelow = recordSeq(chunk.bytes, this.cursorAt) + 1;
     this.cursorAt = recordEnd(chunk.bytes, this.cursorAt);
     if (this.hasGap && !chunk.next) this.readAhead();
   }
@@ -236,7 +279,7 @@ export class Queue implements Keeper {
     }
   }
 
-  /** PUBREC has come; true if the message was waiting for it. */
+  /** PUBREC has come; true if the message was waiting for it, be it since an earlier connection: the peer has it, it must not be sent again. */
   receive(seq: number): boolean {
     if (this.slotOf(seq) !== Slot.sent) return false;
     this.slots[seq & this.mask] = Slot.received;
@@ -251,13 +294,17 @@ export class Queue implements Keeper {
 
   private touch(need: "synced" | "soon"): GroupNumber {
     if (!this.durable) return 0;
+    if (need === "synced") this.needsSync = true;
     this.touchedIn = this.context.store.touch(this, need);
     return this.touchedIn;
   }
 
-  /** The receiver is done with the message; true if it was in flight. Removes what is acknowledged without a break from the head. */
+  /**
+   * The receiver is done with the message; true if it was in flight on this connection: what an earlier one left open is sent again first.
+   * Removes what is acknowledged without a break from the head.
+   */
   acknowledge(seq: number, expected: number): boolean {
-    if (this.slotOf(seq) !== expected) return false;
+    if (seq >= this.passedBelow || this.slotOf(seq) !== expected) return false;
     this.slots[seq & this.mask] = Slot.acknowledged;
     this.inFlight -= 1;
     this.advanceHead();
@@ -265,7 +312,7 @@ export class Queue implements Keeper {
     return true;
   }
 
-  /** The sequence number that `packetIndex` (the low part of a packet id) stands for, in the window as it is now. */
+  /** The first sequence number from the head on that `packetIndex` (the low part of a packet id) stands for. It may be far beyond the window. */
   seqOf(packetIndex: number, modulus: number): number {
     const base = this.ackedBelow - (this.ackedBelow % modulus) + packetIndex;
     return base < this.ackedBelow ? base + modulus : base;
@@ -286,6 +333,7 @@ export class Queue implements Keeper {
       this.ackedBelow += 1;
       this.messages -= 1;
     }
+    if (this.sentBelow < this.ackedBelow) this.sentBelow = this.ackedBelow; // what was lost was never sent
     if (this.ackedBelow === this.nextSeq) this.bytes = 0;
   }
 
@@ -307,9 +355,27 @@ export class Queue implements Keeper {
     this.context.budget.usedBytes -= chunk.bytes.length;
   }
 
-  /** A connection begins: everything unacknowledged is gone through again from the head. */
+  /** A connection begins. */
+  attach(): void {
+    this.isAttached = true;
+    this.rewind();
+    if (!this.durable) return;
+    if (this.messages === 0) this.sendableBelow = Infinity;
+    else this.keepAhead();
+  }
+
+  /** The connection is over: what it did not send need not carry DUP after a crash. */
+  detach(): void {
+    this.isAttached = false;
+    this.rewind();
+    if (this.messages > 0 && this.writtenLimit > this.sentBelow) this.touch("soon");
+    this.evict(false);
+  }
+
+  /** Everything unacknowledged is gone through again from the head. */
   rewind(): void {
     this.inFlight = 0;
+    this.passedBelow = this.ackedBelow;
     this.cursorChunk = undefined;
     this.cursorAt = 0;
   }
@@ -320,12 +386,12 @@ export class Queue implements Keeper {
       if (this.slots[seq & this.mask] !== Slot.acknowledged) this.slots[seq & this.mask] = Slot.unsent;
     }
     this.sentBelow = this.ackedBelow;
-    this.resendCredit = 0;
     this.touch("soon");
   }
 
-  /** Forgets all messages (their pages go with the session or by `deletedPages`). */
-  clear(): void {
+  /** The session has ended: nothing of the queue is written from now on, be it asked in the group that removes the session. */
+  end(): void {
+    this.hasEnded = true;
     this.epoch += 1;
     for (const list of [this.front, this.back]) {
       for (let chunk = list.head; chunk; chunk = chunk.next) this.release(chunk);
@@ -334,11 +400,12 @@ export class Queue implements Keeper {
     this.cursorChunk = this.firstUnwritten = undefined;
     this.gapFrom = this.gapTo = 0;
     this.headAt = this.messages = this.bytes = this.inFlight = 0;
-    this.ackedBelow = this.sentBelow = this.nextSeq;
+    this.ackedBelow = this.sentBelow = this.passedBelow = this.nextSeq;
     this.slots.fill(0);
   }
 
   writeTo(group: GroupWriter): void {
+    if (this.hasEnded) return group.delete(queueKey(this.session, this.lane));
     for (let chunk = this.firstUnwritten; chunk; chunk = chunk.next) {
       let from = chunk.written;
       while (from < chunk.used && recordSeq(chunk.bytes, from) < this.ackedBelow) from = recordEnd(chunk.bytes, from);
@@ -354,7 +421,21 @@ export class Queue implements Keeper {
     this.writtenIn = this.touchedIn;
     for (const page of this.deletedPages) group.delete(pageKey(this.session, this.lane, page));
     this.deletedPages = [];
-    group.put(queueKey(this.session, this.lane), encodeProgress(this, this.firstPage(), this.oldestMs ?? 0, this.slots));
+    group.put(queueKey(this.session, this.lane), encodeProgress(this, this.firstPage(), this.oldestMs ?? 0, this.limitSending(), this.slots));
+  }
+
+  /** The limit for the record that is written now. An unsynced record may be the one that a crash leaves, or not: it can lower what is allowed, not raise it. */
+  private limitSending(): number {
+    this.countSynced();
+    const limit = this.isAttached ? this.sentBelow + SEND_AHEAD : this.sentBelow;
+    this.writtenLimit = limit;
+    this.sendableBelow = Math.min(this.sendableBelow, limit);
+    if (this.needsSync) {
+      this.syncedLimit = limit;
+      this.syncedIn = this.touchedIn;
+    }
+    this.needsSync = false;
+    return limit;
   }
 
   private firstPage(): number {
@@ -363,13 +444,16 @@ export class Queue implements Keeper {
 
   /** Group `upTo` is on disk. Returns whether messages that waited for it may now be sent. */
   onStored(upTo: GroupNumber): boolean {
-    if (this.writtenIn > upTo || this.writtenBelow <= this.storedBelow) return false;
+    if (this.writtenIn > upTo) return false;
+    const mayGoOn = this.countSynced();
+    if (this.writtenBelow <= this.storedBelow) return mayGoOn;
     this.storedBelow = this.writtenBelow;
     return true;
   }
 
-  get isAllStored(): boolean {
-    return this.storedBelow === this.nextSeq;
+  /** Whether a group is awaited, with messages or with leave to send more. */
+  get awaitsStore(): boolean {
+    return this.storedBelow !== this.nextSeq || this.needsSync || this.syncedIn !== 0;
   }
 
   private isEvictable(chunk: Chunk): boolean {
@@ -390,32 +474,21 @@ export class Queue implements Keeper {
     if (!this.hasGap && this.back.head) this.front.absorb(this.back);
   }
 
+  /** The gap begins at the head, then. What stands before a gap leaves as a whole or not at all: there is one gap only. */
   private evictFront(): void {
-    const first = this.front.head;
-    if (!first || !this.isEvictable(first)) return;
-    const page = first.pages[0] ?? 0;
-    const hadGap = this.hasGap;
-    let head: Chunk | undefined = first;
-    let endSeq = this.ackedBelow;
-    while (head && this.isEvictable(head)) {
-      endSeq = head.endSeq;
-      this.release(head);
-      this.front.shift();
-      head = this.front.head;
+    const page = this.front.head?.pages[0];
+    let last: Chunk | undefined;
+    for (let chunk = this.front.head; chunk && this.isEvictable(chunk); chunk = chunk.next) last = chunk;
+    if (page === undefined || !last || (this.hasGap && last.next)) return;
+    if (!this.hasGap) {
+      this.gapTo = last.endSeq;
+      this.front.splitAfter(last, this.back);
     }
+    for (let chunk = this.front.head; chunk; chunk = chunk.next) this.release(chunk);
+    this.front.head = this.front.tail = undefined;
     this.headAt = 0;
-    if (hadGap && head) return this.restoreOrder(page, endSeq);
     this.gapPage = page;
     this.gapFrom = this.ackedBelow;
-    if (!hadGap) {
-      this.gapTo = endSeq;
-      this.front.splitAfter(undefined, this.back);
-    }
-  }
-
-  /** A front that is stored in part, before a gap, can't occur: the store works in order, and the front is older than the gap. */
-  private restoreOrder(page: number, endSeq: number): never {
-    throw new Error(`queue ${this.session}/${this.lane}: page ${page} up to ${endSeq} is stored, what follows it before the gap is not`);
   }
 
   private evictBack(): void {

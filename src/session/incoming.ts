@@ -5,6 +5,10 @@ import type { Message } from "../queue/message.ts";
 
 const DIGEST_BYTES = 8;
 const ENTRY_BYTES = 2 + DIGEST_BYTES;
+/** Identifiers in one record: what a change writes stays small however many there are. */
+const BLOCK_BITS = 8;
+
+type Block = Map<number, Buffer>;
 
 /**
  * Packet identifiers of QoS 2 messages that came in and whose PUBREL has not: a second PUBLISH with one of them is the same message
@@ -12,7 +16,10 @@ const ENTRY_BYTES = 2 + DIGEST_BYTES;
  * restarts its identifiers at 1 sends another message under a known identifier, and that one is new.
  */
 export class IncomingIds implements Keeper {
-  private readonly digests = new Map<number, Buffer>();
+  /** Digests by identifier, in blocks by the identifier's upper bits; a block that was ever written stays, so that its record is removed. */
+  private readonly blocks = new Map<number, Block>();
+  private readonly changed = new Set<number>();
+  private count = 0;
   /** The group that holds every change so far. */
   private changedIn: GroupNumber = 0;
 
@@ -23,36 +30,72 @@ export class IncomingIds implements Keeper {
   ) {}
 
   get size(): number {
-    return this.digests.size;
+    return this.count;
+  }
+
+  private blockOf(packetId: number): Block {
+    const index = packetId >> BLOCK_BITS;
+    let block = this.blocks.get(index);
+    if (!block) {
+      block = new Map();
+      this.blocks.set(index, block);
+    }
+    return block;
   }
 
   recover(record: Buffer): void {
     for (let at = 0; at + ENTRY_BYTES <= record.length; at += ENTRY_BYTES) {
-      this.digests.set(record.readUInt16BE(at), Buffer.from(record.subarray(at + 2, at + ENTRY_BYTES)));
+      const packetId = record.readUInt16BE(at);
+      this.blockOf(packetId).set(packetId, Buffer.from(record.subarray(at + 2, at + ENTRY_BYTES)));
+      this.count += 1;
     }
   }
 
   /** Whether the PUBLISH repeats a message that is known by its identifier. */
   isRepeat(packetId: number, message: Message): boolean {
-    const known = this.digests.get(packetId);
+    const known = this.blocks.get(packetId >> BLOCK_BITS)?.get(packetId);
     return known !== undefined && (!this.durable || known.equals(digest(message)));
   }
 
   /** Notes the identifier; returns the group that holds the note. */
   add(packetId: number, message: Message): GroupNumber {
-    this.digests.set(packetId, this.durable ? digest(message) : NO_DIGEST);
-    return this.touch();
+    const block = this.blockOf(packetId);
+    if (!block.has(packetId)) this.count += 1;
+    block.set(packetId, this.durable ? digest(message) : NO_DIGEST);
+    return this.change(packetId >> BLOCK_BITS);
   }
 
   /** PUBREL came; returns the group that holds the removal, which an earlier PUBREL may have made. */
   remove(packetId: number): GroupNumber {
-    return this.digests.delete(packetId) ? this.touch() : this.changedIn;
+    const index = packetId >> BLOCK_BITS;
+    if (!this.blocks.get(index)?.delete(packetId)) return this.changedIn;
+    this.count -= 1;
+    return this.change(index);
+  }
+
+  private change(block: number): GroupNumber {
+    if (this.durable) this.changed.add(block);
+    return this.touch();
   }
 
   clear(): GroupNumber {
-    if (this.digests.size === 0) return 0;
-    this.digests.clear();
+    if (this.count === 0) return 0;
+    this.empty();
     return this.touch();
+  }
+
+  private empty(): void {
+    this.count = 0;
+    for (const [index, block] of this.blocks) {
+      block.clear();
+      this.changed.add(index);
+    }
+  }
+
+  /** The session has ended: its records are removed, in the group that removes the session. */
+  end(): void {
+    this.empty();
+    if (this.durable && this.changed.size > 0) this.store.touch(this, "synced");
   }
 
   /** What changed last, for a repeat that has to wait for the first one's group. */
@@ -62,17 +105,25 @@ export class IncomingIds implements Keeper {
   }
 
   writeTo(group: GroupWriter): void {
-    const key = incomingKey(this.session);
-    if (this.digests.size === 0) return group.delete(key);
-    const record = Buffer.allocUnsafe(this.digests.size * ENTRY_BYTES);
-    let at = 0;
-    for (const [packetId, value] of this.digests) {
-      record.writeUInt16BE(packetId, at);
-      value.copy(record, at + 2);
-      at += ENTRY_BYTES;
+    for (const index of this.changed) {
+      const key = incomingKey(this.session, index);
+      const block = this.blocks.get(index);
+      if (block && block.size > 0) group.put(key, encodeBlock(block));
+      else group.delete(key);
     }
-    group.put(key, record);
+    this.changed.clear();
   }
+}
+
+function encodeBlock(block: Block): Buffer {
+  const record = Buffer.allocUnsafe(block.size * ENTRY_BYTES);
+  let at = 0;
+  for (const [packetId, value] of block) {
+    record.writeUInt16BE(packetId, at);
+    value.copy(record, at + 2);
+    at += ENTRY_BYTES;
+  }
+  return record;
 }
 
 const NO_DIGEST = Buffer.alloc(DIGEST_BYTES);

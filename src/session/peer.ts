@@ -4,6 +4,8 @@ import type { GroupNumber } from "../store/store.ts";
 export interface Peer {
   /** So much waits for the peer to read that QoS 0 is dropped and nothing more is taken from a queue. */
   readonly congested: boolean;
+  /** Bytes that wait for the peer to read them. When they were many and are gone, `Session.pump` is called. */
+  readonly unsentBytes: number;
   /** Appends a PUBLISH; `flags` is the low nibble of its first byte. Bytes are copied. */
   publish(
     flags: number, topic: Buffer, topicStart: number, topicEnd: number, packetId: number,

@@ -10,6 +10,7 @@ import { IncomingIds } from "./incoming.ts";
 import { IDS_PER_LANE, indexOf, laneOf, LANES, packetIdOf } from "./packet-id.ts";
 import type { Peer } from "./peer.ts";
 
+/** Both may change while the daemon runs. */
 export interface SessionLimits {
   readonly maxInflightMessages: number;
   readonly maxQueuedMessages: number;
@@ -25,10 +26,31 @@ export interface SessionContext {
   /** A message was dropped because the queue is full; `dropped` is the count so far. */
   readonly onDropped: (session: Session) => void;
   readonly onLost: (session: Session, messages: number) => void;
+  /** A session is below another mount point than it was: what it may get has changed. */
+  readonly onRemounted: (session: Session) => void;
+}
+
+export interface ReadRights {
+  mayRead(topicName: string): boolean;
 }
 
 /** What became of a message that was handed to a session. `dropped`: the queue is full, or nobody is there to take QoS 0. */
 export const Admission = { taken: 0, dropped: -1 } as const;
+
+/** Retained messages on their way to a session, which tells what happens to it. */
+export interface Replay {
+  /** A peer came, or took something: there may be room for more. */
+  peerHasRoom(): void;
+  peerGone(): void;
+  sessionGone(): void;
+}
+
+/** Retained messages that can wait go out while less than this waits for the peer: messages in the queue, bytes that it has not read. */
+const REPLAY_WAITING_MESSAGES = 32;
+const REPLAY_UNSENT_BYTES = 256 * 1024;
+/** Retained messages queued beyond `maxQueuedMessages`: so many, and only while the queue is smaller than this. */
+const MAX_REPLAYED_MESSAGES = 10_000;
+const MAX_REPLAYED_BYTES = 64 * 1024 * 1024;
 
 /** Order in which lanes are drained: high, normal, low. Lane 0 is the normal one. */
 const LANE_ORDER = [1, 0, 2] as const;
@@ -37,8 +59,15 @@ const LANE_ORDER = [1, 0, 2] as const;
 export class Session {
   readonly incoming: IncomingIds;
   droppedMessages = 0;
-  /** Prefix that is taken off topics before they are sent (a listener's mount point). */
-  strippedPrefix: Buffer = NO_PREFIX;
+  /** What its user may read; undefined: everything. */
+  rights: ReadRights | undefined;
+  /** Retained messages for new subscriptions that are not all handed over yet. */
+  replay: Replay | undefined;
+  private prefix: Buffer = NO_PREFIX;
+  private prefixText = "";
+  /** Retained messages in the queue that are not counted against the limit, and the sequence number that ends them. */
+  private replayed = 0;
+  private replayedBelow = 0;
   private readonly lanes: (Queue | undefined)[] = new Array<Queue | undefined>(LANES).fill(undefined);
   private readonly record = new Message();
   private peer: Peer | undefined;
@@ -53,6 +82,22 @@ export class Session {
   ) {
     this.incoming = new IncomingIds(number, context.store, durable && context.store.durable);
     this.maxInflight = context.limits.maxInflightMessages;
+  }
+
+  /** Prefix that is taken off topics before they are sent (a listener's mount point). */
+  get strippedPrefix(): Buffer {
+    return this.prefix;
+  }
+
+  set strippedPrefix(prefix: Buffer) {
+    if (prefix.equals(this.prefix)) return;
+    this.prefix = prefix;
+    this.prefixText = prefix.toString();
+    this.context.onRemounted(this);
+  }
+
+  get mountPrefix(): string {
+    return this.prefixText;
   }
 
   get isAttached(): boolean {
@@ -73,7 +118,7 @@ export class Session {
 
   recoverQueue(lane: number, record: Buffer): void {
     const queue = this.lane(lane);
-    queue.recover(record, this.maxInflight);
+    queue.recover(record);
     queue.removeLeftovers();
   }
 
@@ -88,6 +133,7 @@ export class Session {
       onLoaded: () => this.onLoaded(),
       onLost: (messages) => this.context.onLost(this, messages),
     });
+    if (this.peer) queue.attach();
     this.lanes[lane] = queue;
     return queue;
   }
@@ -96,13 +142,14 @@ export class Session {
   attach(peer: Peer, maxInflight: number): void {
     this.peer = peer;
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
-    for (const queue of this.lanes) queue?.rewind();
+    for (const queue of this.lanes) queue?.attach();
     this.pump();
   }
 
   detach(): void {
     this.peer = undefined;
-    for (const queue of this.lanes) queue?.evict(false);
+    for (const queue of this.lanes) queue?.detach();
+    this.replay?.peerGone();
   }
 
   /** The peer's side of the session is new: nothing of what was in exchange is known to it. */
@@ -111,10 +158,22 @@ export class Session {
     for (const queue of this.lanes) queue?.forgetPeer();
   }
 
-  /** Drops all queued messages from RAM; their records go with the session's. */
+  /** Nothing new is sent until the next `attach`; exchanges that have begun go on. */
+  quiesce(): void {
+    this.maxInflight = 0;
+  }
+
+  /** Whether messages are on their way, in either direction, whose exchange is not over. */
+  get hasOpenExchanges(): boolean {
+    return this.inFlightMessages > 0 || this.incoming.size > 0;
+  }
+
+  /** Drops all queued messages from RAM and writes nothing any more; what is on disk goes with the session's record. */
   discard(): void {
     this.peer = undefined;
-    for (const queue of this.lanes) queue?.clear();
+    this.incoming.end();
+    for (const queue of this.lanes) queue?.end();
+    this.replay?.sessionGone();
   }
 
   /**
@@ -131,7 +190,12 @@ export class Session {
     }
     if (!this.reaches(message)) return Admission.taken;
     const queue = this.lane(laneNumber);
-    if (queue.waiting >= this.context.limits.maxQueuedMessages) return this.drop();
+    if (queue.waiting >= this.context.limits.maxQueuedMessages && this.isFull(queue)) return this.drop();
+    return this.enqueue(queue, message, qos, retain);
+  }
+
+  private enqueue(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
+    const { peer } = this;
     if (!this.durable) return this.deliverUnkept(queue, message, qos, retain);
     const wasRetain = message.retain;
     message.retain = retain;
@@ -161,6 +225,39 @@ export class Session {
     return Admission.taken;
   }
 
+  /** Queues a retained message of QoS 1 or 2 for a new subscription, whatever `maxQueuedMessages` says [MQTT-3.3.1-6]. */
+  queueRetained(message: Message, qos: QoS): GroupNumber {
+    if (!this.reaches(message)) return Admission.taken;
+    const queue = this.lane(0);
+    const waitingBefore = this.replayedWaiting(queue);
+    const group = this.enqueue(queue, message, qos, true);
+    this.replayed = waitingBefore + 1;
+    this.replayedBelow = queue.nextSeq;
+    return group;
+  }
+
+  /** Retained messages among those that wait; at most: which of the messages have left is not known. */
+  private replayedWaiting(queue: Queue): number {
+    return queue.ackedBelow >= this.replayedBelow ? 0 : Math.min(this.replayed, queue.waiting);
+  }
+
+  private isFull(queue: Queue): boolean {
+    return queue.waiting - this.replayedWaiting(queue) >= this.context.limits.maxQueuedMessages;
+  }
+
+  /** Whether `queueRetained` may go on. */
+  get takesRetained(): boolean {
+    const queue = this.lanes[0];
+    return !queue || (this.replayedWaiting(queue) < MAX_REPLAYED_MESSAGES && queue.bytes < MAX_REPLAYED_BYTES);
+  }
+
+  /** Whether a peer is there that keeps up with what it gets: the time for what can wait. */
+  get isReady(): boolean {
+    const { peer } = this;
+    if (!peer || peer.congested || peer.unsentBytes >= REPLAY_UNSENT_BYTES) return false;
+    return (this.lanes[0]?.waiting ?? 0) < REPLAY_WAITING_MESSAGES;
+  }
+
   private drop(): GroupNumber {
     this.droppedMessages += 1;
     this.context.onDropped(this);
@@ -175,6 +272,15 @@ export class Session {
     }
     peer.publish(retain ? 1 : 0, message.topic, message.topicStart + strip, message.topicEnd, 0,
       message.payload, message.payloadStart, message.payloadEnd);
+  }
+
+  mayRead(topicName: string): boolean {
+    return this.rights === undefined || this.rights.mayRead(topicName);
+  }
+
+  /** A message that was queued for an earlier user, or under earlier rules, is checked again. */
+  private mayReadRecord({ topic, topicStart, topicEnd }: Message): boolean {
+    return this.rights === undefined || this.rights.mayRead(topic.toString("utf8", topicStart, topicEnd));
   }
 
   /** A topic outside the mount point of the present connection can't be spelt to this peer. */
@@ -199,6 +305,7 @@ export class Session {
       const queue = this.lanes[lane];
       if (queue) this.pumpQueue(peer, queue);
     }
+    this.replay?.peerHasRoom();
   }
 
   private pumpQueue(peer: Peer, queue: Queue): void {
@@ -216,12 +323,12 @@ export class Session {
         peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
         continue;
       }
-      if (!this.reaches(record)) {
+      if (!this.reaches(record) || !this.mayReadRecord(record)) {
         queue.advanceSent();
         queue.acknowledge(seq, Slot.sent);
         continue;
       }
-      if (record.qos === 2 && !queue.isStored(seq)) return;
+      if (!queue.maySend(seq, record.qos)) return this.context.onAppended(this);
       const flags = (record.qos << 1) | (record.retain ? 1 : 0);
       const again = queue.advanceSent();
       peer.publish(again ? flags | 8 : flags, record.topic, record.topicStart + this.strippedPrefix.length, record.topicEnd, id,
@@ -234,11 +341,11 @@ export class Session {
     let settled = true;
     for (const queue of this.lanes) {
       if (!queue) continue;
-      const news = queue.onStored(upTo);
-      if (!queue.isAllStored) settled = false;
-      if (!news) continue;
-      if (this.peer) this.pumpQueue(this.peer, queue);
-      if (!this.peer || this.context.budget.exceeded) queue.evict(this.peer !== undefined);
+      if (queue.onStored(upTo)) {
+        if (this.peer) this.pumpQueue(this.peer, queue);
+        if (!this.peer || this.context.budget.exceeded) queue.evict(this.peer !== undefined);
+      }
+      if (queue.awaitsStore) settled = false; // also for what the pump has just asked for
     }
     return settled;
   }
@@ -261,6 +368,7 @@ export class Session {
     const queue = this.queueOf(packetId);
     if (!queue?.acknowledge(queue.seqOf(indexOf(packetId), IDS_PER_LANE), expected)) return false;
     if (this.peer && queue.messages > queue.inFlight) this.pumpQueue(this.peer, queue);
+    this.replay?.peerHasRoom();
     return true;
   }
 

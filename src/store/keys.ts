@@ -10,6 +10,8 @@ const KEY_QUEUE = 0x71; // q
 const KEY_PAGE = 0x70; // p
 const KEY_RETAINED = 0x72; // r
 const KEY_GONE = 0x67; // g
+const KEY_CONNECTION = 0x63; // c
+const KEY_NEXT = 0x6e; // n
 
 /** Number of a session and its queues. */
 export type SessionNumber = number;
@@ -32,6 +34,10 @@ function kindRange(kind: number): KeyRange {
   return { from: Buffer.from([kind]), to: Buffer.from([kind + 1]) };
 }
 
+/** The number of the next session, so that none is used again. */
+export const nextNumberKey = Buffer.from([KEY_NEXT]);
+export const nextNumberRange: KeyRange = kindRange(KEY_NEXT);
+
 export const sessionKey = (session: SessionNumber): Buffer => numbered(KEY_SESSION, session);
 export const sessionRange: KeyRange = kindRange(KEY_SESSION);
 
@@ -40,8 +46,8 @@ export const subscriptionKey = (session: SessionNumber, filter: string): Buffer 
   Buffer.concat([numbered(KEY_SUBSCRIPTION, session), Buffer.from(filter)]);
 export const subscriptionRange: KeyRange = kindRange(KEY_SUBSCRIPTION);
 
-/** Incoming QoS 2 packet identifiers of a session. */
-export const incomingKey = (session: SessionNumber): Buffer => numbered(KEY_INCOMING, session);
+/** Incoming QoS 2 packet identifiers of a session, 256 in a record: `block` is their upper byte. */
+export const incomingKey = (session: SessionNumber, block: number): Buffer => Buffer.concat([numbered(KEY_INCOMING, session), Buffer.from([block])]);
 export const incomingRange: KeyRange = kindRange(KEY_INCOMING);
 
 /** Progress of one queue (a session's lane). */
@@ -66,7 +72,14 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
 export const pageSeq = (key: Buffer): number => key.readUIntBE(6, 6);
 
 /** All pages of all lanes of a session. */
-export const pagesOf = (session: SessionNumber): KeyRange => ({ from: numbered(KEY_PAGE, session), to: numbered(KEY_PAGE, session + 1) });
+export const pagesOf = (session: SessionNumber): KeyRange => pagesBetween(session, session + 1);
+
+/** All pages of the sessions `from` to `before`, the latter not included. */
+export const pagesBetween = (from: SessionNumber, before: SessionNumber): KeyRange => ({
+  from: numbered(KEY_PAGE, from),
+  to: numbered(KEY_PAGE, before),
+});
+export const MAX_SESSION_NUMBER: SessionNumber = 0xffff_ffff;
 
 export const retainedKey = (topic: Uint8Array): Buffer => Buffer.concat([Buffer.from([KEY_RETAINED]), topic]);
 export const retainedRange: KeyRange = kindRange(KEY_RETAINED);
@@ -74,6 +87,10 @@ export const retainedRange: KeyRange = kindRange(KEY_RETAINED);
 /** A session that has ended and whose pages are still to be removed. */
 export const goneKey = (session: SessionNumber): Buffer => numbered(KEY_GONE, session);
 export const goneRange: KeyRange = kindRange(KEY_GONE);
+
+/** A bridge connection that was added by a command. */
+export const connectionKey = (name: string): Buffer => Buffer.concat([Buffer.from([KEY_CONNECTION]), Buffer.from(name)]);
+export const connectionRange: KeyRange = kindRange(KEY_CONNECTION);
 
 /** The number that stands in a session, subscription, incoming, queue, page or gone key. */
 export const sessionNumberOf = (key: Buffer): SessionNumber => key.readUInt32BE(1);

@@ -92,7 +92,7 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase): 
   }
 
   if (options.strict) throw new StoreError("corrupt", `store ${directory} is damaged beyond repair: ${second.damage}`);
-  const aside = `${directory}.corrupt-${timestamp(options.clock.nowMs())}`;
+  const aside = `${directory}.corrupt-${timestamp(options.clock.wallMs())}`;
   await rename(directory, aside);
   await makeDirectory(directory);
   options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting empty` });
@@ -144,7 +144,7 @@ async function ensureFormat(database: Database, directory: string, repaired: boo
   }
   const [someKey] = await database.keys({ limit: 1 }).all();
   if (someKey !== undefined && !repaired) throw new StoreError("format", `store ${directory} is a LevelDB database, but not ours`);
-  const format = Buffer.from(JSON.stringify({ format: FORMAT, created: new Date(clock.nowMs()).toISOString() }));
+  const format = Buffer.from(JSON.stringify({ format: FORMAT, created: new Date(clock.wallMs()).toISOString() }));
   await database.put(formatKey, format, { sync: true });
   return format;
 }

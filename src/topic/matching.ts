@@ -1,15 +1,41 @@
-/** Whether a topic name matches a topic filter [MQTT-4.7]; both must be valid. */
+const HASH = 0x23;
+const PLUS = 0x2b;
+
+/**
+ * Whether a topic name matches a topic filter [MQTT-4.7]; both must be valid. Goes through the levels of the filter only: a name may have
+ * 65535.
+ */
 export function filterMatches(filter: string, name: string): boolean {
-  const filterLevels = filter.split("/");
-  const nameLevels = name.split("/");
-  if (isWildcard(filterLevels[0]) && name.startsWith("$")) return false; // [MQTT-4.7.2-1]
-  for (const [i, level] of filterLevels.entries()) {
+  if (name.startsWith("$") && !filter.startsWith("$")) return false; // [MQTT-4.7.2-1]
+  let filterAt = 0;
+  let nameAt = 0;
+  for (;;) {
     // Also when the name has just ended: a/# matches a [MQTT-4.7.1-2].
-    if (level === "#") return true;
-    if (i >= nameLevels.length) return false;
-    if (level !== "+" && level !== nameLevels[i]) return false;
+    if (filter.charCodeAt(filterAt) === HASH) return true;
+    if (nameAt > name.length) return false;
+    const filterEnd = levelEnd(filter, filterAt);
+    const nameEnd = levelEnd(name, nameAt);
+    if (filter.charCodeAt(filterAt) !== PLUS) {
+      if (filterEnd - filterAt !== nameEnd - nameAt || !name.startsWith(filter.slice(filterAt, filterEnd), nameAt)) return false;
+    }
+    if (filterEnd === filter.length) return nameEnd === name.length;
+    filterAt = filterEnd + 1;
+    nameAt = nameEnd + 1;
   }
-  return filterLevels.length === nameLevels.length;
+}
+
+function levelEnd(text: string, from: number): number {
+  const slash = text.indexOf("/", from);
+  return slash < 0 ? text.length : slash;
+}
+
+/**
+ * Whether a name that matches the filter is hidden from a client below a mount point: as the client sees them, the name begins with `$` and
+ * the filter with a wildcard [MQTT-4.7.2-1]. Filter and name are the full ones.
+ */
+export function isHiddenBelow(mountPrefix: string, filter: string, name: string): boolean {
+  if (name.charAt(mountPrefix.length) !== "$" || !name.startsWith(mountPrefix)) return false;
+  return !(filter.startsWith(mountPrefix) && filter.charAt(mountPrefix.length) === "$");
 }
 
 /** Whether every topic name that matches `specific` also matches `general`. */

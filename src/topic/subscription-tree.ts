@@ -1,12 +1,14 @@
+import { SmallMap } from "./small-map.ts";
+
 /** One level of the filters. Invariant: a node other than the root has children or values. */
 class TreeNode<T> {
   /** By level as spelt in the filter, `+` and `#` included. */
-  readonly children = new Map<string, TreeNode<T>>();
+  children: SmallMap<string, TreeNode<T>> | undefined = undefined;
   /** Values of the filter that ends here, by key. */
-  readonly values = new Map<object, T>();
+  values: SmallMap<object, T> | undefined = undefined;
 
   get isEmpty(): boolean {
-    return this.children.size === 0 && this.values.size === 0;
+    return this.children === undefined && this.values === undefined;
   }
 }
 
@@ -14,7 +16,7 @@ class TreeNode<T> {
  * Subscriptions by topic filter: one value for each pair of filter and key. Filters must be valid (`filterProblem`);
  * shared subscriptions are not known here.
  */
-export class SubscriptionTree<T> {
+export class SubscriptionTree<T extends object | string> {
   readonly #root = new TreeNode<T>();
   #generation = 0;
   #size = 0;
@@ -23,6 +25,11 @@ export class SubscriptionTree<T> {
   /** Changes with every change of the tree: what was derived from a match is stale when this differs. */
   get generation(): number {
     return this.#generation;
+  }
+
+  /** Makes everything derived from a match stale, for when what a match means has changed. */
+  invalidate(): void {
+    this.#generation++;
   }
 
   /** Number of values. */
@@ -39,16 +46,20 @@ export class SubscriptionTree<T> {
   add(filter: string, key: object, value: T): T | undefined {
     let node = this.#root;
     for (const level of filter.split("/")) {
-      let child = node.children.get(level);
+      const children: SmallMap<string, TreeNode<T>> = (node.children ??= new SmallMap());
+      let child = children.get(level);
       if (child === undefined) {
         child = new TreeNode<T>();
-        node.children.set(level, child);
+        children.set(level, child);
       }
       node = child;
     }
-    if (node.values.size === 0) this.#filtersCount++;
+    if (node.values === undefined) {
+      node.values = new SmallMap();
+      this.#filtersCount++;
+    }
     const replaced = node.values.get(key);
-    if (!node.values.has(key)) this.#size++;
+    if (replaced === undefined) this.#size++;
     node.values.set(key, value);
     this.#generation++;
     return replaced;
@@ -60,19 +71,23 @@ export class SubscriptionTree<T> {
     const path: TreeNode<T>[] = [];
     let node = this.#root;
     for (const level of levels) {
-      const child = node.children.get(level);
+      const child = node.children?.get(level);
       if (child === undefined) return undefined;
       path.push(node);
       node = child;
     }
-    const removed = node.values.get(key);
-    if (!node.values.delete(key)) return undefined;
+    const removed = node.values?.get(key);
+    if (node.values === undefined || removed === undefined) return undefined;
+    node.values.delete(key);
     this.#size--;
-    if (node.values.size === 0) this.#filtersCount--;
     this.#generation++;
+    if (node.values.size > 0) return removed;
+    node.values = undefined;
+    this.#filtersCount--;
     for (let i = path.length - 1; i >= 0 && node.isEmpty; i--) {
       node = path[i] as TreeNode<T>; // i is below path.length
-      node.children.delete(levels[i] as string);
+      node.children?.delete(levels[i] as string);
+      if (node.children?.size === 0) node.children = undefined;
     }
     return removed;
   }
@@ -88,18 +103,18 @@ export class SubscriptionTree<T> {
     for (let node = nodes.pop(); node !== undefined; node = nodes.pop()) {
       const depth = depths.pop() as number; // the two stacks are always equally long
       const wildcards = depth > 0 || !hidden; // [MQTT-4.7.2-1]
-      if (wildcards) collect(node.children.get("#"), found);
+      if (wildcards) collect(node.children?.get("#"), found);
       const level = levels[depth];
       if (level === undefined) {
         collect(node, found);
         continue;
       }
-      const exact = level === "+" || level === "#" ? undefined : node.children.get(level);
+      const exact = level === "+" || level === "#" ? undefined : node.children?.get(level);
       if (exact !== undefined) {
         nodes.push(exact);
         depths.push(depth + 1);
       }
-      const any = wildcards ? node.children.get("+") : undefined;
+      const any = wildcards ? node.children?.get("+") : undefined;
       if (any !== undefined) {
         nodes.push(any);
         depths.push(depth + 1);
@@ -110,6 +125,5 @@ export class SubscriptionTree<T> {
 }
 
 function collect<T>(node: TreeNode<T> | undefined, found: T[]): void {
-  if (node === undefined) return;
-  for (const value of node.values.values()) found.push(value);
+  node?.values?.copyValuesTo(found);
 }

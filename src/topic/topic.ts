@@ -1,5 +1,7 @@
 import type { Entry } from "./byte-table.ts";
 
+const SYSTEM = Buffer.from("$SYS/");
+
 /**
  * A topic name with what was worked out for it. `R` is the route: who gets its messages.
  * Two Topic objects with one name may exist after an eviction; compare `bytes` or `name`, not identity.
@@ -10,6 +12,8 @@ export class Topic<R> implements Entry<Topic<R>> {
   readonly hash: number;
   /** Whether the name may be published to; an invalid one is not kept in any table. */
   readonly valid: boolean;
+  /** Whether it lies below `$SYS/`, where the daemon speaks of itself. */
+  readonly isSystem: boolean;
   /** For the table that keeps this topic. */
   next: Topic<R> | undefined = undefined;
   /** Valid only while `routeGeneration` equals the subscription tree's generation. */
@@ -21,6 +25,7 @@ export class Topic<R> implements Entry<Topic<R>> {
     this.bytes = bytes;
     this.hash = hash;
     this.valid = valid;
+    this.isSystem = bytes.length >= SYSTEM.length && SYSTEM.compare(bytes, 0, SYSTEM.length) === 0;
   }
 
   get name(): string {

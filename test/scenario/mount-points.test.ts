@@ -54,3 +54,19 @@ it("isolates the clients of a mount point, and lets those without one name any t
   ]);
   expect(subscriber.messages.map(({ payload }) => payload)).toEqual(["from 1883", "from 1885"]);
 });
+
+it("hides topics that begin with $ below the mount point from # and + in front, retained and live [MQTT-4.7.2-1]", async () => {
+  const outside = await client(ports[2]);
+  await outside.publish("1884/$own/x", "retained", { qos: 1, retain: true });
+  await outside.publish("1884/shown/x", "retained", { qos: 1, retain: true });
+  const inside = await client(ports[1]);
+  for (const filter of ["#", "+/x", "+/#"]) await inside.subscribe(filter, 1);
+  const knowing = await client(ports[1]);
+  await knowing.subscribe("$own/+", 1);
+  await outside.publish("1884/$own/x", "live", { qos: 1 });
+  await outside.publish("1884/marker", "end", { qos: 1 });
+  await inside.waitFor("marker", "end");
+  expect(new Set(inside.messages.map(({ topic }) => topic))).toEqual(new Set(["shown/x", "marker"]));
+  await knowing.waitFor("$own/x", "live");
+  expect(knowing.messages.map(({ payload }) => payload)).toEqual(["retained", "live"]);
+});

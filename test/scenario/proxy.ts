@@ -2,6 +2,14 @@ import { once } from "node:events";
 import net from "node:net";
 import { FrameSplitter, frameBody } from "./clients.ts";
 
+/** Told of every packet before it is passed on. */
+export interface LinkObserver {
+  fromBridge(frame: Buffer): void;
+  fromBroker(frame: Buffer): void;
+  /** The bridge's side of a connection is gone. */
+  closed(): void;
+}
+
 /**
  * Stands between a bridge and its upstream broker, notes what the broker took and judges the bridge's QoS 2 sending.
  * Invariant watched [MQTT-4.3.3-1]: once an id's PUBREC has passed, no new PUBLISH carries it before its PUBCOMP.
@@ -15,17 +23,22 @@ export class RecordingProxy {
   readonly taken = new Set<string>();
   /** QoS 2 PUBLISH packets seen with DUP set. */
   repeated = 0;
+  /** While true connections are closed as soon as they are made. */
+  isDown = false;
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
   readonly #receivedIds = new Set<number>();
   readonly #payloads = new Map<number, string>();
 
-  private constructor(readonly upstreamPort: number) {
+  private constructor(
+    readonly upstreamPort: number,
+    private readonly observer: LinkObserver | undefined,
+  ) {
     this.#server = net.createServer((downstream) => this.#join(downstream));
   }
 
-  static async start(upstreamPort: number): Promise<RecordingProxy> {
-    const proxy = new RecordingProxy(upstreamPort);
+  static async start(upstreamPort: number, observer?: LinkObserver): Promise<RecordingProxy> {
+    const proxy = new RecordingProxy(upstreamPort, observer);
     proxy.#server.listen(0, "127.0.0.1");
     await once(proxy.#server, "listening");
     return proxy;
@@ -35,16 +48,26 @@ export class RecordingProxy {
     return (this.#server.address() as net.AddressInfo).port;
   }
 
-  async close(): Promise<void> {
+  /** Breaks the link; what is under way in either direction is lost. */
+  cut(): void {
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async close(): Promise<void> {
+    this.cut();
     this.#server.close();
     await once(this.#server, "close");
   }
 
   #join(downstream: net.Socket): void {
+    if (this.isDown) {
+      downstream.destroy();
+      return;
+    }
     const upstream = net.connect(this.upstreamPort, "127.0.0.1");
     this.#pass(downstream, upstream, (frame) => this.#fromBridge(frame));
     this.#pass(upstream, downstream, (frame) => this.#fromBroker(frame));
+    downstream.on("close", () => this.observer?.closed());
   }
 
   #pass(from: net.Socket, to: net.Socket, observe: (frame: Buffer) => void): void {
@@ -65,6 +88,7 @@ export class RecordingProxy {
   }
 
   #fromBridge(frame: Buffer): void {
+    this.observer?.fromBridge(frame);
     const first = frame[0] ?? 0;
     const qos = (first >> 1) & 3;
     if (first >> 4 !== 3 || qos === 0) return;
@@ -79,6 +103,7 @@ export class RecordingProxy {
   }
 
   #fromBroker(frame: Buffer): void {
+    this.observer?.fromBroker(frame);
     const type = (frame[0] ?? 0) >> 4;
     const body = frameBody(frame);
     if (type === 2 && ((body[0] ?? 0) & 1) === 0) this.#receivedIds.clear();

@@ -16,6 +16,11 @@ export interface Received {
   readonly dup: boolean;
 }
 
+const STRAY_PROBABILITY = 0.05;
+/** Further than any window is wide, not so far that the simulation gets there: what stands there has not been sent. */
+const STRAY_DISTANCE = 8192;
+const IDS_PER_LANE = 16384;
+
 interface Outgoing {
   readonly packetId: number;
   readonly topic: string;
@@ -37,6 +42,9 @@ export class SimulatedClient implements TransportListener {
   isConnected = false;
   private readonly outgoing: Outgoing[] = [];
   private readonly incoming = new Set<number>();
+  /** Packet identifier and payload of what came, as far as the daemon must know that it may have sent it. */
+  private readonly known = new Set<string>();
+  private isFromEarlierLife = false;
   private readonly awaitedAcks: string[] = [];
   private readonly view = new PublishView();
   private reader: FrameReader | undefined;
@@ -60,10 +68,17 @@ export class SimulatedClient implements TransportListener {
       (open) => {
         this.reader = new FrameReader((first, bytes, _start, from, to) => this.onPacket(first, bytes, from, to), Number.MAX_SAFE_INTEGER);
         this.transport = open(this);
+        this.isFromEarlierLife = false;
         this.send(encodeConnect({ version: 4, bridge: false, clientId: this.id, cleanStart: false, keepAliveSeconds: 0 }));
       },
       () => this.again(),
     );
+  }
+
+  /** The daemon has crashed. What it has not on disk it may give to a new message, identifier and all: to that DUP does not belong. */
+  daemonCrashed(onDisk: ReadonlySet<string>): void {
+    this.isFromEarlierLife = true;
+    for (const key of this.known) if (!onDisk.has(key)) this.known.delete(key);
   }
 
   private again(): void {
@@ -156,6 +171,8 @@ export class SimulatedClient implements TransportListener {
     decodePublish(view, 4, first, bytes, from, to);
     const topic = bytes.toString("utf8", view.topicStart, view.topicEnd);
     const payload = bytes.toString("utf8", view.payloadStart, view.payloadEnd);
+    if (view.qos > 0 && this.rng() < STRAY_PROBABILITY) this.sendStrayAck(view.packetId);
+    this.watchDup(view.packetId, payload);
     if (view.qos === 2) {
       if (!this.incoming.has(view.packetId)) this.received.push({ topic, payload, qos: 2, dup: view.dup });
       this.incoming.add(view.packetId);
@@ -164,6 +181,21 @@ export class SimulatedClient implements TransportListener {
     }
     this.received.push({ topic, payload, qos: view.qos, dup: view.dup });
     if (view.qos === 1) this.ack(PUBACK_BYTE, view.packetId);
+  }
+
+  /** A message that comes again says so [MQTT-3.3.1-1], whatever happened between. */
+  private watchDup(packetId: number, payload: string): void {
+    if (this.isFromEarlierLife || this.view.qos === 0) return;
+    const key = `${packetId} ${payload}`;
+    if (this.known.has(key) && !this.view.dup) this.violations.push(`${this.id} got ${key.slice(0, 20)} again without DUP`);
+    this.known.add(key);
+  }
+
+  /** Acknowledges what it never got: a message far behind one that is, or will be, in flight. */
+  private sendStrayAck(packetId: number): void {
+    const neighbour = packetId - 1 + Math.floor(this.rng() * 3);
+    const first = [PUBACK_BYTE, PUBREC_BYTE, PUBCOMP_BYTE][Math.floor(this.rng() * 3)] ?? PUBACK_BYTE;
+    this.ack(first, 1 + ((neighbour + STRAY_DISTANCE) % IDS_PER_LANE));
   }
 
   private onAck(type: number, packetId: number): void {

@@ -10,6 +10,7 @@ const MAX_PIECES = 3;
 class End implements Transport {
   readonly remoteAddress = "sim:0";
   unsentBytes = 0;
+  progressMark = 0;
   other!: End; // set when the pair is made
   listener: TransportListener | undefined;
   /** Whose process has died: it hears nothing any more. */
@@ -61,6 +62,7 @@ class End implements Transport {
         return this.closeNow(undefined);
       }
       this.other.unsentBytes -= item.length;
+      this.other.progressMark += item.length;
       this.readPieces(item);
       if (!this.other.isDead && !this.other.isClosed && this.other.unsentBytes === 0) this.other.listener?.onDrain();
     }

@@ -17,6 +17,10 @@ export class VirtualClock implements Clock {
     return Math.floor(this.#nowMs);
   }
 
+  wallMs(): number {
+    return this.nowMs();
+  }
+
   after(delayMs: number, run: () => void): Timer {
     const task: Task = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, run };
     this.#push(task);

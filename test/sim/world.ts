@@ -1,10 +1,14 @@
 import type { Clock } from "../../src/clock/clock.ts";
 import { parseConfig } from "../../src/config/parser.ts";
 import { createDaemon, type Daemon } from "../../src/daemon.ts";
+import { Message } from "../../src/queue/message.ts";
+import { readRecord, recordEnd, recordSeq } from "../../src/queue/record.ts";
+import { packetIdOf } from "../../src/session/packet-id.ts";
 import { SimulatedClient } from "./client.ts";
 import { Network } from "./network.ts";
 import { type Disk, SimulatedStore } from "./simulated-store.ts";
 import { seededRng, VirtualClock } from "./virtual-clock.ts";
+import { Visitor } from "./visitor.ts";
 
 const EDGE_PORT = 1883;
 const CENTRAL_PORT = 1884;
@@ -12,6 +16,8 @@ const FAULTY_MS = 15_000;
 const CALM_MS = 600_000;
 /** Looking whether all is done costs more than a turn. */
 const TURNS_A_LOOK = 32;
+
+const message = new Message();
 
 interface Life {
   isOver: boolean;
@@ -24,6 +30,7 @@ function mortal(clock: VirtualClock, life: Life): Clock {
   };
   return {
     nowMs: () => clock.nowMs(),
+    wallMs: () => clock.wallMs(),
     after: (delayMs, task) => clock.after(delayMs, whileAlive(task)),
     endOfTurn: (task) => clock.endOfTurn(whileAlive(task)),
   };
@@ -68,6 +75,8 @@ class SimulatedDaemon {
         newClientId: () => `auto${Math.floor(rng() * 1e9)}`,
         dial: ({ port }, onConnected, onFailed) =>
           network.dial(owner, port, (open) => (life.isOver ? undefined : onConnected(open)), (error) => (life.isOver ? undefined : onFailed(error))),
+        hasControl: false,
+        verifyArgon2id: () => Promise.resolve(false),
         openStore: () => Promise.resolve(store),
         listen: ({ port }, accept) => {
           network.listen(owner, port, accept);
@@ -90,7 +99,32 @@ class SimulatedDaemon {
 
   /** Message pages that are still on disk. */
   get storedPages(): number {
-    return [...(this.store?.written.keys() ?? [])].filter((key) => key.startsWith("p")).length;
+    return this.storedKeys("p").length;
+  }
+
+  /** Packet identifier and payload of each message that waits on disk for a client. */
+  messagesFor(clientId: string): Set<string> {
+    const messages = new Set<string>();
+    const session = [...this.disk].find(([key, value]) => key.startsWith("s") && value.toString().includes(`"${clientId}"`))?.[0].slice(1);
+    for (const [key, page] of this.disk) {
+      if (session === undefined || !key.startsWith(`p${session}`)) continue;
+      for (let at = 0; at < page.length; at = recordEnd(page, at)) {
+        readRecord(message, page, at);
+        const packetId = packetIdOf(key.charCodeAt(5), recordSeq(page, at));
+        messages.add(`${packetId} ${page.toString("utf8", message.payloadStart, message.payloadEnd)}`);
+      }
+    }
+    return messages;
+  }
+
+  /** Records, other than the session's own, that belong to no session; and notes of ended sessions. */
+  get orphans(): string[] {
+    const sessions = new Set(this.storedKeys("s").map((key) => key.slice(1, 5)));
+    return this.storedKeys("uiqpg").filter((key) => !sessions.has(key.slice(1, 5))).map((key) => Buffer.from(key, "latin1").toString("hex"));
+  }
+
+  private storedKeys(kinds: string): string[] {
+    return [...(this.store?.written.keys() ?? [])].filter((key) => kinds.includes(key.slice(0, 1)));
   }
 }
 
@@ -107,6 +141,7 @@ export class World {
   readonly publishers: SimulatedClient[] = [];
   readonly local: SimulatedClient;
   readonly collector: SimulatedClient;
+  readonly visitor: Visitor;
   /** Payloads in the order of their publishing, by topic. */
   readonly published = new Map<string, string[]>();
   maxWriteMs: number;
@@ -141,6 +176,7 @@ listener ${CENTRAL_PORT}
 `, this);
     this.local = this.client("local", EDGE_PORT, { filter: "s/#", qos: 2 });
     this.collector = this.client("collector", CENTRAL_PORT, { filter: "site/#", qos: 2 });
+    this.visitor = new Visitor("visitor", this.network, EDGE_PORT, this.clock, this.rng, "s/#");
     for (let index = 0; index < 3; index++) this.publishers.push(this.client(`pub${index}`, EDGE_PORT));
   }
 
@@ -178,6 +214,7 @@ listener ${CENTRAL_PORT}
     await this.edge.start();
     this.local.start();
     this.collector.start();
+    this.visitor.start();
     await this.until(() => this.local.isSubscribed && this.collector.isSubscribed, "SUBACK");
     for (const publisher of this.publishers) this.publishFrom(publisher);
     const endMs = this.elapsedMs + FAULTY_MS;
@@ -186,6 +223,7 @@ listener ${CENTRAL_PORT}
       await this.hurt();
     }
     this.maxWriteMs = 20;
+    this.visitor.stop();
     for (const daemon of [this.central, this.edge]) if (!daemon.isRunning) await daemon.start();
     await this.until(() => this.publishers.every(({ unfinished }) => unfinished === 0), "the last acknowledgement");
     const total = [...this.published.values()].reduce((sum, payloads) => sum + payloads.length, 0);
@@ -194,6 +232,7 @@ listener ${CENTRAL_PORT}
     await this.until(() => hasAll(this.collector), "the last delivery over the bridge");
     // Copies that the protocol allows (QoS 1, sent again after a cut) may still be under way.
     await this.until(() => this.edge.storedPages + this.central.storedPages === 0, "the removal of the last page");
+    await this.until(() => this.visitor.isGone && this.edge.orphans.length + this.central.orphans.length === 0, "the removal of what ended sessions leave");
   }
 
   private publishFrom(publisher: SimulatedClient): void {
@@ -221,7 +260,10 @@ listener ${CENTRAL_PORT}
     if (dice < 0.35) return this.network.cut(this.rng());
     const daemon = dice < 0.65 ? this.edge : this.central;
     if (!daemon.isRunning) return daemon.start();
-    if (dice < 0.8) daemon.crash();
+    if (dice >= 0.8) return;
+    daemon.crash();
+    const subscriber = daemon === this.edge ? this.local : this.collector;
+    subscriber.daemonCrashed(daemon.messagesFor(subscriber.id));
   }
 
   /** What does not hold, in words; empty when all is well. */

@@ -1,6 +1,16 @@
-import { boolean, oneOf, string, whole, type Keyword } from "../keyword.ts";
+import { boolean, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
 
 const DAY_SECONDS = 86_400;
+const LOCAL = "Read for compatibility: here a connection is known by its name.";
+
+/** `auto` is the document's spelling. */
+const startType: ValueType = {
+  name: "automatic, manual, lazy, once",
+  parse: (text) => {
+    const word = text.toLowerCase() === "auto" ? "automatic" : text.toLowerCase();
+    return ["automatic", "manual", "lazy", "once"].includes(word) ? word : new Unaccepted("one of automatic, manual, lazy, once");
+  },
+};
 
 /** Keywords of a `connection NAME` section; `topic` has a grammar of its own. */
 export const connectionKeywords = [
@@ -14,8 +24,19 @@ export const connectionKeywords = [
   { name: "password", aliases: ["remote_password"], type: string, default: undefined, doc: "Password for the remote." },
   { name: "try_private", aliases: [], type: boolean, default: true, doc: "Tell the remote that we are a bridge, so that it does not echo our messages; falls back if it refuses." },
   { name: "round_robin", aliases: [], type: boolean, default: false, doc: "true: all addresses are equal. false: the first is the main one and is gone back to." },
-  { name: "reconnect_interval", aliases: ["restart_timeout"], type: whole(1, DAY_SECONDS, "seconds"), default: 20, doc: "First wait before a new attempt; doubled with each failure up to four times, or up to max_reconnect_interval." },
+  { name: "reconnect_interval", aliases: ["restart_timeout"], second: "max_reconnect_interval", type: whole(1, DAY_SECONDS, "seconds"), default: 20, doc: "First wait before a new attempt; doubled with each failure up to four times, or up to max_reconnect_interval." },
   { name: "max_reconnect_interval", aliases: [], type: whole(1, DAY_SECONDS, "seconds"), default: undefined, doc: "Longest wait before a new attempt." },
   { name: "connect_timeout", aliases: [], type: whole(1, DAY_SECONDS, "seconds"), default: 30, doc: "Time for TCP and CONNACK." },
-  { name: "start_type", aliases: [], type: oneOf("automatic", "auto"), default: "automatic", doc: "automatic: keep the connection up. Other start types are not supported yet." },
+  { name: "start_type", aliases: [], type: startType, default: "automatic", doc: "automatic: keep the connection up. manual: only when told. lazy: when threshold messages wait, or the oldest has waited max_age, until idle_timeout. once: one session, then no more." },
+  { name: "threshold", aliases: [], type: whole(1, 1_000_000_000), default: 10, doc: "Queued messages that start a lazy connection." },
+  { name: "idle_timeout", aliases: [], type: whole(1, DAY_SECONDS, "seconds"), default: 60, doc: "A lazy connection without traffic for so long is ended." },
+  { name: "max_age", aliases: [], type: whole(0, DAY_SECONDS, "seconds"), default: 0, doc: "A lazy connection is started when the oldest queued message is so old, whatever the threshold; 0: never for that." },
+  { name: "notifications_local_only", aliases: [], type: boolean, default: false, doc: "Publish the connection's state here, not at the remote." },
+  { name: "bridge_protocol_version", aliases: [], type: oneOf("mqttv31", "mqttv311"), default: "mqttv311", doc: "What is spoken to the remote; a remote that refuses 3.1.1 is asked with 3.1." },
+  { name: "bridge_outgoing_retain", aliases: [], type: boolean, default: true, doc: "false: what is sent to the remote is never retained there." },
+  { name: "bridge_attempt_unsubscribe", aliases: [], type: boolean, default: true, doc: "Read for compatibility: a subscription that the connection no longer has is given up at the remote." },
+  { name: "bridge_max_packet_size", aliases: [], type: only("0"), default: "0", doc: "Messages to the remote have no limit of their own." },
+  { name: "local_clientid", aliases: [], type: string, default: undefined, doc: LOCAL },
+  { name: "local_username", aliases: [], type: string, default: undefined, doc: LOCAL },
+  { name: "local_password", aliases: [], type: string, default: undefined, doc: LOCAL },
 ] as const satisfies readonly Keyword[];

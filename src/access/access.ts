@@ -1,0 +1,85 @@
+import { rightsOf, type Rights } from "./acl.ts";
+import type { AclFile } from "./acl-file.ts";
+import { Authenticator } from "./authenticator.ts";
+import type { Identity } from "./identity.ts";
+import type { Passwords } from "./password-file.ts";
+import type { VerifyArgon2id } from "./password-hash.ts";
+
+/** Who may connect and what they may do, as the files say it. */
+export interface AccessRules {
+  /** Undefined: credentials are not asked for and not looked at. */
+  readonly passwords: Passwords | undefined;
+  readonly allowAnonymous: boolean;
+  /** Beginnings that client identifiers must have; empty: any. */
+  readonly clientIdPrefixes: readonly string[];
+  /** Undefined: everybody may do everything. */
+  readonly acl: AclFile | undefined;
+}
+
+export const OPEN_TO_ALL: AccessRules = { passwords: undefined, allowAnonymous: true, clientIdPrefixes: [], acl: undefined };
+
+/** Why a CONNECT is refused. */
+export type Refusal = "credentials" | "anonymous" | "identifier";
+
+export type Admission = Identity | Refusal;
+
+const MAX_AUTHORS = 4096;
+
+/** The rules in force. Never changed: new files make a new one. */
+export class Access {
+  private readonly authenticator: Authenticator | undefined;
+  private readonly authors = new Map<string, Rights | undefined>();
+
+  constructor(
+    readonly rules: AccessRules,
+    verifyArgon2id: VerifyArgon2id,
+  ) {
+    this.authenticator = rules.passwords && new Authenticator(rules.passwords, verifyArgon2id);
+  }
+
+  /** Judges a client's CONNECT; a promise only if a slow password hash has to be computed. */
+  admit(clientId: string, username: string | undefined, password: Buffer | undefined): Admission | Promise<Admission> {
+    const { authenticator } = this;
+    if (!authenticator) return this.identify(clientId, undefined);
+    if (username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
+    if (password === undefined) return "credentials";
+    const right = authenticator.check(username, password);
+    if (typeof right === "boolean") return right ? this.identify(clientId, username) : "credentials";
+    return right.then((yes) => (yes ? this.identify(clientId, username) : "credentials"));
+  }
+
+  private identify(clientId: string, user: string | undefined): Admission {
+    return this.allowsClientId(clientId) ? { kind: "client", id: clientId, user } : "identifier";
+  }
+
+  private allowsClientId(clientId: string): boolean {
+    const { clientIdPrefixes } = this.rules;
+    return clientIdPrefixes.length === 0 || clientIdPrefixes.some((prefix) => clientId.startsWith(prefix));
+  }
+
+  /** Whether a client that `before` had admitted may stay. */
+  stillAdmits({ id, user }: Identity, before: Access): boolean {
+    if (!this.allowsClientId(id)) return false;
+    const { passwords, allowAnonymous } = this.rules;
+    if (!passwords) return true;
+    if (user === undefined) return allowAnonymous;
+    const known = passwords.get(user);
+    return known !== undefined && known.text === before.rules.passwords?.get(user)?.text;
+  }
+
+  /** What the identity may do; undefined: everything. */
+  rightsOf(identity: Identity): Rights | undefined {
+    return this.rules.acl && rightsOf(this.rules.acl, identity);
+  }
+
+  /** Whether somebody who published earlier may still write to the topic. */
+  mayStillWrite(author: Identity, topicName: string): boolean {
+    if (!this.rules.acl) return true;
+    const key = JSON.stringify([author.kind, author.id, author.user]);
+    if (!this.authors.has(key)) {
+      if (this.authors.size >= MAX_AUTHORS) this.authors.clear();
+      this.authors.set(key, this.rightsOf(author));
+    }
+    return this.authors.get(key)?.mayWrite(topicName) ?? true;
+  }
+}

@@ -1,0 +1,81 @@
+import { filterMatches, filtersOverlap } from "../topic/matching.ts";
+import type { AclFile, Rule } from "./acl-file.ts";
+import type { Identity } from "./identity.ts";
+
+export type Access = "read" | "write";
+
+/** A verdict and the rule it rests on; without a rule nothing in the file speaks of the topic. */
+export interface Decision {
+  readonly allowed: boolean;
+  readonly rule: Rule | undefined;
+}
+
+const MAX_REMEMBERED = 1024;
+
+/** What one identity may do under one ACL file. Decisions are remembered by topic name. */
+export class Rights {
+  private readonly rules: readonly Rule[];
+  private readonly remembered = { read: new Map<string, boolean>(), write: new Map<string, boolean>() };
+
+  constructor(
+    acl: AclFile,
+    readonly identity: Identity,
+  ) {
+    this.rules = rulesOf(acl, identity);
+  }
+
+  mayRead(topicName: string): boolean {
+    return this.may("read", topicName);
+  }
+
+  mayWrite(topicName: string): boolean {
+    return this.may("write", topicName);
+  }
+
+  /** Whether the filter matches some topic name that may be read; each delivery is checked all the same. */
+  maySubscribe(filter: string): boolean {
+    return this.rules.some((rule) => rule.read && !rule.deny && filtersOverlap(filter, rule.filter));
+  }
+
+  decide(access: Access, topicName: string): Decision {
+    const rule = this.rules.find((candidate) => candidate[access] && filterMatches(candidate.filter, topicName));
+    return { allowed: rule !== undefined && !rule.deny, rule };
+  }
+
+  private may(access: Access, topicName: string): boolean {
+    const remembered = this.remembered[access];
+    const known = remembered.get(topicName);
+    if (known !== undefined) return known;
+    const { allowed } = this.decide(access, topicName);
+    if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+    remembered.set(topicName, allowed);
+    return allowed;
+  }
+}
+
+/** A bridge that the file does not name has all rights: its topic lines say what it carries. */
+export function rightsOf(acl: AclFile, identity: Identity): Rights | undefined {
+  if (identity.kind === "bridge" && !acl.connections.has(identity.id)) return undefined;
+  return new Rights(acl, identity);
+}
+
+/** The rules that hold for an identity, in the order in which they are asked: denials first, patterns last. */
+function rulesOf(acl: AclFile, identity: Identity): Rule[] {
+  const denialsFirst = (rules: readonly Rule[]): Rule[] => [...rules.filter(({ deny }) => deny), ...rules.filter(({ deny }) => !deny)];
+  if (identity.kind === "bridge") return denialsFirst(acl.connections.get(identity.id) ?? []);
+  const { user } = identity;
+  const own = user === undefined ? [] : (acl.users.get(user) ?? []);
+  const general = acl.style === "amqtdd" || user === undefined ? acl.general : [];
+  return [...denialsFirst([...general, ...own]), ...denialsFirst(acl.patterns.flatMap((rule) => expand(rule, identity)))];
+}
+
+/** A name with wildcards or levels of its own would widen the pattern. */
+const UNSAFE = /[+#/]/;
+
+function expand(rule: Rule, { id, user }: Identity): Rule[] {
+  const needsUser = rule.filter.includes("%u");
+  const needsId = rule.filter.includes("%c");
+  if (needsUser && (user === undefined || UNSAFE.test(user))) return [];
+  if (needsId && UNSAFE.test(id)) return [];
+  return [{ ...rule, filter: rule.filter.replace(/%[uc]/g, (word) => (word === "%u" ? (user ?? "") : id)) }];
+}

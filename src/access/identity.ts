@@ -1,0 +1,14 @@
+/** Who publishes or subscribes. Bound anew with each CONNECT; without a checked password there is no user name. */
+export interface Identity {
+  readonly kind: "client" | "bridge";
+  /** The client identifier; for a bridge the name of its connection. */
+  readonly id: string;
+  /** Authenticated user name; undefined for anonymous clients and bridges. */
+  readonly user: string | undefined;
+}
+
+/** For the console: `client c1 (user fred)`. */
+export function identityText({ kind, id, user }: Identity): string {
+  const name = kind === "bridge" ? `connection ${id}` : `client ${id}`;
+  return user === undefined ? name : `${name} (user ${user})`;
+}

@@ -1,0 +1,48 @@
+import type { ConnectionConfig } from "../config/config.ts";
+import { BridgeConnection } from "./connection.ts";
+import type { BridgeContext } from "./context.ts";
+
+/** All bridge connections, by name. */
+export class Bridges {
+  private readonly byName = new Map<string, BridgeConnection>();
+
+  constructor(private readonly context: BridgeContext) {}
+
+  all(): IterableIterator<BridgeConnection> {
+    return this.byName.values();
+  }
+
+  get(name: string): BridgeConnection | undefined {
+    return this.byName.get(name);
+  }
+
+  /** From now on messages are queued for it; it connects when it is started. */
+  add(config: ConnectionConfig): BridgeConnection {
+    const bridge = new BridgeConnection(config, this.context);
+    const twin = [...this.byName.values()].find(({ clientId }) => clientId === bridge.clientId);
+    if (twin) this.context.log.write("bridgeDuplicateId", { name: config.name, other: twin.name, client: bridge.clientId });
+    this.byName.set(config.name, bridge);
+    return bridge;
+  }
+
+  /** Another definition under the same name: the queue stays. */
+  replace(config: ConnectionConfig): void {
+    this.remove(config.name);
+    this.add(config).start();
+  }
+
+  /** Ends a connection; its queue stays in the store. False if there is none. */
+  remove(name: string): boolean {
+    const bridge = this.byName.get(name);
+    if (!bridge) return false;
+    this.byName.delete(name);
+    bridge.unsubscribe();
+    bridge.close();
+    return true;
+  }
+
+  closeAll(): void {
+    for (const bridge of this.byName.values()) bridge.close();
+    this.byName.clear();
+  }
+}

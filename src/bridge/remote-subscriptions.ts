@@ -1,0 +1,54 @@
+import type { Entry, Sessions } from "../broker/sessions.ts";
+import type { Link } from "../link/link.ts";
+import type { QoS } from "../mqtt/protocol.ts";
+import { decodeSuback, encodeSubscribe, SUBACK_FAILURE } from "../mqtt/subscribe.ts";
+import { encodeUnsubscribe } from "../mqtt/unsubscribe.ts";
+import { FIRST_REQUEST_ID } from "../session/packet-id.ts";
+
+const UNSUBSCRIBE_ID = FIRST_REQUEST_ID + 1;
+const SUBACK_LIMIT_MS = 30_000;
+
+/** What a connection has subscribed to at its remote. It is kept in the store: a filter that is configured no more is given up there. */
+export class RemoteSubscriptions {
+  private askedAtMs = 0;
+
+  constructor(
+    private readonly wanted: readonly { readonly filter: string; readonly qos: QoS }[],
+    private readonly entry: Entry,
+    private readonly sessions: Sessions,
+    private readonly onRefused: (filter: string) => void,
+  ) {}
+
+  /** After CONNACK. A remote that kept its session knows our filters; we ask all the same, since it may have lost some. */
+  ask(link: Link, sessionPresent: boolean, nowMs: number): void {
+    const { wanted, entry, sessions } = this;
+    const known = [...entry.filters.keys()];
+    const obsolete = known.filter((filter) => !wanted.some((one) => one.filter === filter));
+    if (sessionPresent && obsolete.length > 0) link.send(encodeUnsubscribe(UNSUBSCRIBE_ID, obsolete));
+    for (const filter of sessionPresent ? obsolete : known) sessions.unsubscribe(entry, filter);
+    if (wanted.length === 0) return;
+    for (const { filter, qos } of wanted) sessions.subscribe(entry, filter, qos);
+    link.send(encodeSubscribe(FIRST_REQUEST_ID, wanted));
+    this.askedAtMs = nowMs;
+  }
+
+  /** @throws ProtocolViolation */
+  onSuback(firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
+    const { codes } = decodeSuback(firstByte, bytes, bodyStart, bodyEnd);
+    this.askedAtMs = 0;
+    this.wanted.forEach(({ filter }, index) => {
+      if (codes[index] !== undefined && codes[index] !== SUBACK_FAILURE) return;
+      this.sessions.unsubscribe(this.entry, filter);
+      this.onRefused(filter);
+    });
+  }
+
+  isOverdue(nowMs: number): boolean {
+    return this.askedAtMs > 0 && nowMs - this.askedAtMs > SUBACK_LIMIT_MS;
+  }
+
+  /** The connection is over. */
+  reset(): void {
+    this.askedAtMs = 0;
+  }
+}

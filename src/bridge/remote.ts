@@ -1,0 +1,191 @@
+import type { Timer } from "../clock/clock.ts";
+import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
+import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
+import type { Transport, TransportListener } from "../link/transport.ts";
+import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
+import { decodeConnack } from "../mqtt/connack.ts";
+import { encodeConnect } from "../mqtt/connect.ts";
+import { checkEmpty, DISCONNECT, PINGREQ } from "../mqtt/empty.ts";
+import { PacketType, type ProtocolVersion, type Will } from "../mqtt/protocol.ts";
+import { ConnackCode, Reason } from "../mqtt/reason.ts";
+import { malformed, ProtocolViolation } from "../mqtt/violation.ts";
+import type { BridgeContext } from "./context.ts";
+
+/** How a CONNECT is spelt; the next is tried when a server does not take one. */
+export interface Dialect {
+  readonly version: ProtocolVersion;
+  /** The private bit: the remote keeps retain flags and does not echo. */
+  readonly bridge: boolean;
+}
+
+/** How an attempt or a connection has ended. `unspeakable`: the server does not take this way to spell CONNECT. */
+export interface RemoteEnd {
+  readonly kind: "unreachable" | "timeout" | "refused" | "unspeakable" | "closed" | "lost" | "silent" | "left";
+  readonly text: string;
+  /** CONNACK's return code, when refused. */
+  readonly code?: number;
+  /** Whether the remote ended it, and not we ourselves. */
+  readonly byRemote: boolean;
+}
+
+export interface RemoteOwner {
+  /** CONNACK 0 has come. */
+  onEstablished(link: Link, sessionPresent: boolean): void;
+  /** Every packet after CONNACK, but PINGRESP. @throws ProtocolViolation */
+  onPacket(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void;
+  onDrain(): void;
+  /** Once, and the last thing that is heard. */
+  onEnded(end: RemoteEnd, wasEstablished: boolean): void;
+}
+
+export interface RemoteOptions {
+  readonly address: AddressConfig;
+  readonly dialect: Dialect;
+  readonly clientId: string;
+  readonly cleanStart: boolean;
+  readonly will: Will | undefined;
+}
+
+const TICK_MS = 500;
+
+/** One connection to a remote broker, from dialling to its end: CONNECT, CONNACK, keep alive. */
+export class Remote implements PacketHandler {
+  private link: Link | undefined;
+  private dialed: { cancel(): void } | undefined;
+  private ticker: Timer | undefined;
+  private readonly startedMs: number;
+  private pingSentMs = 0;
+  private established = false;
+  private ended = false;
+
+  constructor(
+    private readonly options: RemoteOptions,
+    private readonly config: ConnectionConfig,
+    private readonly context: BridgeContext,
+    private readonly owner: RemoteOwner,
+  ) {
+    this.startedMs = context.clock.nowMs();
+  }
+
+  get establishedLink(): Link | undefined {
+    return this.established ? this.link : undefined;
+  }
+
+  start(): void {
+    this.dialed = this.context.dial(
+      this.options.address,
+      (open) => this.onConnected(open),
+      (error) => this.end({ kind: "unreachable", text: error.message, byRemote: true }),
+    );
+    this.tick();
+  }
+
+  /** Ends it from our side: with DISCONNECT if the remote has accepted us. */
+  leave(text: string): void {
+    if (this.established) this.link?.send(DISCONNECT);
+    this.end({ kind: "left", text, byRemote: false });
+  }
+
+  /** Ends it because the remote does not keep its part. */
+  giveUp(text: string): void {
+    this.end({ kind: "lost", text, byRemote: true });
+  }
+
+  private onConnected(open: (listener: TransportListener) => Transport): void {
+    this.dialed = undefined;
+    const { context, config } = this;
+    const { dialect, clientId, cleanStart, will } = this.options;
+    const { username, password } = config;
+    const link = new Link(this, context.linkLimits, context.clock, context.gate);
+    this.link = link;
+    link.open(open(link));
+    link.endHandshake(context.linkLimits.maxPacketSizeBytes);
+    link.version = dialect.version;
+    link.send(
+      encodeConnect({
+        version: dialect.version,
+        bridge: dialect.bridge,
+        clientId,
+        cleanStart,
+        keepAliveSeconds: Math.ceil(config.keepAliveMs / 1000),
+        ...(will === undefined ? {} : { will }),
+        ...(username === undefined ? {} : { username }),
+        ...(password === undefined || username === undefined ? {} : { password: Buffer.from(password) }),
+      }),
+    );
+  }
+
+  onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
+    const { link } = this;
+    if (!link) return;
+    if (!this.established) return this.onConnack(link, firstByte, bytes, bodyStart, bodyEnd);
+    if (firstByte >> 4 !== PacketType.PINGRESP) return this.owner.onPacket(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
+    checkEmpty(link.version, firstByte, bodyStart, bodyEnd);
+    this.pingSentMs = 0;
+  }
+
+  /** We can't make the remote send less: it is told that we have the message, and would send it for ever otherwise. */
+  onOversized(firstByte: number, head: Buffer, bodyStart: number, packetBytes: number): void {
+    const { link } = this;
+    if (!link || !this.established) throw new ProtocolViolation(Reason.PacketTooLarge, `packet of ${packetBytes} bytes before CONNACK`);
+    this.context.log.write("bridgePacketTooLarge", { name: this.config.name, bytes: packetBytes });
+    const qos = (firstByte >> 1) & 3;
+    if (qos === 3) throw malformed("PUBLISH with QoS 3 [MQTT-3.3.1-4]");
+    const idAt = bodyStart + 2 + head.readUInt16BE(bodyStart);
+    if (qos > 0) link.acknowledge(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, head.readUInt16BE(idAt), 0, 0);
+  }
+
+  private onConnack(link: Link, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
+    if (firstByte >> 4 !== PacketType.CONNACK) throw new ProtocolViolation(Reason.ProtocolError, "the first packet was not CONNACK");
+    const { sessionPresent, code } = decodeConnack(firstByte, bytes, bodyStart, bodyEnd);
+    if (code === ConnackCode.accepted) {
+      this.established = true;
+      // CONNACK of 3.1 does not say: a remote that was asked to keep the session is believed to have done so.
+      const isKept = sessionPresent || (link.version === 3 && !this.options.cleanStart);
+      return this.owner.onEstablished(link, isKept);
+    }
+    const kind = code === ConnackCode.unacceptableProtocolVersion ? "unspeakable" : "refused";
+    this.end({ kind, text: `CONNACK ${code}`, code, byRemote: true });
+  }
+
+  onDrain(): void {
+    if (this.established) this.owner.onDrain();
+  }
+
+  onClosed(reason: CloseReason): void {
+    // A link that we close ourselves has been given up before.
+    const byRemote = reason.kind !== "local";
+    this.end({ kind: this.established ? "lost" : "closed", text: reason.text, byRemote });
+  }
+
+  private end(end: RemoteEnd): void {
+    if (this.ended) return;
+    this.ended = true;
+    this.ticker?.cancel();
+    this.dialed?.cancel();
+    this.link?.close({ kind: "local", text: end.text });
+    this.owner.onEnded(end, this.established);
+  }
+
+  private tick(): void {
+    this.ticker = this.context.clock.after(TICK_MS, () => {
+      this.check(this.context.clock.nowMs());
+      if (!this.ended) this.tick();
+    });
+  }
+
+  private check(nowMs: number): void {
+    const { config, link } = this;
+    if (!this.established || !link) {
+      if (nowMs - this.startedMs > config.connectTimeoutMs) this.end({ kind: "timeout", text: "no CONNACK in time", byRemote: true });
+      return;
+    }
+    if (this.pingSentMs > 0) {
+      if (nowMs - this.pingSentMs > config.keepAliveMs) this.end({ kind: "silent", text: "PINGREQ was not answered", byRemote: true });
+      return;
+    }
+    if (nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) < config.keepAliveMs) return;
+    link.send(PINGREQ);
+    this.pingSentMs = nowMs;
+  }
+}

@@ -1,0 +1,24 @@
+/** Keywords of the original or of mosquitto whose meaning must not be passed over in silence: they stop the start, even with `--lenient`. */
+export const notYetKeywords = [
+  { about: "MQTT-SN and multiplexing", names: ["mqtt-multiplex", "mqtts", "multicast_groups", "advertise", "loopback", "max_mqtts_packet_size"] },
+  {
+    about: "TLS",
+    names: [
+      "cafile", "capath", "certfile", "keyfile", "require_certificate", "psk_file", "psk_hint", "ciphers", "ciphers_tls1.3", "crlfile", "dhparamfile",
+      "tls_version", "tls_engine", "tls_keyform", "tls_engine_kpass_sha1", "use_identity_as_username", "use_subject_as_username", "bridge_cafile",
+      "bridge_capath", "bridge_certfile", "bridge_keyfile", "bridge_insecure", "bridge_identity", "bridge_psk", "bridge_alpn", "bridge_tls_version",
+      "bridge_require_ocsp",
+    ],
+  },
+  {
+    about: "Others",
+    names: [
+      "auth_plugin", "plugin", "http_dir", "bind_interface", "bridge_bind_address", "bridge_bind_interface", "max_keepalive", "max_topic_alias",
+      "persistent_client_expiration", "local_cleansession",
+    ],
+  },
+] as const satisfies readonly { readonly about: string; readonly names: readonly string[] }[];
+
+const all: ReadonlySet<string> = new Set(notYetKeywords.flatMap(({ names }) => names));
+
+export const isNotYet = (name: string): boolean => all.has(name);

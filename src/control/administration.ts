@@ -1,0 +1,23 @@
+import type { LogLevel } from "../log/console.ts";
+
+/** A command that can't be done; the message says why. */
+export class CommandError extends Error {}
+
+/** What an operator may ask of a running daemon. Each gives a line or more for him, or throws CommandError. */
+export interface Administration {
+  requestStop(): string;
+  reload(): Promise<string>;
+  /** What runs, in lines. */
+  status(): string;
+  startConnection(name: string): string;
+  stopConnection(name: string): string;
+  /** Ends the connection and drops its queue. */
+  deleteConnection(name: string): string;
+  /** `text`: a `connection NAME` line and those that belong to it. Kept over a restart. */
+  addConnection(name: string, text: string): string;
+  /** Drops what is queued for a client that is not connected, or for a connection that is not configured any more. */
+  purge(name: string): string;
+  clearRetained(filter: string): string;
+  /** Stays until the next start or reload. */
+  setLogLevel(level: LogLevel): string;
+}

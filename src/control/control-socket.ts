@@ -1,0 +1,59 @@
+import { chmodSync, rmSync } from "node:fs";
+import net from "node:net";
+import type { Administration } from "./administration.ts";
+import { outcomeText, runCommands } from "./commands.ts";
+
+/** A socket's path has its place in 108 bytes, the last one is 0. */
+export const MAX_SOCKET_PATH_BYTES = 107;
+const MAX_TEXT_BYTES = 1024 * 1024;
+const IDLE_MS = 10_000;
+
+/** Where a daemon listens for `amqtdd ctl`, given its `persistence_location`. */
+export const controlSocketPath = (prefix: string): string => `${prefix}amqtdd.ctl`;
+
+/** Takes commands from `amqtdd ctl`: a text, the end of the client's side, and the outcomes in return. Only the daemon's own user may. */
+export class ControlSocket {
+  private readonly server: net.Server;
+
+  constructor(
+    private readonly path: string,
+    private readonly administration: Administration,
+  ) {
+    this.server = net.createServer({ allowHalfOpen: true }, (socket) => this.serve(socket));
+  }
+
+  /** The store's lock is ours: a socket that is there is left over. Rejects with the system's error. */
+  open(): Promise<void> {
+    rmSync(this.path, { force: true });
+    return new Promise((resolve, reject) => {
+      this.server.once("error", reject);
+      this.server.listen(this.path, () => {
+        chmodSync(this.path, 0o600);
+        resolve();
+      });
+    });
+  }
+
+  close(): void {
+    this.server.close();
+    rmSync(this.path, { force: true });
+  }
+
+  private serve(socket: net.Socket): void {
+    const parts: Buffer[] = [];
+    let bytes = 0;
+    socket.setTimeout(IDLE_MS, () => socket.destroy());
+    socket.on("error", () => undefined);
+    socket.on("data", (part) => {
+      parts.push(part);
+      bytes += part.length;
+      if (bytes > MAX_TEXT_BYTES) socket.destroy();
+    });
+    socket.on("end", () => {
+      runCommands(Buffer.concat(parts).toString(), this.administration).then(
+        (outcomes) => socket.end(outcomeText(outcomes)),
+        (error: unknown) => socket.end(`0: ERROR: ${String(error)}\n`),
+      );
+    });
+  }
+}

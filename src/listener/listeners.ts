@@ -1,0 +1,97 @@
+import type { ListenerConfig } from "../config/config.ts";
+import type { Transport, TransportListener } from "../link/transport.ts";
+import { Listener } from "./listener.ts";
+import { MountPoint, type ListenerContext } from "./mount-point.ts";
+
+/** An open port. */
+export interface Server {
+  readonly port: number;
+  /** Accepts nothing more; connections stay. */
+  close(): void;
+}
+
+/** Takes a connection; `open` makes its transport. */
+export type Accept = (open: (listener: TransportListener) => Transport) => void;
+
+/** Opens a port. Rejects with the system's error. */
+export type Listen = (config: ListenerConfig, accept: Accept) => Promise<Server>;
+
+interface Open {
+  readonly config: ListenerConfig;
+  readonly listener: Listener;
+  readonly server: Server;
+}
+
+/** All listeners that are open. */
+export class Listeners {
+  private open: Open[] = [];
+
+  constructor(
+    private readonly context: ListenerContext,
+    private readonly listen: Listen,
+  ) {}
+
+  get ports(): number[] {
+    return this.open.map(({ server }) => server.port);
+  }
+
+  /** Rejects with the system's error. */
+  async add(config: ListenerConfig): Promise<void> {
+    const { log, broker } = this.context;
+    const mount = new MountPoint(config.port, config.mountPoint, config.maxConnections, broker);
+    const listener = new Listener(mount, this.context);
+    try {
+      const server = await this.listen(config, (open) => listener.accept(open));
+      listener.start();
+      this.open.push({ config, listener, server });
+      log.write("listening", { port: server.port });
+    } catch (error) {
+      log.write("listenerFailed", { port: config.port, reason: error instanceof Error ? error.message : String(error) });
+      throw error;
+    }
+  }
+
+  /**
+   * Makes the open listeners those of a new configuration: clients of a listener that stays are not disturbed. Says what could not be opened.
+   */
+  async change(wanted: readonly ListenerConfig[]): Promise<string[]> {
+    const problems: string[] = [];
+    const missing: ListenerConfig[] = [];
+    const kept = new Set<Open>();
+    for (const config of wanted) {
+      const same = this.open.find((open) => !kept.has(open) && isSame(open.config, config));
+      if (!same) missing.push(config);
+      else {
+        kept.add(same);
+        same.listener.mount.maxConnections = config.maxConnections;
+      }
+    }
+    for (const open of this.open) if (!kept.has(open)) this.close(open);
+    this.open = [...kept];
+    for (const config of missing) {
+      await this.add(config).catch((error: unknown) => problems.push(`listener ${config.port}: ${error instanceof Error ? error.message : String(error)}`));
+    }
+    return problems;
+  }
+
+  /** The rules of access have changed. */
+  recheckAccess(before: Parameters<Listener["recheckAccess"]>[0]): void {
+    for (const { listener } of this.open) listener.recheckAccess(before);
+  }
+
+  closeAll(): void {
+    for (const open of this.open) this.close(open);
+    this.open = [];
+  }
+
+  private close({ server, listener }: Open): void {
+    server.close();
+    listener.stop();
+    this.context.log.write("listenerStopped", { port: listener.mount.port });
+  }
+}
+
+/** What can't change under clients that are connected. */
+function isSame(a: ListenerConfig, b: ListenerConfig): boolean {
+  return a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint;
+}

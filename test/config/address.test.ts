@@ -1,0 +1,31 @@
+import { expect, it } from "vitest";
+import { parseAddress } from "../../src/config/address.ts";
+
+it.each([
+  ["broker.example.com", { host: "broker.example.com", port: 1883 }],
+  ["broker:8883", { host: "broker", port: 8883 }],
+  ["10.0.0.1:1", { host: "10.0.0.1", port: 1 }],
+  ["::1", { host: "::1", port: 1883 }],
+  ["fe80::1:2", { host: "fe80::1:2", port: 1883 }],
+  ["[fe80::1]", { host: "fe80::1", port: 1883 }],
+  ["[fe80::1]:65535", { host: "fe80::1", port: 65535 }],
+  ["", undefined],
+  ["broker:", undefined],
+  [":1883", undefined],
+  ["broker:0", undefined],
+  ["broker:65536", undefined],
+  ["broker:abc", undefined],
+  ["broker:18 83", undefined],
+  ["two words", undefined],
+  ["[::1]:0", undefined],
+  ["[::1", undefined],
+  ["::1]", undefined],
+  ["[]", undefined],
+  ["[]:1883", undefined],
+  ["[broker]", undefined],
+  ["a:b:c", undefined],
+  ["10.0.0.1:1883:1", undefined],
+  ["::1::2", undefined],
+  ["[fe80::1%eth0]:1883", { host: "fe80::1%eth0", port: 1883 }],
+  ["::ffff:10.0.0.1", { host: "::ffff:10.0.0.1", port: 1883 }],
+])("the address %j is %j", (text, address) => expect(parseAddress(text)).toEqual(address));

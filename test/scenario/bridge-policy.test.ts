@@ -1,0 +1,338 @@
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
+import net from "node:net";
+import path from "node:path";
+import { Aedes } from "aedes";
+import { afterEach, describe, expect, it } from "vitest";
+import { connect311, FrameSplitter, type TestClient } from "./clients.ts";
+import { DaemonProcess, freePort, freePorts } from "./daemon.ts";
+import { mosquittoAvailable, mosquittoMissing, MosquittoProcess } from "./mosquitto.ts";
+import { RecordingProxy } from "./proxy.ts";
+
+const program = path.join(import.meta.dirname, "..", "..", "dist", "amqtdd.js");
+const cleanups: (() => Promise<void> | void)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function start(config: string): Promise<DaemonProcess> {
+  const daemon = await DaemonProcess.start(config);
+  cleanups.push(() => daemon.cleanup());
+  return daemon;
+}
+
+async function connect(port: number, ...filters: string[]): Promise<TestClient> {
+  const client = await connect311(port);
+  cleanups.push(() => client.end());
+  for (const filter of filters) await client.subscribe(filter, 2);
+  return client;
+}
+
+async function mosquitto(options: Parameters<typeof MosquittoProcess.start>[0] = {}): Promise<MosquittoProcess> {
+  const process = await MosquittoProcess.start(options);
+  cleanups.push(() => process.cleanup());
+  return process;
+}
+
+const ctl = (daemon: DaemonProcess, ...words: string[]): string =>
+  spawnSync(process.execPath, [program, "ctl", "-c", daemon.configFile, ...words], { encoding: "utf8" }).stdout;
+
+const connection = (port: number, ...lines: string[]): string =>
+  ["connection up", `address 127.0.0.1:${port}`, "reconnect_interval 1", "max_reconnect_interval 1", ...lines].join("\n");
+
+const payloads = (client: TestClient): string[] => client.messages.filter(({ topic }) => !topic.startsWith("$")).map(({ payload }) => payload);
+
+describe("start_type", () => {
+  it("lazy: starts at the threshold, ends when it is idle, and starts again", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    await start(`listener ${upstream} 127.0.0.1`);
+    const watcher = await connect(upstream, "#");
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "start_type lazy", "threshold 3", "idle_timeout 1", "topic # out")}`);
+    const client = await connect(port);
+    for (const round of [0, 1]) {
+      const from = daemon.lines.length;
+      for (const i of [1, 2]) await client.publish("a", `${round}.${i}`, { qos: 1 });
+      expect(daemon.lines.slice(from).filter((line) => line.includes("CWNAN0124I"))).toEqual([]);
+      await client.publish("a", `${round}.3`, { qos: 1 });
+      await watcher.waitFor("a", `${round}.3`);
+      await daemon.waitForLine(/CWNAN0063I/, { from });
+      expect(ctl(daemon, "status")).toContain("connection up: waiting for messages");
+    }
+    expect(payloads(watcher)).toEqual(["0.1", "0.2", "0.3", "1.1", "1.2", "1.3"]);
+  });
+
+  it("lazy: starts for a single message that has waited max_age", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    await start(`listener ${upstream} 127.0.0.1`);
+    const watcher = await connect(upstream, "#");
+    await start(`listener ${port} 127.0.0.1\n${connection(upstream, "start_type lazy", "max_age 1", "topic # out")}`);
+    await (await connect(port)).publish("a", "old", { qos: 1 });
+    await watcher.waitFor("a", "old");
+  });
+
+  it("manual: waits for the command, queueing meanwhile", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    await start(`listener ${upstream} 127.0.0.1`);
+    const watcher = await connect(upstream, "#");
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "start_type manual", "topic # out")}`);
+    await (await connect(port)).publish("a", "1", { qos: 1 });
+    expect(ctl(daemon, "status")).toContain("connection up: stopped, 1 messages queued");
+    ctl(daemon, "start_connection", "up");
+    await watcher.waitFor("a", "1");
+  });
+
+  it("once: goes on trying until it was connected, and then no more", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "start_type once", "topic # out")}`);
+    await daemon.waitForLine(/CWNAN0154I/, { count: 2 });
+    const remote = await start(`listener ${upstream} 127.0.0.1`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    await remote.restart();
+    await daemon.waitForLine(/CWNAN0062I/);
+    expect(ctl(daemon, "status")).toContain("connection up: stopped");
+  });
+});
+
+describe("several addresses", () => {
+  it("goes to the next when the first fails, and back to it when it answers, with nothing lost or doubled", async () => {
+    const [port = 0, first = 0, second = 0] = await freePorts(3);
+    const primary = await start(`listener ${first} 127.0.0.1`);
+    await start(`listener ${second} 127.0.0.1`);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(first, `address 127.0.0.1:${second}`, "topic # out")}`);
+    await daemon.waitForLine(/CWNAN0133I .*/);
+    const [client, atSecond] = [await connect(port), await connect(second, "#")];
+    await primary.kill();
+    await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+    await client.publish("a", "second", { qos: 2 });
+    await atSecond.waitFor("a", "second");
+    await primary.start();
+    const atFirst = await connect(first, "#");
+    await daemon.waitForLine(/CWNAN0000I/);
+    await daemon.waitForLine(/CWNAN0133I/, { count: 3 });
+    await client.publish("a", "first", { qos: 2 });
+    await atFirst.waitFor("a", "first");
+    expect([payloads(atFirst), payloads(atSecond)]).toEqual([["first"], ["second"]]);
+  });
+
+  it("stays where it is with round_robin true, also over a stop and start by hand", async () => {
+    const [port = 0, first = 0, second = 0] = await freePorts(3);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(first, `address 127.0.0.1:${second}`, "round_robin true", "topic # out")}`);
+    await start(`listener ${second} 127.0.0.1`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    await start(`listener ${first} 127.0.0.1`);
+    ctl(daemon, "stop_connection", "up");
+    await daemon.waitForLine(/CWNAN0062I/);
+    ctl(daemon, "start_connection", "up");
+    expect(await daemon.waitForLine(/CWNAN0133I/, { count: 2 })).toContain(String(second));
+  });
+
+  it("does not leave a working address for a first one that refuses it", async () => {
+    const [port = 0, first = 0, second = 0] = await freePorts(3);
+    const server = net.createServer((socket) => {
+      socket.on("error", () => undefined);
+      socket.once("data", () => socket.end(Buffer.from([0x20, 2, 0, 5])));
+    });
+    server.listen(first, "127.0.0.1");
+    await once(server, "listening");
+    cleanups.push(() => void server.close());
+    let asked = 0;
+    server.on("connection", () => asked++);
+    await start(`listener ${second} 127.0.0.1`);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(first, `address 127.0.0.1:${second}`, "topic # out")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    await expect.poll(() => asked, { timeout: 10_000 }).toBeGreaterThan(2);
+    expect(daemon.lines.filter((line) => line.includes("CWNAN0133I"))).toHaveLength(1);
+  });
+});
+
+/** Each side publishes; each message comes once to each side. */
+async function oneEachWay(here: TestClient, there: TestClient): Promise<void> {
+  await expect.poll(async () => {
+    await there.publish("ready", "x");
+    return here.messages.length;
+  }).toBeGreaterThan(0);
+  // The same value again and again is no echo.
+  for (let i = 0; i < 3; i++) await here.publish("a", "same", { qos: 2 });
+  for (let i = 0; i < 3; i++) await there.publish("b", "same", { qos: 2 });
+  await here.publish("end", "here", { qos: 2 });
+  await there.publish("end", "there", { qos: 2 });
+  for (const side of [here, there]) for (const payload of ["here", "there"]) await side.waitFor("end", payload);
+  await new Promise((resolve) => setTimeout(resolve, 300)); // an echo would be back by now
+  for (const side of [here, there]) {
+    const count = (topic: string): number => side.messages.filter((message) => message.topic === topic).length;
+    expect([count("a"), count("b"), count("end")]).toEqual([3, 3, 2]);
+  }
+}
+
+describe("loops", () => {
+  it.each(["try_private true", "try_private false"])("one message is delivered once on each side of two daemons with `topic # both`, %s", async (line) => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    await start(`listener ${upstream} 127.0.0.1`);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, line, "topic # both")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    await oneEachWay(await connect(port, "#"), await connect(upstream, "#"));
+  });
+
+  it.each(["try_private true", "try_private false"])("nor with aedes, %s", async (line) => {
+    const broker = await Aedes.createBroker();
+    const server = net.createServer((socket) => broker.handle(socket));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    cleanups.push(async () => {
+      await new Promise<void>((resolve) => broker.close(resolve));
+      server.close();
+    });
+    const { port: upstream } = server.address() as net.AddressInfo;
+    const port = await freePort();
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, line, "topic # both")}`);
+    // It ends connections that publish to $SYS: our state is told here only, then.
+    await daemon.waitForLine(/CWNAN0326W/);
+    await daemon.waitForLine(/CWNAN0133I/, { count: 3 });
+    await oneEachWay(await connect(port, "#"), await connect(upstream, "#"));
+  });
+
+  it("asks again without the private bit when it is refused, and again with it later", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    const levels: number[] = [];
+    const server = net.createServer((socket) => {
+      const splitter = new FrameSplitter();
+      socket.on("error", () => undefined);
+      socket.on("data", (bytes) => {
+        for (const frame of splitter.push(bytes)) {
+          if ((frame[0] ?? 0) >> 4 !== 1) continue;
+          const level = frame[8] ?? 0;
+          levels.push(level);
+          if (level & 0x80) socket.destroy();
+          else socket.write(Buffer.from([0x20, 2, 0, 0]), () => setTimeout(() => socket.destroy(), 50));
+        }
+      });
+    });
+    server.listen(upstream, "127.0.0.1");
+    await once(server, "listening");
+    cleanups.push(() => void server.close());
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "cleansession true", "topic # out")}`);
+    await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+    expect(levels.slice(0, 6)).toEqual([0x84, 0x84, 4, 0x84, 0x84, 4]);
+    await daemon.waitForLine(/CWNAN0099I/);
+  });
+});
+
+describe("what a remote can't take", () => {
+  it("a topic that is too long with its prefix is dropped, logged once, and harms nobody", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    await start(`listener ${upstream} 127.0.0.1`);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, 'topic # out "" site1/')}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    const [client, watcher] = [await connect(port), await connect(upstream, "#")];
+    for (const qos of [0, 1, 2] as const) await client.publish("t".repeat(65_533), "x", { qos });
+    await client.publish("a", "after", { qos: 1 });
+    await watcher.waitFor("site1/a", "after");
+    expect(payloads(watcher)).toEqual(["after"]);
+    expect(daemon.lines.filter((line) => line.includes("CWNAN0315W"))).toHaveLength(1);
+  });
+
+  it("a message from the remote that is larger than max_packet_size is passed over, and what follows comes", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    await start(`max_packet_size 0\nlistener ${upstream} 127.0.0.1`);
+    const daemon = await start(`max_packet_size 100000\nlistener ${port} 127.0.0.1\n${connection(upstream, "topic cmd/# in")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    const [local, remote] = [await connect(port, "#"), await connect(upstream)];
+    await expect.poll(async () => {
+      await remote.publish("cmd/ready", "x");
+      return local.messages.length;
+    }).toBeGreaterThan(0);
+    for (const qos of [0, 1, 2] as const) await remote.publish("cmd/big", "x".repeat(3_000_000), { qos });
+    await remote.publish("cmd/after", "after", { qos: 2 });
+    await local.waitFor("cmd/after", "after");
+    expect(local.messages.some(({ topic }) => topic === "cmd/big")).toBe(false);
+    expect(daemon.lines.filter((line) => line.includes("CWNAN0316W"))).toHaveLength(3);
+    expect(daemon.lines.filter((line) => line.includes("CWNAN0133I"))).toHaveLength(1);
+  });
+});
+
+describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" : mosquittoMissing, () => {
+  it("a retained message published while the remote is away arrives once; those from before the bridge, too; none again after a cut", async () => {
+    const port = await freePort();
+    const upstream = await mosquitto({ persistence: true });
+    const proxy = await RecordingProxy.start(upstream.port);
+    cleanups.push(() => proxy.close());
+    const daemon = await start(`listener ${port} 127.0.0.1`);
+    const client = await connect(port);
+    await client.publish("before", "1", { qos: 1, retain: true });
+    await daemon.kill();
+    proxy.isDown = true;
+    const bridged = await start(`listener ${port} 127.0.0.1\npersistence_location ${daemon.storeFolder}/\n${connection(proxy.port, "topic # out")}`);
+    const again = await connect(port);
+    await again.publish("during", "2", { qos: 2, retain: true });
+    await bridged.kill("SIGKILL");
+    await bridged.start();
+    const watcher = await connect(upstream.port, "before", "during", "later");
+    proxy.isDown = false;
+    await watcher.waitFor("before", "1");
+    await watcher.waitFor("during", "2");
+    proxy.cut();
+    await bridged.waitForLine(/CWNAN0133I/, { count: 2 });
+    await (await connect(port)).publish("later", "3", { qos: 2, retain: true });
+    await watcher.waitFor("later", "3");
+    expect(payloads(watcher).sort()).toEqual(["1", "2", "3"]);
+  });
+
+  it("says truthfully whether it is connected, here and there, after cuts", async () => {
+    const flaps = process.env["AMQTDD_LONG"] === "1" ? 50 : 4;
+    const port = await freePort();
+    const upstream = await mosquitto();
+    const proxy = await RecordingProxy.start(upstream.port);
+    cleanups.push(() => proxy.close());
+    const state = "bridge/state";
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(proxy.port, `notification_topic ${state}`, "topic # out")}`);
+    const sides = [await connect(port, state), await connect(upstream.port, state)];
+    for (let flap = 0; flap < flaps; flap++) {
+      await daemon.waitForLine(/CWNAN0133I/, { count: flap + 1 });
+      for (const side of sides) await side.waitUntil(() => side.messages.at(-1)?.payload === "1");
+      proxy.isDown = true;
+      proxy.cut();
+      for (const side of sides) await side.waitUntil(() => side.messages.at(-1)?.payload === "0");
+      proxy.isDown = false;
+    }
+    await daemon.waitForLine(/CWNAN0133I/, { count: flaps + 1 });
+    for (const broker of [port, upstream.port]) {
+      const fresh = await connect(broker, state);
+      await fresh.waitUntil(() => fresh.messages.length > 0);
+      await fresh.waitUntil(() => fresh.messages.at(-1)?.payload === "1");
+    }
+    await daemon.kill();
+    const late = await connect(upstream.port, state);
+    expect((await late.waitForMessages(1))[0]).toMatchObject({ payload: "0", retain: true });
+  }, 300_000);
+
+  it("keeps its state to itself with notifications_local_only", async () => {
+    const port = await freePort();
+    const upstream = await mosquitto();
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream.port, "notification_topic s", "notifications_local_only true", "topic a out")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    const [here, there] = [await connect(port, "s"), await connect(upstream.port, "#")];
+    await here.waitFor("s", "1");
+    await here.publish("a", "x", { qos: 1 });
+    await there.waitFor("a", "x");
+    expect(there.messages).toHaveLength(1);
+  });
+
+  it("gives up at the remote what it no longer subscribes to", async () => {
+    const port = await freePort();
+    const upstream = await mosquitto({ persistence: true });
+    const config = (topic: string): string => `listener ${port} 127.0.0.1\n${connection(upstream.port, `topic ${topic} in`)}`;
+    const first = await start(config("old/#"));
+    await upstream.waitForLine(/Sending SUBACK/);
+    await first.kill();
+    const second = await start(`persistence_location ${first.storeFolder}/\n${config("new/#")}`);
+    await upstream.waitForLine(/Received UNSUBSCRIBE/);
+    await second.waitForLine(/CWNAN0133I/);
+    await upstream.waitForLine(/Sending SUBACK/, { count: 2 });
+    const [local, remote] = [await connect(port, "#"), await connect(upstream.port)];
+    await remote.publish("old/a", "1", { qos: 1 });
+    await remote.publish("new/a", "2", { qos: 1 });
+    await local.waitFor("new/a", "2");
+    expect(payloads(local)).toEqual(["2"]);
+  });
+});
