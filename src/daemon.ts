@@ -2,20 +2,18 @@ import { Access } from "./access/access.ts";
 import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
+import { parseAddedConnection } from "./config/added-connection.ts";
 import { readAccessFiles } from "./config/access-files.ts";
-import { checkConfig } from "./config/checker.ts";
-import { problemText, type Config, type ConnectionConfig, type ListenerConfig, type Problem } from "./config/config.ts";
-import { parseConfig } from "./config/parser.ts";
+import { problemText, type Config, type ListenerConfig } from "./config/config.ts";
 import { readConfig, type ReadResult } from "./config/read-config.ts";
-import { restartKeywords } from "./config/restart-keywords.ts";
-import { CommandError, type Administration } from "./control/administration.ts";
+import { CommandError } from "./control/administration.ts";
 import { CommandFile } from "./control/command-file.ts";
 import { ControlSocket, controlSocketPath, MAX_SOCKET_PATH_BYTES } from "./control/control-socket.ts";
 import { AckGate } from "./link/ack-gate.ts";
-import type { LinkLimits } from "./link/link.ts";
 import { Listeners } from "./listener/listeners.ts";
-import type { ListenerSettings } from "./listener/mount-point.ts";
-import { Log, type LogLevel } from "./log/console.ts";
+import { Log } from "./log/console.ts";
+import { Operations, type Host } from "./operations.ts";
+import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
 import { messageOf } from "./queue/message.ts";
 import { MemoryBudget } from "./queue/memory-budget.ts";
 import type { Session } from "./session/session.ts";
@@ -23,7 +21,6 @@ import { MemoryStore } from "./store/memory-store.ts";
 import type { StoreEvent } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 import { machine, type Surroundings } from "./surroundings.ts";
-import { filterProblem } from "./topic/validity.ts";
 
 /** The start has failed; `message` says where and why. */
 export class StartError extends Error {}
@@ -59,41 +56,26 @@ export function createDaemon(config: Config, options: DaemonOptions = {}): Daemo
 }
 
 const STOP_LIMIT_MS = 10_000;
-const STOP_COMMAND_DELAY_MS = 200;
 /** What may happen thousands of times a second is told this often. */
 const REPEATED_LOG_INTERVAL_MS = 10_000;
 
-/** What exists while the daemon runs. */
-interface Parts {
-  readonly store: Store;
-  readonly broker: Broker;
-  readonly listeners: Listeners;
-  readonly bridges: Bridges;
-  readonly added: AddedConnections;
-  readonly linkLimits: Mutable<LinkLimits>;
-}
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-
-class RunningDaemon implements Daemon, Administration {
-  private readonly surroundings: Surroundings;
-  private readonly log: Log;
+class RunningDaemon implements Daemon, Host {
+  readonly surroundings: Surroundings;
+  readonly log: Log;
+  startedMs = 0;
   private store: Store | undefined;
   private parts: Parts | undefined;
+  private operations: Operations | undefined;
   private commandFile: CommandFile | undefined;
   private controlSocket: ControlSocket | undefined;
-  /** As it is now; everybody holds this object, and a reload changes it. */
-  private readonly settings: Mutable<ListenerSettings & Config["limits"]>;
   private readonly droppedLoggedMs = new WeakMap<Session, number>();
   private refusedLoggedMs = -Infinity;
-  private startedMs = 0;
 
   constructor(
-    private config: Config,
+    public config: Config,
     private readonly options: DaemonOptions,
   ) {
     this.surroundings = options.surroundings ?? machine();
-    this.settings = settingsOf(config);
     this.log = new Log(options.writeLine ?? ((line) => process.stdout.write(`${line}\n`)), this.surroundings.clock, config.logLevel);
   }
 
@@ -116,7 +98,8 @@ class RunningDaemon implements Daemon, Administration {
   }
 
   private async open(): Promise<void> {
-    const { config, settings, surroundings } = this;
+    const { config, surroundings } = this;
+    const settings = settingsOf(config);
     const { clock, rng, dial, hostName } = surroundings;
     this.startedMs = clock.nowMs();
     const store = await this.openStore();
@@ -145,13 +128,15 @@ class RunningDaemon implements Daemon, Administration {
     const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
       surroundings.listen(listener, accept, (sockets) => this.reportRefused(sockets)),
     );
-    const parts: Parts = { store, broker, listeners, bridges, added, linkLimits };
+    const parts: Parts = { store, broker, listeners, bridges, added, settings, linkLimits };
     this.parts = parts;
+    const operations = new Operations(this, parts);
+    this.operations = operations;
     // The queues take messages before the first listener opens.
     for (const connection of config.connections) bridges.add(connection);
     this.addAddedConnections(parts);
     this.reportOrphans(parts);
-    if (surroundings.hasControl) await this.openControl();
+    if (surroundings.hasControl) await this.openControl(operations);
     for (const listener of config.listeners) await this.openListener(parts, listener);
     for (const bridge of bridges.all()) bridge.start();
     this.publishSystem(broker, "$SYS/broker/version", `amqtdd ${process.env["AMQTDD_VERSION"] ?? "unbuilt"}`);
@@ -160,7 +145,7 @@ class RunningDaemon implements Daemon, Administration {
   private addAddedConnections({ added, bridges }: Parts): void {
     for (const [name, text] of added.all()) {
       if (bridges.get(name)) continue; // it is in the configuration file now
-      const { connection, problems } = parseConnection(text);
+      const { connection, problems } = parseAddedConnection(text);
       for (const problem of problems) this.log.write("accessProblem", { problem });
       if (connection) bridges.add(connection);
     }
@@ -211,12 +196,12 @@ class RunningDaemon implements Daemon, Administration {
     }
   }
 
-  private async openControl(): Promise<void> {
+  private async openControl(operations: Operations): Promise<void> {
     const { persistencePrefix } = this.config;
-    this.commandFile = new CommandFile(persistencePrefix, this, this.surroundings.clock, this.log);
+    this.commandFile = new CommandFile(persistencePrefix, operations, this.surroundings.clock, this.log);
     this.commandFile.start();
     const path = controlSocketPath(persistencePrefix);
-    const socket = new ControlSocket(path, this);
+    const socket = new ControlSocket(path, operations);
     try {
       if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) throw new Error(`${path} is too long for a socket's name`);
       await socket.open();
@@ -259,170 +244,18 @@ class RunningDaemon implements Daemon, Administration {
     this.log.write(keys[event.kind], { detail: event.detail });
   }
 
-  private get running(): Parts {
-    if (!this.parts) throw new CommandError("the daemon is not running");
-    return this.parts;
+  reload(): Promise<string> {
+    return this.operations?.reload() ?? Promise.reject(new CommandError("the daemon is not running"));
   }
 
-  async reload(): Promise<string> {
-    const parts = this.running;
-    parts.broker.retained.saveLazy();
+  readAgain(): ReadResult | undefined {
     const { file } = this.config;
-    if (file === undefined && !this.options.readAgain) return "there is no configuration file; what was pending is saved";
-    const { config, problems } = this.options.readAgain?.() ?? readConfig(file ?? "");
-    if (!config) return this.refuseReload(problems.join("\n"));
-    let access: Access;
-    try {
-      access = this.readAccess(config);
-    } catch (error) {
-      return this.refuseReload(error instanceof Error ? error.message : String(error));
-    }
-    for (const problem of problems) this.log.write("accessProblem", { problem });
-    const before = this.config;
-    this.config = config;
-    const done = [...(await this.takeUp(parts, config, access))];
-    for (const keyword of restartKeywords(before, config)) this.log.write("reloadNeedsRestart", { keyword });
-    const what = done.length > 0 ? done.join("; ") : "nothing has changed";
-    this.log.write("reloaded", { what });
-    return what;
+    return this.options.readAgain?.() ?? (file === undefined ? undefined : readConfig(file));
   }
 
-  private refuseReload(problem: string): never {
-    this.log.write("reloadFailed", { problem });
-    throw new CommandError(`the configuration is not changed: ${problem}`);
-  }
-
-  /** Says what was changed. */
-  private async takeUp(parts: Parts, config: Config, access: Access): Promise<string[]> {
-    const { broker, listeners, linkLimits } = parts;
-    const done: string[] = [];
-    Object.assign(this.settings, settingsOf(config));
-    Object.assign(linkLimits, linkLimitsOf(config));
-    this.log.setLevel(config.logLevel);
-    const accessBefore = broker.access;
-    broker.access = access;
-    listeners.recheckAccess(accessBefore);
-    done.push(...this.changeConnections(parts, config.connections));
-    for (const bridge of parts.bridges.all()) bridge.bindRights();
-    const portsBefore = String(listeners.ports);
-    done.push(...(await listeners.change(config.listeners)));
-    if (String(listeners.ports) !== portsBefore) done.push(`listening on ${listeners.ports.join(", ")}`);
-    return done;
-  }
-
-  private changeConnections({ bridges, added }: Parts, wanted: readonly ConnectionConfig[]): string[] {
-    const done: string[] = [];
-    for (const { name } of [...bridges.all()]) {
-      if (added.has(name) || wanted.some((connection) => connection.name === name)) continue;
-      bridges.remove(name);
-      done.push(`connection ${name} removed, its queue is kept`);
-    }
-    for (const connection of wanted) {
-      const { name } = connection;
-      const running = bridges.get(name);
-      if (running && isSameConnection(running.config, connection)) continue;
-      bridges.replace(connection);
-      done.push(`connection ${name} ${running ? "changed" : "added"}`);
-    }
-    return done;
-  }
-
-  startConnection(name: string): string {
-    if (!this.bridge(name).startByHand()) throw new CommandError(`connection ${name} is started already`);
-    return `connection ${name} is being started`;
-  }
-
-  stopConnection(name: string): string {
-    if (!this.bridge(name).stopByHand()) {
-      this.log.write("bridgeCannotStop", { name });
-      throw new CommandError(`connection ${name} is not running`);
-    }
-    return `connection ${name} is being stopped`;
-  }
-
-  private bridge(name: string): NonNullable<ReturnType<Bridges["get"]>> {
-    const bridge = this.running.bridges.get(name);
-    if (bridge) return bridge;
-    this.log.write("noSuchBridge", { name });
-    throw new CommandError(`there is no connection ${name}`);
-  }
-
-  deleteConnection(name: string): string {
-    const { bridges, added, broker } = this.running;
-    const { queuedMessages } = this.bridge(name);
-    bridges.remove(name);
-    added.delete(name);
-    const entry = broker.sessions.get("bridge", name);
-    if (entry) broker.sessions.end(entry);
-    this.log.write("bridgeDeleted", { name });
-    if (queuedMessages > 0) this.log.write("queueDropped", { name, messages: queuedMessages });
-    return `connection ${name} is deleted, with ${queuedMessages} queued messages`;
-  }
-
-  addConnection(name: string, text: string): string {
-    const { bridges, added } = this.running;
-    const isChange = bridges.get(name) !== undefined;
-    if (isChange && !added.has(name)) throw new CommandError(`connection ${name} is in the configuration file: change it there and reload`);
-    const { connection, problems } = parseConnection(text);
-    if (!connection) throw new CommandError(problems.join("; "));
-    added.set(name, text);
-    bridges.replace(connection);
-    return [`connection ${name} is ${isChange ? "changed" : "added"}`, ...problems].join("; ");
-  }
-
-  purge(name: string): string {
-    const { broker, bridges } = this.running;
-    const client = broker.sessions.get("client", name);
-    const bridge = broker.sessions.get("bridge", name);
-    const entry = bridge ?? client;
-    if (!entry) throw new CommandError(`there is no session ${name}`);
-    if (entry === bridge && bridges.get(name)) throw new CommandError(`connection ${name} is configured: delete_connection drops it with its queue`);
-    if (entry.holder) throw new CommandError(`client ${name} is connected`);
-    const { queuedMessages } = entry.session;
-    broker.sessions.end(entry);
-    this.log.write("queueDropped", { name, messages: queuedMessages });
-    return `session ${name} is dropped, with ${queuedMessages} queued messages`;
-  }
-
-  clearRetained(filter: string): string {
-    const { broker } = this.running;
-    const problem = filterProblem(filter);
-    if (problem !== undefined) throw new CommandError(`${filter}: ${problem}`);
-    if (filter.startsWith("$SYS")) {
-      this.log.write("systemRetained", { filter });
-      throw new CommandError("retained messages of $SYS can't be cleared");
-    }
-    const names: string[] = [];
-    broker.retained.match(filter, (_message, name) => names.push(name));
-    const receivedMs = this.surroundings.clock.nowMs();
-    for (const name of names) broker.retained.set(name, messageOf(Buffer.from(name), Buffer.alloc(0), { qos: 1, retain: true, receivedMs }), undefined);
-    return `${names.length} retained messages removed`;
-  }
-
-  setLogLevel(level: LogLevel): string {
-    this.log.setLevel(level);
-    return `log_level is ${level}`;
-  }
-
-  status(): string {
-    const { bridges, broker, listeners, store } = this.running;
-    const clients = [...broker.sessions.all()].filter(({ kind }) => kind === "client");
-    const connected = clients.filter(({ holder }) => holder !== undefined).length;
-    const queued = clients.reduce((sum, { session }) => sum + session.queuedMessages, 0);
-    const lines = [
-      `up ${Math.round((this.surroundings.clock.nowMs() - this.startedMs) / 1000)} s, listening on ${listeners.ports.join(", ") || "no port"}`,
-      `clients: ${connected} connected, ${clients.length - connected} sessions without, ${queued} messages queued`,
-      `store: ${this.config.persistence ? `${store.state}, ${this.config.persistenceDirectory}` : "off"}`,
-    ];
-    for (const bridge of bridges.all()) lines.push(`connection ${bridge.name}: ${bridge.stateText}, ${bridge.queuedMessages} messages queued`);
-    return lines.join("\n");
-  }
-
-  requestStop(): string {
-    const { onStopCommand } = this.options;
-    // The answer leaves first.
-    this.surroundings.clock.after(STOP_COMMAND_DELAY_MS, () => (onStopCommand ? onStopCommand() : void this.stop()));
-    return "the daemon stops";
+  stopByCommand(): void {
+    if (this.options.onStopCommand) this.options.onStopCommand();
+    else void this.stop();
   }
 
   async stop(): Promise<void> {
@@ -433,7 +266,7 @@ class RunningDaemon implements Daemon, Administration {
     parts?.listeners.closeAll();
     parts?.bridges.closeAll(); // after the wills, which they may still take along
     parts?.broker.retained.saveLazy();
-    this.parts = undefined;
+    this.parts = this.operations = undefined;
     const { store } = this;
     this.store = undefined;
     if (store) {
@@ -443,29 +276,4 @@ class RunningDaemon implements Daemon, Administration {
     if (this.startedMs > 0) log.write("uptime", { seconds: Math.round((this.surroundings.clock.nowMs() - this.startedMs) / 1000) });
     log.write("stopped", {});
   }
-}
-
-function settingsOf(config: Config): Mutable<ListenerSettings & Config["limits"]> {
-  const { limits, connectionMessages, allowEmptyClientId, clientIdPrefix } = config;
-  return { ...limits, connectionMessages, allowEmptyClientId, clientIdPrefix };
-}
-
-/** A connection's share of what may wait for the disk is an eighth. */
-function linkLimitsOf({ limits }: Config): Mutable<LinkLimits> {
-  const { maxPacketSizeBytes, maxUnsentBytes, maxUncommittedBytes } = limits;
-  return { maxPacketSizeBytes, maxUnsentBytes, maxUncommittedBytes: Math.ceil(maxUncommittedBytes / 8) };
-}
-
-function isSameConnection(a: ConnectionConfig, b: ConnectionConfig): boolean {
-  const withoutPlaces = (config: ConnectionConfig): string => JSON.stringify(config, (key, value: unknown) => (key === "line" || key === "column" || key === "file" ? undefined : value));
-  return withoutPlaces(a) === withoutPlaces(b);
-}
-
-/** A definition that came by a command. Without `connection` the problems say why. */
-function parseConnection(text: string): { connection: ConnectionConfig | undefined; problems: string[] } {
-  const { config, problems } = parseConfig(text, "command");
-  const isError = ({ severity }: Problem): boolean => severity === "error";
-  // An empty configuration has a default listener: what is said of that is not meant here.
-  const all = problems.some(isError) ? problems : [...problems, ...checkConfig({ ...config, listeners: [] })];
-  return { connection: all.some(isError) ? undefined : config.connections[0], problems: all.map(problemText) };
 }

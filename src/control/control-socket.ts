@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { chmodSync, rmSync } from "node:fs";
 import net from "node:net";
 import type { Administration } from "./administration.ts";
@@ -22,21 +23,18 @@ export class ControlSocket {
     this.server = net.createServer({ allowHalfOpen: true }, (socket) => this.serve(socket));
   }
 
-  /** The store's lock is ours: a socket that is there is left over. Rejects with the system's error. */
-  open(): Promise<void> {
-    rmSync(this.path, { force: true });
-    return new Promise((resolve, reject) => {
-      this.server.once("error", reject);
-      this.server.listen(this.path, () => {
-        chmodSync(this.path, 0o600);
-        resolve();
-      });
-    });
+  /** Rejects with the system's error. */
+  async open(): Promise<void> {
+    if (await answers(this.path)) throw new Error(`another daemon listens at ${this.path}`);
+    rmSync(this.path, { force: true }); // left over from one that was killed
+    this.server.listen(this.path);
+    await once(this.server, "listening");
+    chmodSync(this.path, 0o600);
   }
 
+  /** Removes the socket too. */
   close(): void {
     this.server.close();
-    rmSync(this.path, { force: true });
   }
 
   private serve(socket: net.Socket): void {
@@ -55,5 +53,17 @@ export class ControlSocket {
         (error: unknown) => socket.end(`0: ERROR: ${String(error)}\n`),
       );
     });
+  }
+}
+
+async function answers(path: string): Promise<boolean> {
+  const socket = net.connect(path);
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
   }
 }

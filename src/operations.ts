@@ -1,0 +1,192 @@
+import { Access } from "./access/access.ts";
+import type { BridgeConnection } from "./bridge/connection.ts";
+import { readAccessFiles } from "./config/access-files.ts";
+import { isSameConnection, parseAddedConnection } from "./config/added-connection.ts";
+import { problemText, type Config, type ConnectionConfig } from "./config/config.ts";
+import type { ReadResult } from "./config/read-config.ts";
+import { restartKeywords } from "./config/restart-keywords.ts";
+import { CommandError, type Administration } from "./control/administration.ts";
+import type { Log, LogLevel } from "./log/console.ts";
+import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
+import { messageOf } from "./queue/message.ts";
+import type { Surroundings } from "./surroundings.ts";
+import { filterProblem } from "./topic/validity.ts";
+
+/** The daemon, as what is done to it while it runs needs it. */
+export interface Host {
+  config: Config;
+  readonly surroundings: Surroundings;
+  readonly log: Log;
+  readonly startedMs: number;
+  /** Reads the configuration again; undefined if there is no file. */
+  readAgain(): ReadResult | undefined;
+  stopByCommand(): void;
+}
+
+/** The answer to `stop` leaves first. */
+const STOP_DELAY_MS = 200;
+
+/** What an operator does to a running daemon: commands and reload. */
+export class Operations implements Administration {
+  constructor(
+    private readonly host: Host,
+    private readonly parts: Parts,
+  ) {}
+
+  async reload(): Promise<string> {
+    const { parts, host } = this;
+    parts.broker.retained.saveLazy();
+    const read = host.readAgain();
+    if (!read) return "there is no configuration file; what was pending is saved";
+    const { config, problems } = read;
+    if (!config) return this.refuseReload(problems.join("\n"));
+    const { rules, problems: accessProblems } = readAccessFiles(config.access);
+    const errors = accessProblems.filter(({ severity }) => severity === "error");
+    if (errors.length > 0) return this.refuseReload(errors.map(problemText).join("\n"));
+    for (const problem of problems) this.host.log.write("accessProblem", { problem });
+    const before = host.config;
+    host.config = config;
+    const done = await this.takeUp(config, new Access(rules, host.surroundings.verifyArgon2id));
+    for (const keyword of restartKeywords(before, config)) this.host.log.write("reloadNeedsRestart", { keyword });
+    const what = done.length > 0 ? done.join("; ") : "nothing has changed";
+    this.host.log.write("reloaded", { what });
+    return what;
+  }
+
+  private refuseReload(problem: string): never {
+    this.host.log.write("reloadFailed", { problem });
+    throw new CommandError(`the configuration is not changed: ${problem}`);
+  }
+
+  /** Says what was changed. */
+  private async takeUp(config: Config, access: Access): Promise<string[]> {
+    const { broker, listeners, bridges, settings, linkLimits } = this.parts;
+    const done: string[] = [];
+    Object.assign(settings, settingsOf(config));
+    Object.assign(linkLimits, linkLimitsOf(config));
+    this.host.log.setLevel(config.logLevel);
+    const accessBefore = broker.access;
+    broker.access = access;
+    listeners.recheckAccess(accessBefore);
+    done.push(...this.changeConnections(config.connections));
+    for (const bridge of bridges.all()) bridge.bindRights();
+    const portsBefore = String(listeners.ports);
+    done.push(...(await listeners.change(config.listeners)));
+    if (String(listeners.ports) !== portsBefore) done.push(`listening on ${listeners.ports.join(", ")}`);
+    return done;
+  }
+
+  private changeConnections(wanted: readonly ConnectionConfig[]): string[] {
+    const { bridges, added } = this.parts;
+    const done: string[] = [];
+    for (const { name } of [...bridges.all()]) {
+      if (added.has(name) || wanted.some((connection) => connection.name === name)) continue;
+      bridges.remove(name);
+      done.push(`connection ${name} removed, its queue is kept`);
+    }
+    for (const connection of wanted) {
+      const { name } = connection;
+      const running = bridges.get(name);
+      if (running && isSameConnection(running.config, connection)) continue;
+      bridges.replace(connection);
+      done.push(`connection ${name} ${running ? "changed" : "added"}`);
+    }
+    return done;
+  }
+
+  startConnection(name: string): string {
+    if (!this.bridge(name).startByHand()) throw new CommandError(`connection ${name} is started already`);
+    return `connection ${name} is being started`;
+  }
+
+  stopConnection(name: string): string {
+    if (!this.bridge(name).stopByHand()) {
+      this.host.log.write("bridgeCannotStop", { name });
+      throw new CommandError(`connection ${name} is not running`);
+    }
+    return `connection ${name} is being stopped`;
+  }
+
+  private bridge(name: string): BridgeConnection {
+    const bridge = this.parts.bridges.get(name);
+    if (bridge) return bridge;
+    this.host.log.write("noSuchBridge", { name });
+    throw new CommandError(`there is no connection ${name}`);
+  }
+
+  deleteConnection(name: string): string {
+    const { bridges, added, broker } = this.parts;
+    const { queuedMessages } = this.bridge(name);
+    bridges.remove(name);
+    added.delete(name);
+    const entry = broker.sessions.get("bridge", name);
+    if (entry) broker.sessions.end(entry);
+    this.host.log.write("bridgeDeleted", { name });
+    if (queuedMessages > 0) this.host.log.write("queueDropped", { name, messages: queuedMessages });
+    return `connection ${name} is deleted, with ${queuedMessages} queued messages`;
+  }
+
+  addConnection(name: string, text: string): string {
+    const { bridges, added } = this.parts;
+    const isChange = bridges.get(name) !== undefined;
+    if (isChange && !added.has(name)) throw new CommandError(`connection ${name} is in the configuration file: change it there and reload`);
+    const { connection, problems } = parseAddedConnection(text);
+    if (!connection) throw new CommandError(problems.join("; "));
+    added.set(name, text);
+    bridges.replace(connection);
+    return [`connection ${name} is ${isChange ? "changed" : "added"}`, ...problems].join("; ");
+  }
+
+  purge(name: string): string {
+    const { broker, bridges } = this.parts;
+    const client = broker.sessions.get("client", name);
+    const bridge = broker.sessions.get("bridge", name);
+    const entry = bridge ?? client;
+    if (!entry) throw new CommandError(`there is no session ${name}`);
+    if (entry === bridge && bridges.get(name)) throw new CommandError(`connection ${name} is configured: delete_connection drops it with its queue`);
+    if (entry.holder) throw new CommandError(`client ${name} is connected`);
+    const { queuedMessages } = entry.session;
+    broker.sessions.end(entry);
+    this.host.log.write("queueDropped", { name, messages: queuedMessages });
+    return `session ${name} is dropped, with ${queuedMessages} queued messages`;
+  }
+
+  clearRetained(filter: string): string {
+    const { broker } = this.parts;
+    const problem = filterProblem(filter);
+    if (problem !== undefined) throw new CommandError(`${filter}: ${problem}`);
+    if (filter.startsWith("$SYS")) {
+      this.host.log.write("systemRetained", { filter });
+      throw new CommandError("retained messages of $SYS can't be cleared");
+    }
+    const names: string[] = [];
+    broker.retained.match(filter, (_message, name) => names.push(name));
+    const receivedMs = this.host.surroundings.clock.nowMs();
+    for (const name of names) broker.retained.set(name, messageOf(Buffer.from(name), Buffer.alloc(0), { qos: 1, retain: true, receivedMs }), undefined);
+    return `${names.length} retained messages removed`;
+  }
+
+  setLogLevel(level: LogLevel): string {
+    this.host.log.setLevel(level);
+    return `log_level is ${level}`;
+  }
+
+  status(): string {
+    const { bridges, broker, listeners, store } = this.parts;
+    const clients = [...broker.sessions.all()].filter(({ kind }) => kind === "client");
+    const connected = clients.filter(({ holder }) => holder !== undefined).length;
+    const queued = clients.reduce((sum, { session }) => sum + session.queuedMessages, 0);
+    const lines = [
+      `up ${Math.round((this.host.surroundings.clock.nowMs() - this.host.startedMs) / 1000)} s, listening on ${listeners.ports.join(", ") || "no port"}`,
+      `clients: ${connected} connected, ${clients.length - connected} sessions without, ${queued} messages queued`,
+      `store: ${this.host.config.persistence ? `${store.state}, ${this.host.config.persistenceDirectory}` : "off"}`,
+    ];
+    for (const bridge of bridges.all()) lines.push(`connection ${bridge.name}: ${bridge.stateText}, ${bridge.queuedMessages} messages queued`);
+    return lines.join("\n");
+  }
+
+  requestStop(): string {
+    this.host.surroundings.clock.after(STOP_DELAY_MS, () => this.host.stopByCommand());
+    return "the daemon stops";
+  }
+}
