@@ -128,7 +128,7 @@ class RunningDaemon implements Daemon, Host {
     const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
       surroundings.listen(listener, accept, (sockets) => this.reportRefused(sockets)),
     );
-    const parts: Parts = { store, broker, listeners, bridges, added, settings, linkLimits };
+    const parts: Parts = { store, gate, broker, listeners, bridges, added, settings, linkLimits };
     this.parts = parts;
     const operations = new Operations(this, parts);
     this.operations = operations;

@@ -31,7 +31,9 @@ export class Operations implements Administration {
   constructor(
     private readonly host: Host,
     private readonly parts: Parts,
-  ) {}
+  ) {
+    this.trace(host.config.tracePackets);
+  }
 
   async reload(): Promise<string> {
     const { parts, host } = this;
@@ -65,6 +67,7 @@ export class Operations implements Administration {
     Object.assign(settings, settingsOf(config));
     Object.assign(linkLimits, linkLimitsOf(config));
     this.host.log.setLevel(config.logLevel);
+    this.trace(config.tracePackets);
     const accessBefore = broker.access;
     broker.access = access;
     listeners.recheckAccess(accessBefore);
@@ -164,6 +167,17 @@ export class Operations implements Administration {
     const receivedMs = this.host.surroundings.clock.nowMs();
     for (const name of names) broker.retained.set(name, messageOf(Buffer.from(name), Buffer.alloc(0), { qos: 1, retain: true, receivedMs }), undefined);
     return `${names.length} retained messages removed`;
+  }
+
+  setTraceOutput(output: string): string {
+    if (output !== "protocol" && output !== "off") throw new CommandError(`trace_output ${output}: wanted is protocol or off`);
+    this.trace(output === "protocol");
+    return `trace_output is ${output}`;
+  }
+
+  private trace(isWanted: boolean): void {
+    const { log } = this.host;
+    this.parts.gate.trace = isWanted ? (text) => log.writeTrace(text) : undefined;
   }
 
   setLogLevel(level: LogLevel): string {

@@ -2,6 +2,7 @@ import type { Bridges } from "./bridge/bridges.ts";
 import type { AddedConnections } from "./broker/added-connections.ts";
 import type { Broker } from "./broker/broker.ts";
 import type { Config } from "./config/config.ts";
+import type { AckGate } from "./link/ack-gate.ts";
 import type { LinkLimits } from "./link/link.ts";
 import type { Listeners } from "./listener/listeners.ts";
 import type { ListenerSettings } from "./listener/mount-point.ts";
@@ -15,6 +16,7 @@ export type Settings = Mutable<ListenerSettings & Config["limits"]>;
 /** What exists while the daemon runs. */
 export interface Parts {
   readonly store: Store;
+  readonly gate: AckGate;
   readonly broker: Broker;
   readonly listeners: Listeners;
   readonly bridges: Bridges;

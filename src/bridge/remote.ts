@@ -99,6 +99,7 @@ export class Remote implements PacketHandler {
     const link = new Link(this, context.linkLimits, context.clock, context.gate);
     this.link = link;
     link.open(open(link));
+    link.peerName = clientId;
     link.endHandshake(context.linkLimits.maxPacketSizeBytes);
     link.version = dialect.version;
     link.send(

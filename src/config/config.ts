@@ -113,6 +113,8 @@ export interface Config {
   readonly autosaveIntervalMs: number;
   readonly strictStore: boolean;
   readonly logLevel: LogLevel;
+  /** Whether each packet is written to the console. */
+  readonly tracePackets: boolean;
   readonly logDestinations: readonly LogDestination[];
   readonly pidFile: string | undefined;
   /** Whether a client of MQTT 3.1.1 may leave its identifier to us. */

@@ -19,5 +19,7 @@ export interface Administration {
   purge(name: string): string;
   clearRetained(filter: string): string;
   /** Stays until the next start or reload. */
+  /** `protocol`: a console line for each packet; `off`: none. Until the next start or reload. */
+  setTraceOutput(output: string): string;
   setLogLevel(level: LogLevel): string;
 }

@@ -26,7 +26,8 @@ export const commands: readonly Command[] = [
   { name: "purge", aliases: [], argument: "NAME", doc: "Drop the session and queue of a client that is not connected, or of a connection that is not configured any more.", run: (to, name) => to.purge(name) },
   { name: "clear_retained", aliases: [], argument: "FILTER", doc: "Remove the retained messages that match, $SYS excepted.", run: (to, filter) => to.clearRetained(filter) },
   { name: "log_level", aliases: [], argument: "LEVEL", doc: "Change the least level of console lines until the next start or reload.", run: (to, level) => to.setLogLevel(parseLevel(level)) },
-  ...["trace_level", "trace_output", "max_log_entries", "max_trace_entries", "trace_dump", "take_ffdc"].map((name) => ({
+  { name: "trace_output", aliases: [], argument: "protocol|off", doc: "Write a console line for each packet, or stop it.", run: (to, output) => to.setTraceOutput(output) },
+  ...["trace_level", "max_log_entries", "max_trace_entries", "trace_dump", "take_ffdc"].map((name) => ({
     name, aliases: [], argument: "VALUE", doc: "Known from the original; not supported yet.", run: notYet(name),
   })),
   ...["heap_dump", "xxx_create_segfault"].map((name) => ({

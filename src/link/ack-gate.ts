@@ -1,4 +1,5 @@
 import { LinkTotals } from "./totals.ts";
+import type { Trace } from "./trace.ts";
 
 /** What holds acknowledgements; a link. */
 export interface Holding {
@@ -12,6 +13,8 @@ export class AckGate {
   /** Bytes that all links have taken and that are not on disk yet. */
   heldBytes = 0;
   readonly totals = new LinkTotals();
+  /** Told of every packet of all links, while somebody wants to know. */
+  trace: Trace | undefined;
   private readonly holding = new Set<Holding>();
 
   constructor(

@@ -6,6 +6,7 @@ import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { AckGate } from "./ack-gate.ts";
 import { giveBack, takeBuffer } from "./buffers.ts";
 import { FrameReader } from "./frames.ts";
+import { describePacket, describeWhole } from "./trace.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** What takes a link's packets: first the handshake, then the session's side. */
@@ -33,9 +34,15 @@ export interface LinkLimits {
   readonly maxUncommittedBytes: number;
 }
 
+let linksMade = 0;
+
 /** One MQTT byte stream, dialled or accepted. What is written in a turn leaves in one write; acknowledgements wait here for their group. */
 export class Link implements TransportListener {
   version: ProtocolVersion = 4;
+  /** Counts links from 1: where the original shows its socket's number. */
+  private readonly number = ++linksMade;
+  /** For traces: the client identifier, or the connection's. */
+  peerName = "";
   handler: PacketHandler;
   lastReceivedMs: number;
   lastSentMs: number;
@@ -77,6 +84,7 @@ export class Link implements TransportListener {
     this.lastReceivedMs = this.lastSentMs = this.lastHeardMs = clock.nowMs();
     this.reader = new FrameReader((first, bytes, start, bodyStart, bodyEnd) => {
       this.packetsRead += 1;
+      if (this.gate.trace) this.traceLine("<-", describePacket(first, bytes, bodyStart, bodyEnd));
       this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
       return !this.closed && !this.readingStopped;
     }, limits.maxPacketSizeBytes, handler.onOversized?.bind(handler));
@@ -149,6 +157,10 @@ export class Link implements TransportListener {
     if (this.isHandshake ? totals.handshakesExceeded : totals.unfinishedExceeded) {
       this.close({ kind: "violation", text: "too many large packets of all connections are not whole yet" });
     }
+  }
+
+  private traceLine(direction: "<-" | "->", packet: string): void {
+    this.gate.trace?.(`${this.number} ${this.peerName || this.remoteAddress} ${direction} ${packet}`);
   }
 
   /** CONNECT has been accepted. */
@@ -252,7 +264,9 @@ export class Link implements TransportListener {
     if (this.closed) return;
     const size = publishSize(topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3);
     const out = this.reserve(size);
-    this.outLength = encodePublish(out, this.outLength, flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);
+    const start = this.outLength;
+    this.outLength = encodePublish(out, start, flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);
+    if (this.gate.trace) this.traceLine("->", describeWhole(out.subarray(start, this.outLength)));
   }
 
   forward(frame: Buffer, frameStart: number, frameEnd: number): void {
@@ -260,6 +274,7 @@ export class Link implements TransportListener {
     const out = this.reserve(frameEnd - frameStart);
     frame.copy(out, this.outLength, frameStart, frameEnd);
     out[this.outLength] = QOS_0_PUBLISH;
+    if (this.gate.trace) this.traceLine("->", describeWhole(out.subarray(this.outLength, this.outLength + frameEnd - frameStart)));
     this.outLength += frameEnd - frameStart;
   }
 
@@ -269,6 +284,7 @@ export class Link implements TransportListener {
     const out = this.reserve(packet.length);
     packet.copy(out, this.outLength);
     this.outLength += packet.length;
+    if (this.gate.trace) this.traceLine("->", describeWhole(packet));
   }
 
   acknowledge(firstByte: number, packetId: number, after: number, heldBytes: number): void {
@@ -307,7 +323,9 @@ export class Link implements TransportListener {
 
   private writeAck(firstByte: number, packetId: number): void {
     const out = this.reserve(4);
-    this.outLength = encodeAck(out, this.outLength, firstByte, packetId);
+    const start = this.outLength;
+    this.outLength = encodeAck(out, start, firstByte, packetId);
+    if (this.gate.trace) this.traceLine("->", describeWhole(out.subarray(start, this.outLength)));
   }
 
   /** Group `upTo` is stored: sends what waited for it. Returns true when nothing is held any more. */

@@ -173,6 +173,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     }
     const { clientId } = connect;
     this.clientId = clientId;
+    this.link.peerName = clientId;
     this.will = connect.will;
     this.mount.connected += 1;
     this.keepAliveMs = connect.keepAliveSeconds * 1500; // one and a half times [MQTT-3.1.2-24]

@@ -37,6 +37,11 @@ export class Log {
     this.writeLine(line);
     this.onLine?.(line, level, id);
   }
+
+  /** A line of another kind: time and text, whatever the level. */
+  writeTrace(text: string): void {
+    this.writeLine(`${timestamp(this.clock.wallMs())} ${printable(text)}`);
+  }
 }
 
 /** Client identifiers and topics come from anybody: control characters must not reach the operator's terminal. */

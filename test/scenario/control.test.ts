@@ -126,6 +126,32 @@ describe("the update-command file", () => {
   });
 });
 
+it("A1.23: writes a line for each packet, in and out, while trace_output says so; never a password", async () => {
+  const [port = 0] = await freePorts(1);
+  const daemon = await start(`listener ${port} 127.0.0.1`);
+  const traced = (): string[] => daemon.lines.filter((line) => / (->|<-) /.test(line)).map((line) => line.replace(/^\d{8} \d{6}\.\d{3} \d+ /, ""));
+  await (await connect(port)).publish("before", "x", { qos: 1 });
+  expect(traced()).toEqual([]);
+  await update(daemon, "trace_output protocol\n");
+  const client = await connect(port, { clientId: "seen", username: "u", password: "hidden" });
+  await client.subscribe("a/#", 1);
+  await client.publish("a/b", "21.5", { qos: 1, retain: true });
+  await client.waitFor("a/b", "21.5");
+  await client.end();
+  await expect.poll(() => traced().at(-1)).toBe("seen <- DISCONNECT");
+  expect(traced().slice(1).map((line) => line.replace(/msgid: \d+/, "msgid: n")).sort()).toEqual([
+    "seen -> CONNACK rc: 0 sessionpresent: 0", "seen -> PUBACK msgid: n", "seen -> PUBLISH msgid: n qos: 1 retained: 0 topic: a/b payload: 21.5",
+    "seen -> SUBACK msgid: n", "seen <- DISCONNECT", "seen <- PUBACK msgid: n",
+    "seen <- PUBLISH msgid: n qos: 1 retained: 1 topic: a/b payload: 21.5", "seen <- SUBSCRIBE msgid: n",
+  ]);
+  expect(traced()[0]).toMatch(/^127\.0\.0\.1:\d+ <- CONNECT version: 4 cleansession: 1 noLocal: 0$/);
+  expect(daemon.lines.join("\n")).not.toContain("hidden");
+  ctl(daemon, "trace_output", "off");
+  const count = traced().length;
+  await (await connect(port)).publish("after", "x", { qos: 1 });
+  expect(traced()).toHaveLength(count);
+});
+
 describe("amqtdd ctl", () => {
   it("does the same at once, prints the result, and says by its exit code whether it went well", async () => {
     const [port = 0, upstream = 0] = await freePorts(2);

@@ -31,7 +31,7 @@ export const globalKeywords = [
   { name: "max_log_entries", aliases: [], type: whole(0, 1_000_000), default: 100, doc: NO_EFFECT_YET },
   { name: "max_trace_entries", aliases: [], type: whole(0, 1_000_000), default: 400, doc: NO_EFFECT_YET },
   { name: "trace_level", aliases: [], type: oneOf("minimum", "medium", "maximum"), default: "minimum", doc: NO_EFFECT_YET },
-  { name: "trace_output", aliases: [], type: string, default: "off", doc: NO_EFFECT_YET },
+  { name: "trace_output", aliases: [], reload: true, type: only("off", "protocol"), default: "off", doc: "protocol: a console line for each packet, in and out." },
   { name: "ffdc_output", aliases: [], type: string, default: undefined, doc: NO_EFFECT_YET },
   { name: "sys_interval", aliases: [], type: whole(0, DAY_SECONDS, "seconds"), default: 10, doc: NO_EFFECT_YET },
   { name: "password_file", aliases: [], reload: true, type: string, default: undefined, doc: "File of user:password lines, made with `amqtdd passwd`. With it a user name and password that are given must be right." },
