@@ -33,6 +33,11 @@ export class Operations implements Administration {
     private readonly parts: Parts,
   ) {
     this.trace(host.config.tracePackets);
+    this.expireSessions(host.config);
+  }
+
+  private expireSessions({ sessionExpiryMs }: Config): void {
+    this.parts.broker.sessions.expireAfter(sessionExpiryMs, (client, messages) => this.host.log.write("sessionExpired", { client, messages }));
   }
 
   async reload(): Promise<string> {
@@ -68,6 +73,7 @@ export class Operations implements Administration {
     Object.assign(linkLimits, linkLimitsOf(config));
     this.host.log.setLevel(config.logLevel);
     this.trace(config.tracePackets);
+    this.expireSessions(config);
     const accessBefore = broker.access;
     broker.access = access;
     listeners.recheckAccess(accessBefore);

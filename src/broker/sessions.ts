@@ -6,7 +6,8 @@ import {
   goneKey, goneRange, incomingRange, MAX_SESSION_NUMBER, nextNumberKey, nextNumberRange, pagesBetween, pagesOf, queueKey, queueRange,
   sessionKey, sessionNumberOf, sessionRange, subscriptionKey, subscriptionRange, type SessionNumber,
 } from "../store/keys.ts";
-import type { GroupNumber, Store } from "../store/store.ts";
+import type { Timer } from "../clock/clock.ts";
+import type { GroupNumber, Need, Store } from "../store/store.ts";
 import { LANES } from "../session/packet-id.ts";
 import { readAll } from "./read-all.ts";
 import { Records } from "./records.ts";
@@ -29,8 +30,9 @@ export interface Entry {
   /** What that identity may do; undefined: everything. */
   rights: Rights | undefined;
   readonly filters: Map<string, QoS>;
-  /** When the session was made. */
+  /** When the session was made, and when its connection ended last. */
   sinceMs: number;
+  leftMs: number;
   /** Bridges only. */
   remotes: RemotesRecord;
   /** The group that holds the session's record. */
@@ -57,6 +59,8 @@ interface SessionRecord {
   readonly clientId: string;
   readonly kind: SessionKind;
   readonly since: number;
+  /** When its last connection ended; absent while one is there, or if nobody asks for it. */
+  readonly left?: number;
   /** Authenticated user; undefined for anonymous clients. */
   readonly user?: string;
   readonly remotes?: RemotesRecord;
@@ -72,6 +76,8 @@ export class Sessions {
   private readonly bridgeContext: SessionContext;
   /** Never given before: what is left of a session that has ended must not fall to another one. */
   private nextNumber: SessionNumber = 1;
+  private expiryMs = Infinity;
+  private expiryTimer: Timer | undefined;
 
   constructor(
     private readonly store: Store,
@@ -110,9 +116,10 @@ export class Sessions {
     await readAll(store, sessionRange, (key, value) => {
       const number = this.seen(key);
       if (gone.has(number)) return void this.records.delete(key, "soon");
-      const { clientId, kind, user, since, remotes } = JSON.parse(value.toString()) as SessionRecord;
+      const { clientId, kind, user, since, left, remotes } = JSON.parse(value.toString()) as SessionRecord;
       const entry = this.add({ kind, id: clientId, user }, number);
       entry.sinceMs = since;
+      if (left !== undefined) entry.leftMs = left;
       if (remotes) entry.remotes = remotes;
       live.set(number, entry);
     });
@@ -162,8 +169,9 @@ export class Sessions {
 
   private add(identity: Identity, number: SessionNumber): Entry {
     const { kind, id } = identity;
+    const nowMs = this.context.clock.nowMs();
     const session = new Session(number, id, number > 0, kind === "bridge" ? this.bridgeContext : this.context);
-    const entry: Entry = { kind, session, identity, rights: undefined, filters: new Map(), sinceMs: this.context.clock.nowMs(), remotes: NO_REMOTES, createdIn: 0, peerIsBridge: false, holder: undefined };
+    const entry: Entry = { kind, session, identity, rights: undefined, filters: new Map(), sinceMs: nowMs, leftMs: nowMs, remotes: NO_REMOTES, createdIn: 0, peerIsBridge: false, holder: undefined };
     this.setRights(entry);
     this.entries.set(`${kind} ${id}`, entry);
     return entry;
@@ -200,10 +208,11 @@ export class Sessions {
     return { entry, present: false, after: Math.max(endedIn, entry.createdIn) };
   }
 
-  private keep(entry: Entry): void {
+  private keep(entry: Entry, need: Need = "synced"): void {
     const { kind, id: clientId, user } = entry.identity;
-    const record: SessionRecord = { clientId, kind, since: entry.sinceMs, ...(user === undefined ? {} : { user }), ...(kind === "bridge" ? { remotes: entry.remotes } : {}) };
-    entry.createdIn = this.records.put(sessionKey(entry.session.number), Buffer.from(JSON.stringify(record)), "synced");
+    const left = entry.holder === undefined && this.expiryMs < Infinity ? { left: entry.leftMs } : {};
+    const record: SessionRecord = { clientId, kind, since: entry.sinceMs, ...left, ...(user === undefined ? {} : { user }), ...(kind === "bridge" ? { remotes: entry.remotes } : {}) };
+    entry.createdIn = this.records.put(sessionKey(entry.session.number), Buffer.from(JSON.stringify(record)), need);
   }
 
   setRemotes(entry: Entry, remotes: RemotesRecord): void {
@@ -231,7 +240,27 @@ export class Sessions {
     if (entry.holder !== holder) return;
     entry.holder = undefined;
     entry.session.detach();
+    entry.leftMs = this.context.clock.nowMs();
     if (!entry.session.durable) this.end(entry);
+    else if (this.expiryMs < Infinity && entry.kind === "client") this.keep(entry, "soon");
+  }
+
+  /** From now on clients' sessions end when nobody has taken them up for so long. */
+  expireAfter(expiryMs: number, onExpired: (clientId: string, messages: number) => void): void {
+    this.expiryTimer?.cancel();
+    this.expiryMs = expiryMs;
+    if (expiryMs === Infinity) return;
+    const check = (): void => {
+      const limitMs = this.context.clock.nowMs() - expiryMs;
+      for (const entry of [...this.entries.values()]) {
+        if (entry.kind !== "client" || entry.holder || entry.leftMs > limitMs) continue;
+        const { queuedMessages, clientId } = entry.session;
+        this.end(entry);
+        onExpired(clientId, queuedMessages);
+      }
+      this.expiryTimer = this.context.clock.after(Math.min(expiryMs / 2, EXPIRY_CHECK_MS), check);
+    };
+    check();
   }
 
   /** Ends a session: its state is removed with one group, its pages in slices behind it. */
@@ -293,4 +322,5 @@ function numberValue(number: SessionNumber): Buffer {
 }
 
 const NOTHING = Buffer.alloc(0);
+const EXPIRY_CHECK_MS = 60_000;
 const REMOVAL_PAUSE_MS = 1_100;

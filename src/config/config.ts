@@ -111,6 +111,8 @@ export interface Config {
   readonly commitIntervalMs: number;
   /** Retained messages of QoS 0 are synced at the latest after this; Infinity: not on their own. */
   readonly autosaveIntervalMs: number;
+  /** A client's session ends when it has been without a connection for so long; Infinity: never. */
+  readonly sessionExpiryMs: number;
   readonly strictStore: boolean;
   readonly logLevel: LogLevel;
   /** Whether each packet is written to the console. */

@@ -73,6 +73,19 @@ export const connectionCount: ValueType = {
   },
 };
 
+const DURATION_UNITS_MS: Readonly<Record<string, number>> = { s: 1000, h: 3_600_000, d: 86_400_000, w: 604_800_000, m: 2_592_000_000, y: 31_536_000_000 };
+
+/** mosquitto's `2w`: a number and h, d, w, m (30 days), y (365 days); also s. In ms; 0 and -1 mean that there is none. */
+export const duration: ValueType = {
+  name: "a number with s, h, d, w, m or y, as 14d; 0 for no limit",
+  parse: (text) => {
+    const [, digits = "", unit = ""] = /^([+-]?\d+)([shdwmy]?)$/i.exec(text) ?? [];
+    if (digits !== "" && (Number(digits) === 0 || Number(digits) === -1)) return Infinity;
+    const value = Number(digits) * (DURATION_UNITS_MS[unit.toLowerCase()] ?? 0);
+    return value > 0 ? value : new Unaccepted("a number with s, h, d, w, m or y, as 14d; 0 for no limit");
+  },
+};
+
 export function oneOf(...words: string[]): ValueType {
   return { name: words.join(", "), parse: (text) => (words.includes(text.toLowerCase()) ? text.toLowerCase() : new Unaccepted(`one of ${words.join(", ")}`)) };
 }

@@ -400,7 +400,7 @@ describe("topic lines", () => {
 
 describe("keywords", () => {
   /** Where it is not any text, nor one of the usual words. */
-  const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol",
+  const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
     bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", queue_qos0_messages: "false",
     use_username_as_clientid: "false", max_queued_bytes: "0", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
@@ -461,6 +461,7 @@ describe("defaults", () => {
       strictStore: false,
       logLevel: "info",
       tracePackets: false,
+      sessionExpiryMs: Infinity,
       logDestinations: [{ kind: "stdout" }],
       pidFile: undefined,
       allowEmptyClientId: true,

@@ -1,5 +1,5 @@
 import { logLevels } from "../../log/console.ts";
-import { boolean, connectionCount, limit, only, oneOf, string, whole, type Keyword } from "../keyword.ts";
+import { boolean, connectionCount, duration, limit, only, oneOf, string, whole, type Keyword } from "../keyword.ts";
 
 const DAY_SECONDS = 86_400;
 const COMPATIBLE = "Read for compatibility";
@@ -52,6 +52,7 @@ export const globalKeywords = [
   { name: "persistence_file", aliases: [], type: string, default: undefined, doc: `${COMPATIBLE}: the store is the folder amqtdd-store.` },
   { name: "user", aliases: [], type: string, default: undefined, doc: `${COMPATIBLE}: start the daemon as the user it is to run as.` },
   { name: "set_tcp_nodelay", aliases: [], type: boolean, default: true, doc: `${COMPATIBLE}: packets are never held back, those of one turn leave together.` },
+  { name: "persistent_client_expiration", aliases: [], reload: true, type: duration, default: Infinity, doc: "The session of a client that has not been connected for so long is ended, with its queue." },
   { name: "upgrade_outgoing_qos", aliases: [], type: only("false"), default: "false", doc: "Messages keep the lower of their own and the subscription's QoS." },
   { name: "allow_duplicate_messages", aliases: [], type: boolean, default: false, doc: `${COMPATIBLE}: a client gets one copy, however many of its subscriptions match.` },
   { name: "check_retain_source", aliases: [], type: only("true"), default: "true", doc: "A retained message of a client that has lost the right to publish it is withheld." },

@@ -14,7 +14,7 @@ export const notYetKeywords = [
     about: "Others",
     names: [
       "auth_plugin", "plugin", "http_dir", "bind_interface", "bridge_bind_address", "bridge_bind_interface", "max_keepalive", "max_topic_alias",
-      "persistent_client_expiration", "local_cleansession",
+      "local_cleansession",
     ],
   },
 ] as const satisfies readonly { readonly about: string; readonly names: readonly string[] }[];
