@@ -8,7 +8,7 @@ import {
 } from "../store/keys.ts";
 import type { Timer } from "../clock/clock.ts";
 import type { GroupNumber, Need, Store } from "../store/store.ts";
-import { LANES } from "../session/packet-id.ts";
+import { PARKED_LANE } from "../session/packet-id.ts";
 import { readAll } from "./read-all.ts";
 import { Records } from "./records.ts";
 import type { Subscriptions } from "./subscriptions.ts";
@@ -272,7 +272,7 @@ export class Sessions {
     if (!session.durable) return 0;
     const { number } = session;
     for (const filter of entry.filters.keys()) this.records.delete(subscriptionKey(number, filter), "synced");
-    for (let lane = 0; lane < LANES; lane++) this.records.delete(queueKey(number, lane), "synced");
+    for (let lane = 0; lane <= PARKED_LANE; lane++) this.records.delete(queueKey(number, lane), "synced");
     this.records.put(goneKey(number), NOTHING, "synced");
     const group = this.records.delete(sessionKey(number), "synced");
     this.removePages(number, group);

@@ -9,6 +9,8 @@ export class Chunk {
   firstSeq = 0;
   /** Sequence number after the last record's. */
   endSeq = 0;
+  /** How many records a page that was read has. */
+  records = 0;
   /** Bytes before here are in a page that has been handed to the store. */
   written = 0;
   /** First sequence numbers of the pages that hold this chunk's bytes on disk. */
@@ -22,14 +24,17 @@ export class Chunk {
     return new Chunk(Buffer.allocUnsafeSlow(Math.max(grown, recordBytes)));
   }
 
-  /** A page as it was read from the store; its records have been checked. */
-  static ofPage(bytes: Buffer): Chunk {
+  /** What was read from the store's page `page`; the records have been checked, there is at least one. */
+  static ofPage(page: number, bytes: Buffer): Chunk {
     const chunk = new Chunk(bytes);
     chunk.used = chunk.written = bytes.length;
     chunk.firstSeq = recordSeq(bytes, 0);
-    chunk.pages.push(chunk.firstSeq);
+    chunk.pages.push(page);
     let last = 0;
-    for (let at = 0; at < bytes.length; at = recordEnd(bytes, at)) last = at;
+    for (let at = 0; at < bytes.length; at = recordEnd(bytes, at)) {
+      last = at;
+      chunk.records += 1;
+    }
     chunk.endSeq = recordSeq(bytes, last) + 1;
     return chunk;
   }

@@ -1,11 +1,13 @@
 import type { QoS } from "../mqtt/protocol.ts";
 import { pageKey, pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
-import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
+import type { GroupNumber, GroupWriter, Keeper, Store, StoredRecord } from "../store/store.ts";
 import { Chunk, ChunkList } from "./chunk.ts";
+import { LostRanges } from "./lost.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Message } from "./message.ts";
+import { intactRecords } from "./page.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
-import { isIntactRecord, readRecord, recordEnd, recordReceivedMs, recordSeq, recordSize, sealRecords, writeRecord } from "./record.ts";
+import { emptyRecord, readRecord, recordEnd, recordReceivedMs, recordSeq, recordSize, sealRecords, writeRecord } from "./record.ts";
 
 /** Where a message of the window stands. `unsent` is also what a slot outside the window holds. */
 export const Slot = { unsent: 0, sent: 1, received: 2, acknowledged: 3 } as const;
@@ -38,7 +40,9 @@ export interface QueueContext {
 export class Queue implements Keeper {
   nextSeq = 1;
   ackedBelow = 1;
+  /** Not done yet: a message acknowledged out of turn does not count, nor one that is known to be lost. */
   messages = 0;
+  /** Of those messages' records. What a lost one had is known once no stored message is left to be read. */
   bytes = 0;
   lost = 0;
   inFlight = 0;
@@ -49,14 +53,19 @@ export class Queue implements Keeper {
   private readonly back = new ChunkList();
   private gapFrom = 0;
   private gapTo = 0;
-  /** First sequence number of the page that holds `gapFrom`. */
+  /** No page that begins below holds anything of the gap. */
   private gapPage = 0;
   /** Offset in `front.head` of the first record that is not acknowledged. */
   private headAt = 0;
+  private foundAt = 0;
   private cursorChunk: Chunk | undefined;
   private cursorAt = 0;
   private firstUnwritten: Chunk | undefined;
   private deletedPages: number[] = [];
+  private readonly lostRanges = new LostRanges();
+  private countsLostBytes = false;
+  /** When the oldest message came, or earlier: what is known of it while it does not lie in RAM. */
+  private knownOldestMs = 0;
   /** Sequence numbers below this are on disk; `writtenBelow` is what the group in flight adds. */
   private storedBelow = 1;
   private writtenBelow = 1;
@@ -76,8 +85,13 @@ export class Queue implements Keeper {
   private syncedIn: GroupNumber = 0;
   /** The group that will hold the next record needs a sync for this queue. */
   private needsSync = false;
+  /** The group that holds it that the peer knows nothing, 0 once that is stored; what it had noted with PUBREC lies below the limit. */
+  private forgottenIn: GroupNumber = 0;
+  private forgottenBelow = 0;
   private writtenLimit = 1;
   private isAttached = false;
+  /** The message that is not sent on this connection; 0: none. */
+  heldSeq = 0;
   /** On this connection the cursor has passed every message below; nothing else can be acknowledged. */
   private passedBelow = 1;
   private loading = false;
@@ -102,8 +116,10 @@ export class Queue implements Keeper {
     this.ackedBelow = progress.ackedBelow;
     this.sentBelow = Math.min(Math.max(progress.sentLimit, progress.ackedBelow), progress.nextSeq);
     this.sendableBelow = this.writtenLimit = progress.sentLimit;
-    this.messages = progress.messages;
+    // Not the record's count: what was lost and not passed yet will be found lost again.
+    this.messages = progress.nextSeq - progress.ackedBelow - progress.slots.filter(({ state }) => state === Slot.acknowledged).length;
     this.bytes = progress.bytes;
+    this.knownOldestMs = progress.oldestMs;
     // The window may have been wider when the record was written.
     const span = (progress.slots.at(-1)?.seq ?? this.ackedBelow) - this.ackedBelow + 1;
     if (span > this.slots.length) {
@@ -144,13 +160,15 @@ export class Queue implements Keeper {
     return this.messages - this.inFlight;
   }
 
-  /** When the oldest message that lies in RAM came; undefined if none does. */
-  get oldestMs(): number | undefined {
+  /** When the oldest message came, or somewhat earlier while that one is on disk alone; 0 if there is none. */
+  get oldestMs(): number {
+    if (this.messages === 0) return 0;
     const head = this.front.head;
-    return head && this.headAt < head.used ? recordReceivedMs(head.bytes, this.headAt) : undefined;
+    return head && this.headAt < head.used ? recordReceivedMs(head.bytes, this.headAt) : this.knownOldestMs;
   }
 
-  private get hasGap(): boolean {
+  /** Whether some of the messages are on disk alone. */
+  get hasGap(): boolean {
     return this.gapFrom < this.gapTo;
   }
 
@@ -168,6 +186,7 @@ export class Queue implements Keeper {
     chunk.used = writeRecord(chunk.bytes, chunk.used, message, qos, this.nextSeq);
     this.nextSeq += 1;
     chunk.endSeq = this.nextSeq;
+    if (this.messages === 0) this.knownOldestMs = message.receivedMs;
     this.messages += 1;
     this.bytes += size;
     if (this.durable) this.firstUnwritten ??= chunk;
@@ -194,11 +213,26 @@ export class Queue implements Keeper {
 
   /** Puts the next record to handle under `message`; false if none is in RAM (one may be on its way from the disk). */
   peek(message: Message): boolean {
-    if (!this.settleCursor()) {
-      this.readAhead();
-      return false;
+    while (this.settleCursor()) {
+      readRecord(message, this.cursorChunk!.bytes, this.cursorAt); // settleCursor: there is a record
+      if (message.topicEnd > message.topicStart || !this.passEmpty(this.cursorSeq)) return true;
     }
-    readRecord(message, this.cursorChunk!.bytes, this.cursorAt); // settleCursor: there is a record
+    this.readAhead();
+    return false;
+  }
+
+  /** The record under the cursor has no content. Unless only its exchange is to be finished the message is lost after all: the peer has forgotten it. */
+  private passEmpty(seq: number): boolean {
+    const state = this.slotOf(seq);
+    if (state === Slot.received || state === Slot.acknowledged || seq < this.ackedBelow) return false;
+    this.stepCursor();
+    this.slots[seq & this.mask] = Slot.acknowledged;
+    this.messages -= 1;
+    this.bytes -= this.recordBytes(seq);
+    this.advanceHead();
+    this.touch("soon");
+    this.lost += 1;
+    this.context.onLost(1);
     return true;
   }
 
@@ -219,7 +253,7 @@ export class Queue implements Keeper {
    */
   maySend(seq: number, qos: QoS): boolean {
     if (!this.durable) return true;
-    if (qos === 2 && seq >= this.storedBelow) return false;
+    if (qos === 2 && (seq >= this.storedBelow || (this.forgottenIn !== 0 && seq < this.forgottenBelow))) return false;
     if (seq >= this.writtenBelow || seq < this.sendableBelow) return true;
     this.keepAhead();
     return seq < this.sendableBelow;
@@ -307,9 +341,80 @@ export class Queue implements Keeper {
     if (seq >= this.passedBelow || this.slotOf(seq) !== expected) return false;
     this.slots[seq & this.mask] = Slot.acknowledged;
     this.inFlight -= 1;
+    this.messages -= 1;
+    const head = this.front.head;
+    // What was sent from a durable queue lies in RAM: at the head there is nothing to look for.
+    if (head && seq === this.ackedBelow && this.durable) this.bytes -= recordEnd(head.bytes, this.headAt) - this.headAt;
+    else this.bytes -= this.recordBytes(seq);
     this.advanceHead();
+    if (this.hasGap && this.gapFrom < this.ackedBelow) this.readAhead(); // for the keys of the pages that are done with
     this.touch("soon");
     return true;
+  }
+
+  /** Size of a message that lies in `front`; 0 for one that was sent unkept. */
+  private recordBytes(seq: number): number {
+    const chunk = this.find(seq);
+    return chunk ? recordEnd(chunk.bytes, this.foundAt) - this.foundAt : 0;
+  }
+
+  /** The chunk of `front` with the message, which begins at `foundAt`. */
+  private find(seq: number): Chunk | undefined {
+    let chunk = this.front.head;
+    let at = this.headAt;
+    for (; chunk && chunk.endSeq <= seq; at = 0) chunk = chunk.next;
+    if (!chunk) return undefined;
+    while (at < chunk.used && recordSeq(chunk.bytes, at) < seq) at = recordEnd(chunk.bytes, at);
+    this.foundAt = at;
+    return at < chunk.used && recordSeq(chunk.bytes, at) === seq ? chunk : undefined;
+  }
+
+  /** The first message that was sent on this connection and has no answer; 0 if there is none. */
+  get firstUnanswered(): number {
+    if (this.inFlight === 0) return 0;
+    for (let seq = this.ackedBelow; seq < this.passedBelow; seq++) if (this.slotOf(seq) === Slot.sent) return seq;
+    return 0;
+  }
+
+  /** Whether the message has been sent, or may be, and neither PUBREC nor an end of it is known: then it is nobody else's. */
+  isOpen(seq: number): boolean {
+    const state = this.slotOf(seq);
+    return seq >= this.ackedBelow && seq < this.nextSeq && (state === Slot.unsent || state === Slot.sent);
+  }
+
+  /** Puts a message that has not left the window under `message`; false if it is in RAM no more: see `fetch`. */
+  readFromRam(message: Message, seq: number): boolean {
+    const chunk = this.find(seq);
+    if (chunk) readRecord(message, chunk.bytes, this.foundAt);
+    return chunk !== undefined && message.topicEnd > message.topicStart;
+  }
+
+  /** The same from the disk. Rejects with StoreError when the store can't be read. */
+  async fetch(message: Message, seq: number): Promise<boolean> {
+    for (let from = this.firstPage(); ; ) {
+      const pages = await this.context.store.read(pageKey(this.session, this.lane, from), pageKey(this.session, this.lane, seq + 1), READ_AHEAD_BYTES);
+      for (const [key, page] of pages) {
+        from = pageSeq(key) + 1;
+        const records = intactRecords(page, pageSeq(key), this.nextSeq);
+        for (let at = 0; at < records.length; at = recordEnd(records, at)) {
+          if (recordSeq(records, at) !== seq) continue;
+          readRecord(message, records, at);
+          return true;
+        }
+      }
+      if (pages.length === 0) return false;
+    }
+  }
+
+  /** Removes an open message of the window, whose record has `bytes`; returns the group that holds it. */
+  takeOut(seq: number, bytes: number): GroupNumber {
+    if (seq < this.passedBelow && this.slotOf(seq) === Slot.sent) this.inFlight -= 1;
+    this.slots[seq & this.mask] = Slot.acknowledged;
+    this.messages -= 1;
+    this.bytes -= bytes;
+    this.advanceHead();
+    if (this.hasGap && this.gapFrom < this.ackedBelow) this.readAhead();
+    return this.touch("synced");
   }
 
   /** The first sequence number from the head on that `packetIndex` (the low part of a packet id) stands for. It may be far beyond the window. */
@@ -324,24 +429,24 @@ export class Queue implements Keeper {
       const head = this.front.head;
       const headSeq = head ? recordSeq(head.bytes, this.headAt) : this.hasGap ? this.gapFrom : this.nextSeq;
       const state = this.slots[slot];
-      if (state !== Slot.acknowledged) {
-        if (state !== Slot.unsent || headSeq <= this.ackedBelow) return;
-        this.lost += 1; // neither in RAM nor on disk: it was stored and can't be read
-      }
+      // Neither in RAM nor in the gap: it was lost, and has been counted.
+      if (state !== Slot.acknowledged && (state !== Slot.unsent || headSeq <= this.ackedBelow)) break;
       this.slots[slot] = Slot.unsent;
       if (head && headSeq === this.ackedBelow) this.dropHeadRecord(head);
       this.ackedBelow += 1;
-      this.messages -= 1;
     }
     if (this.sentBelow < this.ackedBelow) this.sentBelow = this.ackedBelow; // what was lost was never sent
     if (this.ackedBelow === this.nextSeq) this.bytes = 0;
+    this.lostRanges.forgetBelow(this.ackedBelow);
   }
 
   private dropHeadRecord(head: Chunk): void {
     const end = recordEnd(head.bytes, this.headAt);
-    this.bytes -= end - this.headAt;
-    this.headAt = end;
-    if (end < head.used) return;
+    if (end < head.used) {
+      this.headAt = end;
+      return;
+    }
+    this.knownOldestMs = recordReceivedMs(head.bytes, this.headAt);
     for (const page of head.pages) this.deletedPages.push(page);
     this.release(head);
     this.front.shift();
@@ -355,10 +460,12 @@ export class Queue implements Keeper {
     this.context.budget.usedBytes -= chunk.bytes.length;
   }
 
-  /** A connection begins. */
-  attach(): void {
+  /** A connection begins. On it message `heldSeq` is passed over, as if it had never been sent. */
+  attach(heldSeq = 0): void {
     this.isAttached = true;
     this.rewind();
+    this.heldSeq = heldSeq;
+    if (this.slotOf(heldSeq) === Slot.sent) this.slots[heldSeq & this.mask] = Slot.unsent;
     if (!this.durable) return;
     if (this.messages === 0) this.sendableBelow = Infinity;
     else this.keepAhead();
@@ -380,13 +487,22 @@ export class Queue implements Keeper {
     this.cursorAt = 0;
   }
 
-  /** The peer has no session: what it acknowledged in part it will not remember, so all unacknowledged messages are new to it. */
-  forgetPeer(): void {
-    for (let seq = this.ackedBelow; seq < this.nextSeq && seq < this.ackedBelow + this.slots.length; seq++) {
-      if (this.slots[seq & this.mask] !== Slot.acknowledged) this.slots[seq & this.mask] = Slot.unsent;
+  /**
+   * The peer has no session: what it acknowledged in part it will not remember, so all unacknowledged messages are new to it. What it had
+   * noted with PUBREC is not sent before that is on disk: after a crash it would get PUBREL for a message that it may not have.
+   * Returns the group that holds the change, 0 if nothing is to be waited for.
+   */
+  forgetPeer(): GroupNumber {
+    const sentBefore = Math.min(this.sentBelow, this.ackedBelow + this.slots.length);
+    for (let seq = this.ackedBelow; seq < sentBefore; seq++) {
+      const slot = seq & this.mask;
+      if (this.slots[slot] === Slot.received) this.forgottenBelow = seq + 1;
+      if (this.slots[slot] !== Slot.acknowledged) this.slots[slot] = Slot.unsent;
     }
+    if (this.sentBelow <= this.ackedBelow) return this.forgottenIn;
     this.sentBelow = this.ackedBelow;
-    this.touch("soon");
+    this.forgottenIn = this.touch("synced");
+    return this.forgottenIn;
   }
 
   /** The session has ended: nothing of the queue is written from now on, be it asked in the group that removes the session. */
@@ -421,7 +537,7 @@ export class Queue implements Keeper {
     this.writtenIn = this.touchedIn;
     for (const page of this.deletedPages) group.delete(pageKey(this.session, this.lane, page));
     this.deletedPages = [];
-    group.put(queueKey(this.session, this.lane), encodeProgress(this, this.firstPage(), this.oldestMs ?? 0, this.limitSending(), this.slots));
+    group.put(queueKey(this.session, this.lane), encodeProgress(this, this.firstPage(), this.oldestMs, this.limitSending(), this.slots));
   }
 
   /** The limit for the record that is written now. An unsynced record may be the one that a crash leaves, or not: it can lower what is allowed, not raise it. */
@@ -445,7 +561,11 @@ export class Queue implements Keeper {
   /** Group `upTo` is on disk. Returns whether messages that waited for it may now be sent. */
   onStored(upTo: GroupNumber): boolean {
     if (this.writtenIn > upTo) return false;
-    const mayGoOn = this.countSynced();
+    let mayGoOn = this.countSynced();
+    if (this.forgottenIn !== 0 && this.forgottenIn <= upTo) {
+      this.forgottenIn = 0;
+      mayGoOn = true;
+    }
     if (this.writtenBelow <= this.storedBelow) return mayGoOn;
     this.storedBelow = this.writtenBelow;
     return true;
@@ -453,7 +573,7 @@ export class Queue implements Keeper {
 
   /** Whether a group is awaited, with messages or with leave to send more. */
   get awaitsStore(): boolean {
-    return this.storedBelow !== this.nextSeq || this.needsSync || this.syncedIn !== 0;
+    return this.storedBelow !== this.nextSeq || this.needsSync || this.syncedIn !== 0 || this.forgottenIn !== 0;
   }
 
   private isEvictable(chunk: Chunk): boolean {
@@ -467,7 +587,9 @@ export class Queue implements Keeper {
       this.rewind();
       this.evictFront();
     } else if (!this.hasGap && this.cursorChunk?.next && this.isEvictable(this.cursorChunk.next)) {
-      this.gapFrom = this.gapTo = this.gapPage = this.cursorChunk.next.firstSeq;
+      const [page = 0] = this.cursorChunk.next.pages; // isEvictable: there is one
+      this.gapFrom = this.gapTo = this.cursorChunk.next.firstSeq;
+      this.gapPage = page;
       this.front.splitAfter(this.cursorChunk, this.back);
     }
     this.evictBack();
@@ -484,6 +606,7 @@ export class Queue implements Keeper {
       this.gapTo = last.endSeq;
       this.front.splitAfter(last, this.back);
     }
+    this.knownOldestMs = this.oldestMs;
     for (let chunk = this.front.head; chunk; chunk = chunk.next) this.release(chunk);
     this.front.head = this.front.tail = undefined;
     this.headAt = 0;
@@ -510,7 +633,7 @@ export class Queue implements Keeper {
       (records) => {
         this.loading = false;
         if (epoch !== this.epoch) return;
-        this.takePages(records.map(([, value]) => value));
+        this.takePages(records);
         this.context.onLoaded();
       },
       () => {
@@ -519,36 +642,107 @@ export class Queue implements Keeper {
     );
   }
 
-  private takePages(pages: readonly Buffer[]): void {
-    for (const page of pages) {
-      const intact = intactPart(page);
-      if (intact.length === 0) continue;
-      const chunk = Chunk.ofPage(intact);
-      this.gapFrom = this.gapPage = chunk.endSeq;
-      if (chunk.endSeq <= this.ackedBelow) {
-        this.deletedPages.push(chunk.firstSeq);
-        continue;
-      }
-      this.context.budget.usedBytes += chunk.bytes.length;
-      const isHead = this.front.head === undefined;
-      this.front.push(chunk);
-      if (isHead) {
-        this.headAt = 0;
-        while (recordSeq(chunk.bytes, this.headAt) < this.ackedBelow) this.headAt = recordEnd(chunk.bytes, this.headAt);
-      }
-    }
-    if (pages.length === 0) this.gapFrom = this.gapTo;
-    if (!this.hasGap) this.front.absorb(this.back);
+  private takePages(pages: readonly StoredRecord[]): void {
     const lostBefore = this.lost;
+    for (const [key, page] of pages) this.takePage(pageSeq(key), page);
+    if (pages.length === 0) this.passGap();
+    if (!this.hasGap) {
+      this.front.absorb(this.back);
+      if (this.countsLostBytes) this.countBytes();
+    }
     this.advanceHead();
     if (this.lost > lostBefore) this.context.onLost(this.lost - lostBefore);
-    if (this.deletedPages.length > 0) this.touch("soon");
+    if (this.lost > lostBefore || this.deletedPages.length > 0) this.touch("soon");
   }
-}
 
-/** The records of a page up to the first that is damaged. */
-function intactPart(page: Buffer): Buffer {
-  let end = 0;
-  while (end < page.length && isIntactRecord(page, end, page.length)) end = recordEnd(page, end);
-  return page.subarray(0, end);
+  /** Whatever the page is like, the gap moves past it. What is missing at its end shows when the next one is read. */
+  private takePage(firstSeq: number, page: Buffer): void {
+    const records = intactRecords(page, firstSeq, this.gapTo);
+    this.gapPage = firstSeq + 1;
+    if (records.length === 0) {
+      this.deletedPages.push(firstSeq);
+      return;
+    }
+    let chunk = Chunk.ofPage(firstSeq, records);
+    if (chunk.firstSeq > this.wantedSeq || chunk.endSeq - chunk.firstSeq > chunk.records) chunk = Chunk.ofPage(firstSeq, this.mend(records));
+    this.gapPage = Math.max(this.gapPage, chunk.endSeq);
+    this.gapFrom = Math.max(this.gapFrom, chunk.endSeq);
+    if (chunk.endSeq > this.ackedBelow) this.pushRead(chunk);
+    else this.deletedPages.push(firstSeq);
+  }
+
+  /** No page is left in the gap. */
+  private passGap(): void {
+    const standIns: Buffer[] = [];
+    this.miss(this.wantedSeq, this.gapTo, standIns);
+    this.gapFrom = this.gapPage = this.gapTo;
+    const [first] = standIns;
+    if (first) this.pushRead(Chunk.ofPage(recordSeq(first, 0), Buffer.concat(standIns)));
+  }
+
+  /** The next message that the gap should bring. */
+  private get wantedSeq(): number {
+    return Math.max(this.gapFrom, this.ackedBelow);
+  }
+
+  private pushRead(chunk: Chunk): void {
+    this.context.budget.usedBytes += chunk.bytes.length;
+    const isHead = this.front.head === undefined;
+    this.front.push(chunk);
+    if (!isHead) return;
+    this.headAt = 0;
+    while (recordSeq(chunk.bytes, this.headAt) < this.ackedBelow) this.headAt = recordEnd(chunk.bytes, this.headAt);
+  }
+
+  /** Counts what is missing before and between the records; returns them with what stands in for some of those. */
+  private mend(records: Buffer): Buffer {
+    const parts: Buffer[] = [];
+    let wanted = this.wantedSeq;
+    let from = 0;
+    for (let at = 0; at < records.length; at = recordEnd(records, at)) {
+      const seq = recordSeq(records, at);
+      if (seq > wanted) {
+        parts.push(records.subarray(from, at));
+        this.miss(wanted, seq, parts);
+        from = at;
+      }
+      wanted = Math.max(wanted, seq + 1);
+    }
+    parts.push(records.subarray(from));
+    return Buffer.concat(parts);
+  }
+
+  /**
+   * Messages from `from` up to `before` can't be read. Those whose PUBREC has come are the receiver's already: an empty record stands in for each
+   * until PUBREL and PUBCOMP have ended the exchange. The others are lost.
+   */
+  private miss(from: number, before: number, standIns: Buffer[]): void {
+    for (let seq = from; seq < before; seq++) {
+      const state = this.slotOf(seq);
+      if (state === Slot.acknowledged) continue;
+      this.countsLostBytes = true;
+      if (state === Slot.received) {
+        standIns.push(emptyRecord(seq, this.knownOldestMs));
+        continue;
+      }
+      if (state === Slot.sent) this.slots[seq & this.mask] = Slot.unsent;
+      if (!this.lostRanges.add(seq)) continue;
+      this.lost += 1;
+      this.messages -= 1;
+    }
+  }
+
+  /** Everything lies in RAM. */
+  private countBytes(): void {
+    this.countsLostBytes = false;
+    this.bytes = 0;
+    let at = this.headAt;
+    for (let chunk = this.front.head; chunk; chunk = chunk.next, at = 0) {
+      for (let end; at < chunk.used; at = end) {
+        end = recordEnd(chunk.bytes, at);
+        const seq = recordSeq(chunk.bytes, at);
+        if (seq >= this.ackedBelow && this.slotOf(seq) !== Slot.acknowledged) this.bytes += end - at;
+      }
+    }
+  }
 }

@@ -15,6 +15,8 @@ const TOPIC_LENGTH_AT = 21;
 const FLAG_RETAIN = 4;
 const FLAG_EXPIRY = 8;
 const FLAG_PROPERTIES = 16;
+/** Bits 5 and 6 of a message that is put aside: the lane that it came from. */
+const LANE_SHIFT = 5;
 
 export function recordSize(message: Message): number {
   return RECORD_HEADER_BYTES + (message.topicEnd - message.topicStart) + message.payloadLength;
@@ -35,6 +37,20 @@ export function writeRecord(target: Buffer, at: number, message: Message, qos: Q
   return end;
 }
 
+/** To be called before the record is sealed. */
+export function setRecordLane(bytes: Buffer, at: number, lane: number): void {
+  bytes[at + FLAGS_AT] = (bytes[at + FLAGS_AT] ?? 0) | (lane << LANE_SHIFT);
+}
+
+/** Stands in for a message that can't be read: no message has an empty topic name [MQTT-4.7.3-1]. Never written to disk. */
+export function emptyRecord(seq: number, receivedMs: number): Buffer {
+  const record = Buffer.alloc(RECORD_HEADER_BYTES);
+  record.writeUInt32BE(RECORD_HEADER_BYTES - 4, 0);
+  writeUInt48(record, SEQ_AT, seq);
+  writeUInt48(record, RECEIVED_AT, receivedMs);
+  return record;
+}
+
 /** Fills in the CRC of every record between `from` and `to`. */
 export function sealRecords(bytes: Buffer, from: number, to: number): void {
   for (let at = from; at < to; at = recordEnd(bytes, at)) {
@@ -53,6 +69,7 @@ export function isIntactRecord(bytes: Buffer, at: number, end: number): boolean 
 export const recordEnd = (bytes: Buffer, at: number): number => at + 4 + bytes.readUInt32BE(at);
 export const recordSeq = (bytes: Buffer, at: number): number => readUInt48(bytes, at + SEQ_AT);
 export const recordQoS = (bytes: Buffer, at: number): QoS => ((bytes[at + FLAGS_AT] ?? 0) & 3) as QoS;
+export const recordLane = (bytes: Buffer, at: number): number => ((bytes[at + FLAGS_AT] ?? 0) >> LANE_SHIFT) & 3;
 export const recordReceivedMs = (bytes: Buffer, at: number): number => readUInt48(bytes, at + RECEIVED_AT);
 
 /** Lays `message` over the record at `at`. Records of later formats (expiry, properties) are stepped over field by field. */

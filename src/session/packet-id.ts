@@ -4,6 +4,8 @@
  */
 export const IDS_PER_LANE = 16384;
 export const LANES = 3;
+/** The lane on disk of messages that are put aside: they have no packet identifiers. */
+export const PARKED_LANE = LANES;
 export const FIRST_REQUEST_ID = 1 + LANES * IDS_PER_LANE;
 
 export const packetIdOf = (lane: number, seq: number): number => 1 + lane * IDS_PER_LANE + (seq % IDS_PER_LANE);

@@ -3,11 +3,13 @@ import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import { Message } from "../queue/message.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
+import { Parked, type ParkedMessage } from "../queue/parked.ts";
 import { Queue, Slot } from "../queue/queue.ts";
+import { recordSize } from "../queue/record.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import { IncomingIds } from "./incoming.ts";
-import { IDS_PER_LANE, indexOf, laneOf, LANES, packetIdOf } from "./packet-id.ts";
+import { IDS_PER_LANE, indexOf, laneOf, LANES, packetIdOf, PARKED_LANE } from "./packet-id.ts";
 import type { Peer } from "./peer.ts";
 
 /** Both may change while the daemon runs. */
@@ -36,6 +38,12 @@ export interface ReadRights {
 
 /** What became of a message that was handed to a session. `dropped`: the queue is full, or nobody is there to take QoS 0. */
 export const Admission = { taken: 0, dropped: -1 } as const;
+
+/** A message of one of a session's lanes: the same lane and sequence number are the same message. */
+export interface QueuedMessage {
+  readonly lane: number;
+  readonly seq: number;
+}
 
 /** Retained messages on their way to a session, which tells what happens to it. */
 export interface Replay {
@@ -72,6 +80,10 @@ export class Session {
   private readonly record = new Message();
   private peer: Peer | undefined;
   private maxInflight: number;
+  /** The lane of the message in flight that was sent first. */
+  private sentFirst: Queue | undefined;
+  private unanswered: QueuedMessage | undefined;
+  private parkedLane: Parked | undefined;
 
   constructor(
     readonly number: SessionNumber,
@@ -117,6 +129,7 @@ export class Session {
   }
 
   recoverQueue(lane: number, record: Buffer): void {
+    if (lane === PARKED_LANE) return this.parkedQueue.recover(record);
     const queue = this.lane(lane);
     queue.recover(record);
     queue.removeLeftovers();
@@ -138,24 +151,114 @@ export class Session {
     return queue;
   }
 
-  /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
-  attach(peer: Peer, maxInflight: number): void {
+  /**
+   * A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. With `holdBack` that is not so
+   * of `firstUnanswered`: on this connection it is passed over.
+   */
+  attach(peer: Peer, maxInflight: number, { holdBack = false } = {}): void {
     this.peer = peer;
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
-    for (const queue of this.lanes) queue?.attach();
+    this.sentFirst = undefined;
+    for (const queue of this.lanes) queue?.attach(holdBack && queue.lane === this.unanswered?.lane ? this.unanswered.seq : 0);
     this.pump();
   }
 
   detach(): void {
+    this.noteUnanswered();
     this.peer = undefined;
     for (const queue of this.lanes) queue?.detach();
     this.replay?.peerGone();
   }
 
-  /** The peer's side of the session is new: nothing of what was in exchange is known to it. */
-  forgetPeer(): void {
-    this.incoming.clear();
-    for (const queue of this.lanes) queue?.forgetPeer();
+  /** Of the messages that a connection left without any answer the one that it was sent first; a connection that left none changes nothing. */
+  get firstUnanswered(): QueuedMessage | undefined {
+    return this.unanswered;
+  }
+
+  private noteUnanswered(): void {
+    if (!this.peer) return;
+    for (const queue of [this.sentFirst, ...LANE_ORDER.map((lane) => this.lanes[lane])]) {
+      const seq = queue?.firstUnanswered ?? 0;
+      if (!queue || seq === 0) continue;
+      this.unanswered = { lane: queue.lane, seq };
+      return;
+    }
+  }
+
+  private get parkedQueue(): Parked {
+    const { store } = this.context;
+    this.parkedLane ??= new Parked(this.number, PARKED_LANE, this.durable && store.durable, store, (messages) => this.context.onLost(this, messages));
+    return this.parkedLane;
+  }
+
+  /** Messages that are put aside; they do not count as queued. */
+  get parkedMessages(): number {
+    return this.parkedLane?.messages ?? 0;
+  }
+
+  /**
+   * Puts `firstUnanswered` aside: in one group it leaves its lane and is kept where nothing is sent from. At once if it lies in RAM, as it does
+   * on a connection that has come to it. Returns the message; undefined if there is none, or it has been answered meanwhile, or can't be read.
+   * Rejects with StoreError when the store can't be read.
+   */
+  async parkHead(): Promise<ParkedMessage | undefined> {
+    const { unanswered } = this;
+    if (!unanswered) return undefined;
+    const { lane, seq } = unanswered;
+    const queue = this.lanes[lane];
+    if (!queue?.isOpen(seq)) return undefined;
+    const message = new Message();
+    if (!queue.readFromRam(message, seq) && !(await queue.fetch(message, seq))) return undefined;
+    if (this.unanswered !== unanswered || !queue.isOpen(seq)) return undefined;
+    return this.park(queue, seq, message);
+  }
+
+  private park(queue: Queue, seq: number, message: Message): ParkedMessage {
+    const { qos } = message;
+    this.unanswered = undefined;
+    const parked = { topic: message.topic.toString("utf8", message.topicStart, message.topicEnd), bytes: message.payloadLength, qos };
+    this.parkedQueue.add(message, queue.lane);
+    const group = queue.takeOut(seq, recordSize(message));
+    if (group !== 0) this.context.onAppended(this);
+    // The peer may have kept the identifier: PUBREL has it forgotten, so that the next message under it is not taken for this one.
+    if (qos === 2) this.peer?.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, seq), group, 0);
+    this.pump();
+    return parked;
+  }
+
+  /** What is put aside, oldest first. Rejects with StoreError when the store can't be read. */
+  parked(): Promise<readonly ParkedMessage[]> {
+    return this.parkedLane?.list() ?? Promise.resolve([]);
+  }
+
+  /**
+   * Appends what is put aside to the lanes that it came from, as new messages; each in the group in which it leaves there. Returns how many.
+   * Rejects with StoreError when the store can't be read; what was not appended stays aside.
+   */
+  retryParked(): Promise<number> {
+    const append = (message: Message, lane: number): void => void this.enqueue(this.lane(lane), message, message.qos, message.retain);
+    return this.parkedLane?.takeBack(append) ?? Promise.resolve(0);
+  }
+
+  /** Returns how many were dropped. */
+  dropParked(): number {
+    const dropped = this.parkedLane?.drop() ?? 0;
+    if (this.parkedLane?.awaitsStore) this.context.onAppended(this);
+    return dropped;
+  }
+
+  /**
+   * The peer's side of the session is new: nothing of what was in exchange is known to it. Called before `attach`.
+   * Returns the group that holds it, 0 if nothing is to be waited for.
+   */
+  forgetPeer(): GroupNumber {
+    let group = this.incoming.clear();
+    for (const queue of this.lanes) {
+      if (!queue) continue;
+      group = Math.max(group, queue.forgetPeer());
+      if (queue.awaitsStore) this.context.onAppended(this);
+    }
+    return group;
   }
 
   /** Nothing new is sent until the next `attach`; exchanges that have begun go on. */
@@ -173,6 +276,7 @@ export class Session {
     this.peer = undefined;
     this.incoming.end();
     for (const queue of this.lanes) queue?.end();
+    this.parkedLane?.end();
     this.replay?.sessionGone();
   }
 
@@ -283,12 +387,12 @@ export class Session {
     return this.rights === undefined || this.rights.mayRead(topic.toString("utf8", topicStart, topicEnd));
   }
 
-  /** A topic outside the mount point of the present connection can't be spelt to this peer. */
+  /** A topic outside the mount point of the present connection, or equal to it, can't be spelt to this peer [MQTT-4.7.3-1]. */
   private reaches(message: Message): boolean {
     const prefix = this.strippedPrefix;
     if (prefix.length === 0) return true;
     const end = message.topicStart + prefix.length;
-    return end <= message.topicEnd && prefix.compare(message.topic, message.topicStart, end) === 0;
+    return end < message.topicEnd && prefix.compare(message.topic, message.topicStart, end) === 0;
   }
 
   /** What was read ahead has come: for a peer that may be gone by now. */
@@ -314,7 +418,7 @@ export class Session {
       const seq = queue.cursorSeq;
       const slot = queue.slotOf(seq);
       const id = packetIdOf(queue.lane, seq);
-      if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
+      if (slot === Slot.acknowledged || seq < queue.ackedBelow || seq === queue.heldSeq) {
         queue.stepCursor();
         continue;
       }
@@ -330,6 +434,7 @@ export class Session {
       }
       if (!queue.maySend(seq, record.qos)) return this.context.onAppended(this);
       const flags = (record.qos << 1) | (record.retain ? 1 : 0);
+      this.sentFirst ??= queue;
       const again = queue.advanceSent();
       peer.publish(again ? flags | 8 : flags, record.topic, record.topicStart + this.strippedPrefix.length, record.topicEnd, id,
         record.payload, record.payloadStart, record.payloadEnd);
@@ -339,7 +444,12 @@ export class Session {
   /** Group `upTo` is on disk: QoS 2 messages that waited for it go, what lies on disk may leave RAM. True if no later group is awaited. */
   onStored(upTo: GroupNumber): boolean {
     let settled = true;
-    for (const queue of this.lanes) {
+    if (this.parkedLane) {
+      this.parkedLane.onStored(upTo);
+      if (this.parkedLane.awaitsStore) settled = false;
+    }
+    for (const lane of LANE_ORDER) {
+      const queue = this.lanes[lane];
       if (!queue) continue;
       if (queue.onStored(upTo)) {
         if (this.peer) this.pumpQueue(this.peer, queue);
@@ -367,6 +477,7 @@ export class Session {
   private finish(packetId: number, expected: number): boolean {
     const queue = this.queueOf(packetId);
     if (!queue?.acknowledge(queue.seqOf(indexOf(packetId), IDS_PER_LANE), expected)) return false;
+    if (queue.inFlight === 0 && queue === this.sentFirst) this.sentFirst = this.lanes.find((lane) => (lane?.inFlight ?? 0) > 0);
     if (this.peer && queue.messages > queue.inFlight) this.pumpQueue(this.peer, queue);
     this.replay?.peerHasRoom();
     return true;

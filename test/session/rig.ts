@@ -48,12 +48,13 @@ export class SessionRig {
   readonly store: SimulatedStore;
   readonly session: Session;
   readonly dropped: number[] = [];
+  lost = 0;
   private readonly limits: SessionLimits;
 
-  constructor({ inflight = 2, queued = 1000, durable = true, disk = new Map() as Disk, store = undefined as Store | undefined, clock = new VirtualClock() } = {}) {
+  constructor({ inflight = 2, queued = 1000, durable = true, disk = new Map() as Disk, store = undefined as Store | undefined, clock = new VirtualClock(), rng = seededRng(1) } = {}) {
     this.clock = clock;
     this.limits = { maxInflightMessages: inflight, maxQueuedMessages: queued };
-    this.store = new SimulatedStore(clock, seededRng(1), disk);
+    this.store = new SimulatedStore(clock, rng, disk);
     this.session = new Session(durable ? 7 : 0, "c", durable, {
       store: store ?? this.store,
       clock,
@@ -61,10 +62,11 @@ export class SessionRig {
       limits: this.limits,
       onAppended: () => undefined,
       onDropped: ({ droppedMessages }) => void this.dropped.push(droppedMessages),
-      onLost: () => undefined, onRemounted: () => undefined,
+      onLost: (_session, messages) => void (this.lost += messages),
+      onRemounted: () => undefined,
     });
     this.store.onStored((upTo) => void this.session.onStored(upTo));
-    for (let lane = 0; lane < 3; lane++) {
+    for (let lane = 0; lane < 4; lane++) {
       const record = disk.get(queueKey(7, lane).toString("latin1"));
       if (record) this.session.recoverQueue(lane, record);
     }
@@ -72,9 +74,9 @@ export class SessionRig {
     if (incoming) this.session.incoming.recover(incoming);
   }
 
-  attach(inflight = 100): RecordingPeer {
+  attach(inflight = 100, options: { holdBack?: boolean } = {}): RecordingPeer {
     const peer = new RecordingPeer();
-    this.session.attach(peer, inflight);
+    this.session.attach(peer, inflight, options);
     return peer;
   }
 

@@ -1,0 +1,287 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { Slot } from "../../src/queue/queue.ts";
+import { RECORD_HEADER_BYTES } from "../../src/queue/record.ts";
+import type { GroupWriter } from "../../src/store/store.ts";
+import type { Disk } from "../sim/simulated-store.ts";
+import { seededRng, VirtualClock } from "../sim/virtual-clock.ts";
+import { message } from "./messages.ts";
+import { Rig, type Sent } from "./rig.ts";
+
+const OPTIONS = { windowSlots: 16, maxInflight: 4 };
+
+interface Entry {
+  readonly seq: number;
+  readonly number: number;
+  readonly payloadBytes: number;
+  readonly qos: 1 | 2;
+  readonly retain: boolean;
+  state: (typeof Slot)[keyof typeof Slot];
+}
+
+const sizeOf = ({ number, payloadBytes }: Entry): number => RECORD_HEADER_BYTES + `t/${number}`.length + payloadBytes;
+
+/** The queue as a plain array. It lies in the store beside the queue, in the same groups: a power cut leaves both or none of a group. */
+class Model {
+  entries: Entry[] = [];
+  nextSeq = 1;
+  /** Seq of the next entry to send on this connection. */
+  cursor = 1;
+  inFlight = new Set<Entry>();
+
+  static recover(disk: Disk): Model {
+    const model = new Model();
+    const record = disk.get("model");
+    if (!record) return model;
+    Object.assign(model, JSON.parse(record.toString()));
+    for (const entry of model.entries) if (entry.state === Slot.sent) entry.state = Slot.unsent;
+    model.rewind();
+    return model;
+  }
+
+  writeTo(group: GroupWriter): void {
+    group.put(Buffer.from("model"), Buffer.from(JSON.stringify({ entries: this.entries, nextSeq: this.nextSeq })));
+  }
+
+  get ackedBelow(): number {
+    return this.entries[0]?.seq ?? this.nextSeq;
+  }
+
+  get owed(): Entry[] {
+    return this.entries.filter(({ state }) => state !== Slot.acknowledged);
+  }
+
+  get bytes(): number {
+    return this.owed.reduce((sum, entry) => sum + sizeOf(entry), 0);
+  }
+
+  get next(): Entry | undefined {
+    return this.entries.find((entry) => entry.seq >= this.cursor && entry.state !== Slot.acknowledged);
+  }
+
+  rewind(): void {
+    this.cursor = this.ackedBelow;
+    this.inFlight.clear();
+  }
+
+  acknowledge(entry: Entry): void {
+    entry.state = Slot.acknowledged;
+    this.inFlight.delete(entry);
+    while (this.entries[0]?.state === Slot.acknowledged) this.entries.shift();
+    this.cursor = Math.max(this.cursor, this.ackedBelow);
+  }
+}
+
+type Step =
+  | { readonly do: "append"; readonly payloadBytes: number; readonly qos: 1 | 2; readonly retain: boolean }
+  | { readonly do: "send" | "pass"; readonly count: number }
+  | { readonly do: "answer"; readonly which: number }
+  | { readonly do: "evict" | "attach" | "detach" | "settle" | "forget" | "power cut" };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      do: fc.constant("append" as const),
+      payloadBytes: fc.oneof({ weight: 5, arbitrary: fc.nat(300) }, fc.constantFrom(2_000, 30_000, 70_000)),
+      qos: fc.constantFrom(1 as const, 2 as const),
+      retain: fc.boolean(),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant("send" as const), count: fc.integer({ min: 1, max: 5 }) }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant("pass" as const), count: fc.integer({ min: 1, max: 4 }) }) },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant("answer" as const), which: fc.nat(10) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom("evict" as const, "attach" as const, "detach" as const, "settle" as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("forget" as const, "power cut" as const) }) },
+);
+
+/** Queue and model side by side. What differs fails at once. */
+class Run {
+  private model = new Model();
+  private rig: Rig;
+  private isAttached = true;
+  /** Numbers of what was sent on whatever connection, before a start, too. */
+  private readonly sent = new Set<number>();
+  private appendedBeforeStart = 0;
+  private appended = 0;
+  private readonly rng: () => number;
+  private readonly clock = new VirtualClock();
+  /** By number: the group whose storing promises to keep it; the group that holds the end of it. */
+  private readonly appendedIn = new Map<number, number>();
+  private readonly endedIn = new Map<number, number>();
+  /** The last stored group that somebody waited for: what changed up to it is on disk for good. */
+  private lastWaitedFor: number[] = [];
+
+  constructor(seed: number) {
+    this.rng = seededRng(seed);
+    this.rig = this.start(new Map());
+  }
+
+  private start(disk: Disk): Rig {
+    return new Rig(disk, OPTIONS, this.clock, this.rng, { writeTo: (group) => this.model.writeTo(group) });
+  }
+
+  async take(step: Step): Promise<void> {
+    switch (step.do) {
+      case "append": this.append(step); break;
+      case "send": for (let i = 0; i < step.count && this.isAttached; i++) this.sendNext(); break;
+      case "pass": await this.rig.pass(step.count); break;
+      case "settle": await this.rig.settle(); break;
+      case "answer": this.answer(step.which); break;
+      case "evict": this.evict(); break;
+      case "detach": this.detach(); break;
+      case "attach": this.attach(); break;
+      case "forget": this.forget(); break;
+      case "power cut": this.cutPower(); break;
+    }
+    if (!this.isAttached) this.evict();
+    this.compare();
+  }
+
+  private append({ payloadBytes, qos, retain }: { payloadBytes: number; qos: 1 | 2; retain: boolean }): void {
+    const number = ++this.appended;
+    this.model.entries.push({ seq: this.model.nextSeq++, number, payloadBytes, qos, retain, state: Slot.unsent });
+    const group = this.rig.queue.append(message(number, payloadBytes, { retain }), qos);
+    expect(group).toBeGreaterThan(this.rig.store.stored);
+    this.appendedIn.set(number, group);
+    this.lastWaitedFor.push(group);
+  }
+
+  /** What the queue gives out is what stands next in the model. Returns false if it gives nothing. */
+  private sendNext(): boolean {
+    const { model } = this;
+    const given = this.rig.sendNext();
+    if (!given) return false;
+    const expected = model.next;
+    if (!expected) throw new Error(`sent though nothing is owed: ${JSON.stringify(given)}`);
+    const { seq, number, payloadBytes, qos, retain } = expected;
+    const { payload, ...fields } = given;
+    expect(fields).toEqual({ seq, qos, retain, topic: `t/${number}`, receivedMs: 1000 + number, again: this.again(expected, given) });
+    expect(payload.equals(Buffer.alloc(payloadBytes, number & 0xff))).toBe(true);
+    if (expected.state === Slot.unsent) expected.state = Slot.sent;
+    this.sent.add(number);
+    model.inFlight.add(expected);
+    model.cursor = seq + 1;
+    return true;
+  }
+
+  /** DUP is set on all that was ever sent, and not on what came after the start; in between it may be, as power was cut on a connection. */
+  private again({ number }: Entry, { again }: Sent): boolean {
+    return this.sent.has(number) || (number <= this.appendedBeforeStart && again);
+  }
+
+  /** The receiver answers one of the messages in flight: PUBACK; PUBREC and later PUBCOMP. */
+  private answer(which: number): void {
+    const { model, rig } = this;
+    const entry = [...model.inFlight][which % Math.max(1, model.inFlight.size)];
+    if (!entry) return;
+    if (entry.qos === 2 && entry.state === Slot.sent) {
+      expect(rig.queue.acknowledge(entry.seq, Slot.received)).toBe(false);
+      expect(rig.queue.receive(entry.seq)).toBe(true);
+      entry.state = Slot.received;
+      expect(rig.queue.receive(entry.seq)).toBe(false);
+      expect(rig.queue.receivedNoted).toBeGreaterThan(rig.store.stored);
+      this.lastWaitedFor.push(rig.queue.receivedNoted);
+      return;
+    }
+    expect(rig.queue.acknowledge(entry.seq, entry.state)).toBe(true);
+    model.acknowledge(entry);
+    this.endedIn.set(entry.number, rig.store.touch({ writeTo: () => undefined }, "soon"));
+  }
+
+  private evict(): void {
+    this.rig.queue.evict(this.isAttached);
+  }
+
+  private detach(): void {
+    this.isAttached = false;
+    this.model.rewind();
+    this.rig.detach();
+  }
+
+  private attach(): void {
+    this.isAttached = true;
+    this.model.rewind();
+    this.rig.attach();
+  }
+
+  /** The peer comes back without its session: nothing has been sent to that one. */
+  private forget(): void {
+    this.detach();
+    for (const entry of this.model.entries) if (entry.state !== Slot.acknowledged) entry.state = Slot.unsent;
+    this.sent.clear();
+    this.lastWaitedFor.push(this.rig.queue.forgetPeer());
+    this.attach();
+  }
+
+  private cutPower(): void {
+    const { stored } = this.rig.store;
+    const surelyOnDisk = Math.max(0, ...this.lastWaitedFor.filter((group) => group <= stored));
+    const disk = this.rig.store.crash();
+    this.model = Model.recover(disk);
+    this.rig = this.start(disk);
+    const owed = new Set(this.model.owed.map(({ number }) => number));
+    for (const [number, group] of this.appendedIn) {
+      if (group <= stored && !this.endedIn.has(number)) expect(owed).toContain(number);
+    }
+    for (const [number, group] of this.endedIn) {
+      if (group <= surelyOnDisk) expect(owed).not.toContain(number);
+      if (!owed.has(number)) this.endedIn.set(number, 0);
+    }
+    // Group numbers begin anew: what is there is there for good, what is not never was.
+    for (const number of this.appendedIn.keys()) {
+      if (owed.has(number)) this.appendedIn.set(number, 0);
+      else this.appendedIn.delete(number);
+    }
+    for (const number of owed) this.endedIn.delete(number);
+    this.lastWaitedFor = [];
+    this.appendedBeforeStart = this.appended;
+    this.attach();
+  }
+
+  private compare(): void {
+    const { model, rig: { queue } } = this;
+    const { nextSeq, ackedBelow, messages, bytes, inFlight, isEmpty, waiting } = queue;
+    const owed = model.owed;
+    expect({ nextSeq, ackedBelow, messages, bytes, lost: queue.lost + this.rig.lost }).toEqual({
+      nextSeq: model.nextSeq, ackedBelow: model.ackedBelow, messages: owed.length, bytes: model.bytes, lost: 0,
+    });
+    expect(isEmpty).toBe(owed.length === 0);
+    const oldestMs = owed[0] ? 1000 + owed[0].number : 0;
+    if (this.rig.holdsAll) expect(queue.oldestMs).toBe(oldestMs);
+    else expect(queue.oldestMs).toSatisfy((ms: number) => ms <= oldestMs && (ms > 1000 || oldestMs === 0));
+    for (const { seq, state } of model.entries.slice(0, OPTIONS.windowSlots)) expect(queue.slotOf(seq)).toBe(state);
+    if (!this.isAttached) return;
+    expect({ inFlight, waiting }).toEqual({ inFlight: model.inFlight.size, waiting: owed.length - model.inFlight.size });
+    if (model.inFlight.size >= OPTIONS.maxInflight) expect(queue.windowOpen(OPTIONS.maxInflight)).toBe(false);
+    if ((model.next?.seq ?? 0) - model.ackedBelow >= OPTIONS.windowSlots) expect(this.rig.sendNext()).toBeUndefined();
+  }
+
+  /** Everything reaches the receiver, and nothing is left in RAM or on disk. */
+  async finish(): Promise<void> {
+    this.attach();
+    for (let idle = 0; this.model.owed.length > 0; idle++) {
+      if (idle > 50) expect.fail(`stuck before ${JSON.stringify(this.model.next)}`);
+      await this.rig.pass(3);
+      while (this.sendNext()) idle = 0;
+      while (this.model.inFlight.size > 0) this.answer(0);
+      this.compare();
+    }
+    await this.rig.settle();
+    expect(this.rig.budget.usedBytes).toBe(0);
+    expect([...this.rig.store.written.keys()].filter((key) => key.startsWith("p"))).toEqual([]);
+  }
+}
+
+describe("Queue", () => {
+  it("behaves as an array does, through evictions, reconnects and power cuts", { timeout: 60_000 }, async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 100, size: "max" }), fc.nat(), async (steps, seed) => {
+        const run = new Run(seed);
+        for (const step of steps) await run.take(step);
+        await run.finish();
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
