@@ -146,6 +146,15 @@ export class Operations implements Administration {
     return [`connection ${name} is ${isChange ? "changed" : "added"}`, ...problems].join("; ");
   }
 
+  async parked(name: string, what: string): Promise<string> {
+    const { session } = this.bridge(name);
+    if (what === "retry") return `${await session.retryParked()} messages go to the end of the queue`;
+    if (what === "drop") return `${session.dropParked()} messages dropped`;
+    if (what !== "list") throw new CommandError(`parked ${name} ${what}: wanted is list, retry or drop`);
+    const parked = await session.parked();
+    return [`${parked.length} messages`, ...parked.map(({ topic, bytes, qos }) => `  ${topic}: ${bytes} bytes, QoS ${qos}`)].join("\n");
+  }
+
   purge(name: string): string {
     const { broker, bridges } = this.parts;
     const client = broker.sessions.get("client", name);
@@ -201,7 +210,7 @@ export class Operations implements Administration {
       `clients: ${connected} connected, ${clients.length - connected} sessions without, ${queued} messages queued`,
       `store: ${this.host.config.persistence ? `${store.state}, ${this.host.config.persistenceDirectory}` : "off"}`,
     ];
-    for (const bridge of bridges.all()) lines.push(`connection ${bridge.name}: ${bridge.stateText}, ${bridge.queuedMessages} messages queued`);
+    for (const bridge of bridges.all()) lines.push(`connection ${bridge.name}: ${bridge.stateText}, ${bridge.queuedMessages} messages queued${parkedText(bridge.session.parkedMessages)}`);
     return lines.join("\n");
   }
 
@@ -210,3 +219,5 @@ export class Operations implements Administration {
     return "the daemon stops";
   }
 }
+
+const parkedText = (messages: number): string => (messages === 0 ? "" : `, ${messages} put aside`);

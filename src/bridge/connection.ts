@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Identity } from "../access/identity.ts";
+import type { Session } from "../session/session.ts";
 import { receivePubrel } from "../broker/inbound.ts";
 import type { Entry, Holder } from "../broker/sessions.ts";
 import type { Timer } from "../clock/clock.ts";
@@ -18,6 +19,8 @@ import { Notification } from "./notification.ts";
 import { Outgoing } from "./outgoing.ts";
 import { PrimaryProbe } from "./primary-probe.ts";
 import { Remote, type RemoteEnd, type RemoteOwner } from "./remote.ts";
+import { Suspicion, type Care } from "./suspicion.ts";
+import type { Peer } from "../session/peer.ts";
 import { RemoteSubscriptions } from "./remote-subscriptions.ts";
 import { TopicMap } from "./topic-lines.ts";
 
@@ -62,6 +65,8 @@ export class BridgeConnection implements RemoteOwner, Holder {
   private stateSinceMs = 0;
   private then: Then = "off";
   private remote: Remote | undefined;
+  private peer: Peer | undefined;
+  private readonly suspicion = new Suspicion();
   private timer: Timer | undefined;
   private ticker: Timer | undefined;
   private probe: { cancel(): void } | undefined;
@@ -128,6 +133,11 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   get stateText(): string {
     return this.isEstablished ? `connected to ${this.addresses.text}` : STATE_TEXTS[this.state];
+  }
+
+  /** Its queue, and what is put aside. */
+  get session(): Session {
+    return this.entry.session;
   }
 
   get queuedMessages(): number {
@@ -235,8 +245,32 @@ export class BridgeConnection implements RemoteOwner, Holder {
     const { session } = this.entry;
     if (!sessionPresent) session.forgetPeer();
     this.echoes.clear();
-    session.attach(this.mayEcho ? new GuardedPeer(link, this.echoes, this.inTopics) : link, context.settings.maxInflightMessages);
+    this.peer = this.mayEcho ? new GuardedPeer(link, this.echoes, this.inTopics) : link;
+    this.attach(this.suspicion.begin(session.queuedMessages > 1));
     if (!sessionPresent) this.sendRetained();
+  }
+
+  private attach(care: Care): void {
+    const { peer, entry, context } = this;
+    if (!peer) return;
+    entry.session.attach(peer, care === "all" ? context.settings.maxInflightMessages : 1, { holdBack: care === "others" });
+  }
+
+  /** A message has been answered for good. */
+  private onAnswered(): void {
+    const care = this.suspicion.answered();
+    if (care && this.state === "established") this.attach(care);
+  }
+
+  /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */
+  private park(): void {
+    const { log } = this.context;
+    this.entry.session.parkHead().then(
+      (parked) => {
+        if (parked) log.write("bridgeParked", { name: this.name, address: this.addresses.text, topic: parked.topic, bytes: parked.bytes });
+      },
+      () => undefined, // the store tells of its own failure; the message stays where it is
+    );
   }
 
   private get tellsRemote(): boolean {
@@ -285,13 +319,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
       case PacketType.PUBLISH:
         return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK:
-        session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
+        if (session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
         return;
       case PacketType.PUBREC:
         session.onPubrec(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
         return;
       case PacketType.PUBCOMP:
-        session.onPubcomp(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
+        if (session.onPubcomp(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
         return;
       case PacketType.PUBREL:
         return receivePubrel(session, link, decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
@@ -358,7 +392,10 @@ export class BridgeConnection implements RemoteOwner, Holder {
     const { entry, context, addresses } = this;
     this.suspectNotification(end);
     addresses.left(entry.session.hasOpenExchanges);
-    entry.session.detach();
+    const { session } = entry;
+    session.detach();
+    this.peer = undefined;
+    if (this.suspicion.ended(session.firstUnanswered, end.kind === "lost")) this.park();
     if (this.config.notifications) this.notification.tellLocal("0");
     if (end.kind === "silent") context.log.write("bridgePingTimeout", { name: this.name });
     else if (end.byRemote) context.log.write("bridgeLost", { name: this.name, address: addresses.text, reason: end.text });

@@ -15,6 +15,8 @@ export interface Administration {
   deleteConnection(name: string): string;
   /** `text`: a `connection NAME` line and those that belong to it. Kept over a restart. */
   addConnection(name: string, text: string): string;
+  /** `list`, `retry` or `drop` what is put aside for a connection because its remote ends connections on which it is sent. */
+  parked(name: string, what: string): Promise<string>;
   /** Drops what is queued for a client that is not connected, or for a connection that is not configured any more. */
   purge(name: string): string;
   clearRetained(filter: string): string;

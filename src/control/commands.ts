@@ -11,7 +11,7 @@ interface Command {
   /** What has to follow. */
   readonly argument: string | undefined;
   readonly doc: string;
-  run(administration: Administration, argument: string): string | Promise<string>;
+  run(administration: Administration, argument: string, second: string): string | Promise<string>;
 }
 
 /** All commands of the update-command file and of `amqtdd ctl`; `connection`, which goes over several lines, is read apart. */
@@ -23,6 +23,7 @@ export const commands: readonly Command[] = [
   { name: "start_connection", aliases: ["connection_start"], argument: "NAME", doc: "Start a connection.", run: (to, name) => to.startConnection(name) },
   { name: "stop_connection", aliases: ["connection_stop"], argument: "NAME", doc: "Stop a connection when its exchanges are over; it stays stopped.", run: (to, name) => to.stopConnection(name) },
   { name: "delete_connection", aliases: ["connection_delete"], argument: "NAME", doc: "Stop a connection and drop its queue. One of the configuration file is back after a restart.", run: (to, name) => to.deleteConnection(name) },
+  { name: "parked", aliases: [], argument: "NAME [list|retry|drop]", doc: "Messages put aside because a connection's remote ends the connection when it is sent them.", run: (to, name, what) => to.parked(name, what || "list") },
   { name: "purge", aliases: [], argument: "NAME", doc: "Drop the session and queue of a client that is not connected, or of a connection that is not configured any more.", run: (to, name) => to.purge(name) },
   { name: "clear_retained", aliases: [], argument: "FILTER", doc: "Remove the retained messages that match, $SYS excepted.", run: (to, filter) => to.clearRetained(filter) },
   { name: "log_level", aliases: [], argument: "LEVEL", doc: "Change the least level of console lines until the next start or reload.", run: (to, level) => to.setLogLevel(parseLevel(level)) },
@@ -133,5 +134,5 @@ function runOne(administration: Administration, word: Word, values: readonly Wor
   }
   const [argument] = values;
   if (command.argument !== undefined && !argument) throw new CommandError(`${command.name} needs a value: ${command.argument}`);
-  return command.run(administration, argument?.text ?? "");
+  return command.run(administration, argument?.text ?? "", values[1]?.text ?? "");
 }

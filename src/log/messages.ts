@@ -86,6 +86,7 @@ export const messages = {
   bridgeNotificationRefused: { id: 326, level: "W", text: "Connection {name}: {address} ends connections that publish to $SYS; the connection's state is told here only" },
   subscriptionLimit: { id: 327, level: "W", text: "{client} may not subscribe to {filter}, and from now on to others, without a further line: {limit}" },
   sessionExpired: { id: 328, level: "I", text: "The session of client {client} has expired, with {messages} queued messages" },
+  bridgeParked: { id: 329, level: "E", text: "Connection {name}: {address} ends the connection when it is sent the message on {topic} ({bytes} bytes), and takes others; it is put aside (amqtdd ctl parked {name})" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 

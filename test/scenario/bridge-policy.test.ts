@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { Aedes } from "aedes";
@@ -231,6 +232,28 @@ describe("what a remote can't take", () => {
     expect(payloads(watcher)).toEqual(["after"]);
     expect(daemon.lines.filter((line) => line.includes("CWNAN0315W"))).toHaveLength(1);
   });
+
+  it("a message that it answers by ending the connection is put aside, the queue goes on in order, and an operator may retry or drop it", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    const remote = await start(`max_packet_size 2000\nlistener ${upstream} 127.0.0.1`);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "topic # out")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    const [client, watcher] = [await connect(port), await connect(upstream, "#")];
+    await client.publish("a", "before", { qos: 1 });
+    await client.publish("poison", "x".repeat(3000), { qos: 1 });
+    for (const payload of ["1", "2", "3"]) await client.publish("a", payload, { qos: 2 });
+    await daemon.waitForLine(/CWNAN0329E .*poison \(3000 bytes\)/, { timeoutMs: 25_000 });
+    await watcher.waitFor("a", "3");
+    expect(payloads(watcher)).toEqual(["before", "1", "2", "3"]);
+    expect(ctl(daemon, "status")).toContain("0 messages queued, 1 put aside");
+    await daemon.restart("SIGKILL");
+    expect(ctl(daemon, "parked", "up")).toContain("poison: 3000 bytes, QoS 1");
+    writeFileSync(remote.configFile, readFileSync(remote.configFile, "utf8").replace("2000", "0"));
+    ctl(remote, "reload");
+    expect(ctl(daemon, "parked", "up", "retry")).toContain("1 messages");
+    await watcher.waitFor("poison", "x".repeat(3000));
+    expect(ctl(daemon, "parked", "up")).toContain("0 messages");
+  }, 60_000);
 
   it("a message from the remote that is larger than max_packet_size is passed over, and what follows comes", async () => {
     const [port = 0, upstream = 0] = await freePorts(2);
