@@ -258,8 +258,19 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** A message has been answered for good. */
   private onAnswered(): void {
-    const care = this.suspicion.answered();
-    if (care && this.state === "established") this.attach(care);
+    const { suspicion, state } = this;
+    const { session } = this.entry;
+    const { suspect, care } = suspicion;
+    if (!suspect || care === "all" || state !== "established") return;
+    if (care === "others") {
+      session.quiesce();
+      if (session.inFlightMessages > 0) return;
+      suspicion.othersGetThrough();
+      this.attach(suspicion.care);
+    } else if (!session.isQueued(suspect)) {
+      suspicion.acquit();
+      session.widen(this.context.settings.maxInflightMessages);
+    }
   }
 
   /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */

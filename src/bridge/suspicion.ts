@@ -19,7 +19,7 @@ export type Care = "all" | "narrow" | "others" | "suspect";
  */
 export class Suspicion {
   private strikes = 0;
-  private suspect: Queued | undefined;
+  suspect: Queued | undefined;
   care: Care = "all";
 
   /** A connection begins. */
@@ -29,16 +29,15 @@ export class Suspicion {
     return this.care;
   }
 
-  /** A message has been answered for good. Returns how to go on, if that changes. */
-  answered(): Care | undefined {
-    if (this.care === "all") return undefined;
-    if (this.care === "others") {
-      this.care = "suspect";
-    } else {
-      this.clear();
-      this.care = "all";
-    }
-    return this.care;
+  /** Another message than the suspect has been answered for good: now it is the suspect's turn. */
+  othersGetThrough(): void {
+    this.care = "suspect";
+  }
+
+  /** The suspect has been answered for good. */
+  acquit(): void {
+    this.clear();
+    this.care = "all";
   }
 
   /** The connection has ended; `unanswered` is the message that it was sent first and has not answered. True if that one is guilty. */

@@ -261,6 +261,17 @@ export class Session {
     return group;
   }
 
+  /** More may be on its way from now on. */
+  widen(maxInflight: number): void {
+    this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
+    this.pump();
+  }
+
+  /** Whether a message is still queued, sent or not. */
+  isQueued({ lane, seq }: QueuedMessage): boolean {
+    return this.lanes[lane]?.isOpen(seq) ?? false;
+  }
+
   /** Nothing new is sent until the next `attach`; exchanges that have begun go on. */
   quiesce(): void {
     this.maxInflight = 0;

@@ -16,7 +16,8 @@ it("finds a message guilty that ends a connection on which another one has just 
   const suspicion = new Suspicion();
   strikes(suspicion);
   expect(suspicion.begin(true)).toBe("others");
-  expect(suspicion.answered()).toBe("suspect");
+  suspicion.othersGetThrough();
+  expect(suspicion.care).toBe("suspect");
   expect(suspicion.ended(first, true)).toBe(true);
   expect(suspicion.begin(true)).toBe("all");
 });
@@ -25,8 +26,9 @@ it("acquits a message that gets through after all", () => {
   const suspicion = new Suspicion();
   strikes(suspicion);
   suspicion.begin(true);
-  suspicion.answered();
-  expect(suspicion.answered()).toBe("all");
+  suspicion.othersGetThrough();
+  suspicion.acquit();
+  expect([suspicion.care, suspicion.suspect]).toEqual(["all", undefined]);
   expect(suspicion.ended(second, true)).toBe(false);
 });
 
