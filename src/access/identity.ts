@@ -9,6 +9,6 @@ export interface Identity {
 
 /** For the console: `client c1 (user fred)`. */
 export function identityText({ kind, id, user }: Identity): string {
-  const name = kind === "bridge" ? `connection ${id}` : `client ${id}`;
+  const name = `${kind === "bridge" ? "connection" : "client"}${id === "" ? "" : ` ${id}`}`;
   return user === undefined ? name : `${name} (user ${user})`;
 }
