@@ -148,7 +148,7 @@ const files: readonly BrokenFile[] = [
 ];
 
 describe("amqtdd check says, of a file with", () => {
-  it.each(files)("$what", ({ file, output, code }) => {
+  it.each(files.map((one) => [one.what, one] as const))("%s", (_what, { file, output, code }) => {
     writeFileSync(path.join(folder, "f.cfg"), `${file.join("\n")}\n`);
     const { status, stdout, stderr } = spawnSync(process.execPath, [program, "check", "f.cfg"], { cwd: folder, encoding: "utf8" });
     expect({ output: stdout.split("\n"), stderr, code: status }).toEqual({ output: [...output, ""], stderr: "", code });

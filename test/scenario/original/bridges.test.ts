@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync } from "node:fs";
+import { appendFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { hostname, networkInterfaces } from "node:os";
 import path from "node:path";
@@ -9,6 +9,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { connect311, frameBody, FrameSplitter, type TestClient } from "../clients.ts";
 import { DaemonProcess, freePort, freePorts } from "../daemon.ts";
 import { mosquittoAvailable, mosquittoMissing, MosquittoProcess } from "../mosquitto.ts";
+import { makeFolder, removeFolder } from "../process.ts";
 import { RecordingProxy } from "../proxy.ts";
 
 // Bridges of the original. Addresses and ports of the document's files are replaced.
@@ -191,8 +192,25 @@ describe("A1.18 keepalive_interval and clientid", () => {
   });
 });
 
-it("A1.22 bridge credentials: username and password of figure 42 are in CONNECT, and none without them", async () => {
-  expect(await connectOf("username daemon1\npassword deamonpassword\ntopic #")).toMatchObject({ username: "daemon1", password: "deamonpassword" });
+it("A1.22 figure 42 as it is printed, with an address: the bridge logs in with its username and password; without them it gives none", async () => {
+  const folder = makeFolder("figure42");
+  cleanups.push(() => removeFolder(folder));
+  writeFileSync(path.join(folder, "passwords.txt"), "Fred:Fredpassword\nBarney:Barneypassword\n");
+  writeFileSync(path.join(folder, "acl.txt"), "topic home/public/#\ntopic read meters/#\nuser Fred\ntopic write meters/fred\n");
+  const recorder = await startRecorder();
+  const daemon = await start(`
+acl_file ${folder}/acl.txt
+password_file ${folder}/passwords.txt
+allow_anonymous true
+bind_address 127.0.0.1
+port ${await freePort()}
+connection Daemon1
+username daemon1
+password deamonpassword
+address 127.0.0.1:${recorder.port}
+`);
+  await daemon.waitForLine(/CWNAN0133I/);
+  expect(recorder.connects.at(-1)).toMatchObject({ username: "daemon1", password: "deamonpassword" });
   expect(await connectOf("topic #")).toMatchObject({ username: undefined, password: undefined });
 });
 
@@ -348,6 +366,19 @@ topic "" out a b
   }).toBeGreaterThan(0);
   expect(there.messages.length).toBeGreaterThan(0);
   expect(await daemon.waitForLine(/CWNAN0317W/)).toMatch(/\b7\b.*\b8\b/);
+});
+
+it.fails("A1.12 (d) a message does not go round for ever through two connections to one broker", async () => {
+  const [port = 0, upstream = 0] = await freePorts(2);
+  await start(`listener ${upstream} 127.0.0.1`);
+  const section = (name: string): string => `connection ${name}\naddress 127.0.0.1:${upstream}\nclientid ${name}\ntopic a both`;
+  const daemon = await start(`listener ${port} 127.0.0.1\n${section("c")}\n${section("d")}`);
+  await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+  const [here, there] = [await connect(port, "a"), await connect(upstream, "a")];
+  await here.publish("a", "once", { qos: 1 });
+  await there.waitFor("a", "once");
+  // One copy for each connection and direction would be fair.
+  await expect(here.waitUntil(() => here.messages.length > 20, 1_500)).rejects.toThrow();
 });
 
 describe("A1.24 a bridge to the daemon itself", () => {

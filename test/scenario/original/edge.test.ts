@@ -254,12 +254,13 @@ max_connections 1000
     await outside.waitFor("1884/MyTopic", "isolated");
   });
 
-  it("without `port` there is no listener but those that are listed; without any the default is 1883, and `port` changes it", async () => {
+  it("without `port` there is no listener but those that are listed; `port` adds the default one", async () => {
     const [port = 0, other = 0] = await freePorts(2);
     const listed = await start(`listener ${port} 127.0.0.1`);
     expect(listed.lines.filter((line) => line.includes("CWNAN0014I"))).toHaveLength(1);
-    const changed = await start(`port ${other}\nbind_address 127.0.0.1`);
-    expect(await changed.waitForLine(/CWNAN0014I/)).toMatch(new RegExp(`listening on port ${other}$`));
+    await listed.kill();
+    const both = await start(`port ${other}\nbind_address 127.0.0.1\nlistener ${port} 127.0.0.1`);
+    expect(both.lines.flatMap((line) => /CWNAN0014I .* port (\d+)$/.exec(line)?.[1] ?? [])).toEqual([String(port), String(other)]);
     await connect(other);
   });
 });
