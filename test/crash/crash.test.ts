@@ -354,7 +354,7 @@ topic cmd/# in 2
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-const name = `keeps its word through ${isLong ? LONG_KILLS : "some twenty"} kills under load`;
+const name = `A1.21: keeps its word through ${isLong ? LONG_KILLS : "some twenty"} kills under load`;
 
 it.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? name : mosquittoMissing, { timeout: isLong ? 1_200_000 : 180_000 }, async () => {
   // Kills come at moments that no seed fixes: AMQTDD_SEED=N repeats the choices, not the failure.

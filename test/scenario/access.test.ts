@@ -50,7 +50,7 @@ async function login(port: number, user?: "Fred" | "Barney", options: mqtt.IClie
   return client;
 }
 
-it("figures 42 to 44: each reads and writes what the files say, through wildcards too", async () => {
+it("A1.22: figures 42 to 44: each reads and writes what the files say, through wildcards too", async () => {
   const port = await freePort();
   await start(figure42(port));
   const [anonymous, fred, barney] = await Promise.all([login(port), login(port, "Fred"), login(port, "Barney")]);
@@ -70,7 +70,7 @@ it("figures 42 to 44: each reads and writes what the files say, through wildcard
   expect(seen(barney)).toEqual(["home/public/a anonymous", "meters/fred fred", "meters/barney barney", "home/barney/b barney", "home/public/end end"]);
 });
 
-it("refuses wrong passwords and a user name without one with code 4, anonymous clients with code 5, foreign identifiers with code 2", async () => {
+it("A1.22: refuses wrong passwords and a user name without one with code 4, anonymous clients with code 5, foreign identifiers with code 2", async () => {
   const [port, strict] = (await freePorts(2)) as [number, number];
   await start(figure42(port));
   await start((files) => `password_file ${files.passwords}\nclientid_prefixes sensor- meter-\nlistener ${strict} 127.0.0.1`);

@@ -50,9 +50,9 @@ const topics = (client: TestClient): string[] => client.messages.filter(({ topic
 
 describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" : mosquittoMissing, () => {
   it.each([
-    ["31: publishes everything to the remote broker by default, on the line `topic #`", "topic #"],
-    ["32: publishes everything to the remote broker, with the direction given", "topic # out"],
-  ])("figure %s", async (_name, line) => {
+    ["A1.8: figure 31: publishes everything to the remote broker by default, on the line `topic #`", "topic #"],
+    ["A1.8: figure 32: publishes everything to the remote broker, with the direction given", "topic # out"],
+  ])("%s", async (_name, line) => {
     const { remote, local } = await bridge((address) => `connection Daemon1\naddress ${address}\n${line}`, { subscribes: false });
     await remote.publish("remote/only", "1", { qos: 1 });
     await local.publish("a/b", "2", { qos: 1 });
@@ -62,7 +62,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
     expect(topics(local)).toEqual(["a/b"]);
   });
 
-  it("figure 33: publishes everything to the local broker", async () => {
+  it("A1.8: figure 33: publishes everything to the local broker", async () => {
     const { remote, local } = await bridge((address) => `connection Daemon1\naddress ${address}\ntopic # in`, { subscribes: true });
     await local.publish("local/only", "1", { qos: 1 });
     await remote.publish("a/b", "2", { qos: 1 });
@@ -71,7 +71,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
     expect(topics(remote)).toEqual(["a/b"]);
   });
 
-  it("figure 34: moves export/ to import/ on the way out", async () => {
+  it("A1.9: figure 34: moves export/ to import/ on the way out", async () => {
     const { remote, local } = await bridge((address) => `connection Daemon1\naddresses ${address}\ntopic # out export/ import/`, { subscribes: false });
     await local.publish("other", "1", { qos: 1 });
     await local.publish("export/a", "2", { qos: 1 });
@@ -79,7 +79,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
     expect(topics(remote)).toEqual(["import/a"]);
   });
 
-  it("figure 35: moves export/ to import/ on the way in", async () => {
+  it("A1.9: figure 35: moves export/ to import/ on the way in", async () => {
     const { remote, local } = await bridge((address) => `connection Daemon1\naddresses ${address}\ntopic # in import/ export/`, { subscribes: true });
     await remote.publish("other", "1", { qos: 1 });
     await remote.publish("export/a", "2", { qos: 1 });
@@ -87,7 +87,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
     expect(topics(local)).toEqual(["import/a"]);
   });
 
-  it("figure 36: takes the mount point off on the way out", async () => {
+  it("A1.9: figure 36: takes the mount point off on the way out", async () => {
     const port = await freePort();
     const { remote, local } = await bridge(
       (address) => `listener ${port} 127.0.0.1\nmount_point 1884/\nconnection Daemon1\naddress ${address}\ntopic # out 1884/ ""`,
@@ -101,7 +101,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
     expect(topics(remote)).toEqual(["a/b"]);
   });
 
-  it("figure 37: puts the building in front of one topic", async () => {
+  it("A1.9: figure 37: puts the building in front of one topic", async () => {
     const { remote, local } = await bridge((address) => `connection Daemon1\naddress ${address}\ntopic power out "" meters/building01/`, { subscribes: false });
     await local.publish("water", "1", { qos: 1 });
     await local.publish("power", "2", { qos: 1 });
@@ -113,7 +113,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
     `listener ${ports[0]} 127.0.0.1\nmount_point meters/building01/\nlistener ${ports[1]} 127.0.0.1\nmount_point meters/building02/\n` +
     `connection Daemon1\naddress ${address}\ntopic ${filter} out`;
 
-  it("figure 38: tells the buildings of one daemon apart by mount point", async () => {
+  it("A1.11: figure 38: tells the buildings of one daemon apart by mount point", async () => {
     const ports = (await freePorts(2)) as [number, number];
     const { remote } = await bridge((address) => figure38(ports, address, "meters/+/power"), { subscribes: false });
     const first = await mounted(ports[0]);
@@ -128,7 +128,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
     ]);
   });
 
-  it("figure 38 as printed: refuses `meters+/power` at the start and says what was meant", async () => {
+  it("A1.11: figure 38 as printed: refuses `meters+/power` at the start and says what was meant", async () => {
     const ports = await freePorts(3);
     const daemon = new DaemonProcess(figure38(ports, `127.0.0.1:${ports[2]}`, "meters+/power"));
     cleanups.push(() => daemon.cleanup());
@@ -140,7 +140,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
     expect(output).toContain("meters/+/power");
   });
 
-  it("figure 39: maps single topics in both directions", async () => {
+  it("A1.10: figure 39: maps single topics in both directions", async () => {
     const { remote, local } = await bridge((address) => `connection Daemon1\naddress ${address}\ntopic "" in a b\ntopic "" out x y`, { subscribes: true });
     await remote.publish("b", "1", { qos: 1 });
     await local.waitFor("a", "1");
@@ -151,9 +151,9 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "bridge figures" :
   });
 
   it.each([
-    ["40: maps the same topics in both directions without a loop", `topic "" in a b\ntopic "" out a b`],
-    ["41: maps the same topics with `both` without a loop", `topic "" both a b`],
-  ])("figure %s", async (_name, lines) => {
+    ["A1.12: figure 40: maps the same topics in both directions without a loop", `topic "" in a b\ntopic "" out a b`],
+    ["A1.12: figure 41: maps the same topics with `both` without a loop", `topic "" both a b`],
+  ])("%s", async (_name, lines) => {
     const { remote, local } = await bridge((address) => `connection Daemon1\naddress ${address}\n${lines}`, { subscribes: true });
     await remote.publish("b", "from remote", { qos: 1 });
     await local.waitFor("a", "from remote");

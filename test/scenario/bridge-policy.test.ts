@@ -44,7 +44,7 @@ const connection = (port: number, ...lines: string[]): string =>
 
 const payloads = (client: TestClient): string[] => client.messages.filter(({ topic }) => !topic.startsWith("$")).map(({ payload }) => payload);
 
-describe("start_type", () => {
+describe("A1.14: start_type", () => {
   it("lazy: starts at the threshold, ends when it is idle, and starts again", async () => {
     const [port = 0, upstream = 0] = await freePorts(2);
     await start(`listener ${upstream} 127.0.0.1`);
@@ -96,7 +96,7 @@ describe("start_type", () => {
 });
 
 describe("several addresses", () => {
-  it("goes to the next when the first fails, and back to it when it answers, with nothing lost or doubled", async () => {
+  it("A1.13: goes to the next when the first fails, and back to it when it answers, with nothing lost or doubled", async () => {
     const [port = 0, first = 0, second = 0] = await freePorts(3);
     const primary = await start(`listener ${first} 127.0.0.1`);
     await start(`listener ${second} 127.0.0.1`);
@@ -116,7 +116,7 @@ describe("several addresses", () => {
     expect([payloads(atFirst), payloads(atSecond)]).toEqual([["first"], ["second"]]);
   });
 
-  it("stays where it is with round_robin true, also over a stop and start by hand", async () => {
+  it("A1.13: stays where it is with round_robin true, also over a stop and start by hand", async () => {
     const [port = 0, first = 0, second = 0] = await freePorts(3);
     const daemon = await start(`listener ${port} 127.0.0.1\n${connection(first, `address 127.0.0.1:${second}`, "round_robin true", "topic # out")}`);
     await start(`listener ${second} 127.0.0.1`);
@@ -167,7 +167,7 @@ async function oneEachWay(here: TestClient, there: TestClient): Promise<void> {
 }
 
 describe("loops", () => {
-  it.each(["try_private true", "try_private false"])("one message is delivered once on each side of two daemons with `topic # both`, %s", async (line) => {
+  it.each(["try_private true", "try_private false"])("A1.12 (a): one message is delivered once on each side of two daemons with `topic # both`, %s", async (line) => {
     const [port = 0, upstream = 0] = await freePorts(2);
     await start(`listener ${upstream} 127.0.0.1`);
     const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, line, "topic # both")}`);
@@ -175,7 +175,7 @@ describe("loops", () => {
     await oneEachWay(await connect(port, "#"), await connect(upstream, "#"));
   });
 
-  it.each(["try_private true", "try_private false"])("nor with aedes, %s", async (line) => {
+  it.each(["try_private true", "try_private false"])("A1.12 (d): nor with aedes, which knows no bridges, %s", async (line) => {
     const broker = await Aedes.createBroker();
     const server = net.createServer((socket) => broker.handle(socket));
     server.listen(0, "127.0.0.1");
@@ -193,7 +193,7 @@ describe("loops", () => {
     await oneEachWay(await connect(port, "#"), await connect(upstream, "#"));
   });
 
-  it("asks again without the private bit when it is refused, and again with it later", async () => {
+  it("A1.12 (c): asks again without the private bit when it is refused, and again with it later", async () => {
     const [port = 0, upstream = 0] = await freePorts(2);
     const levels: number[] = [];
     const server = net.createServer((socket) => {
@@ -275,6 +275,17 @@ describe("what a remote can't take", () => {
 });
 
 describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" : mosquittoMissing, () => {
+  it.each(["try_private true", "try_private false"])("A1.12 (b): one message is delivered once on each side with `topic # both`, %s", async (line) => {
+    const port = await freePort();
+    const upstream = await mosquitto();
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream.port, line, "topic # both")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    await oneEachWay(await connect(port, "#"), await connect(upstream.port, "#"));
+    // Told that we are a bridge, mosquitto sends nothing back; else the daemon itself finds out what is ours.
+    expect(daemon.lines.some((text) => text.includes("CWNAN0317W"))).toBe(line === "try_private false");
+    expect(upstream.lines.some((text) => text.includes("New bridge connected"))).toBe(line === "try_private true");
+  });
+
   it("a retained message published while the remote is away arrives once; those from before the bridge, too; none again after a cut", async () => {
     const port = await freePort();
     const upstream = await mosquitto({ persistence: true });
@@ -301,7 +312,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     expect(payloads(watcher).sort()).toEqual(["1", "2", "3"]);
   });
 
-  it("says truthfully whether it is connected, here and there, after cuts", async () => {
+  it("A1.17: says truthfully whether it is connected, here and there, after cuts", async () => {
     const flaps = process.env["AMQTDD_LONG"] === "1" ? 50 : 4;
     const port = await freePort();
     const upstream = await mosquitto();

@@ -42,7 +42,7 @@ async function update(daemon: DaemonProcess, commands: string, name = "amqtdd.up
 }
 
 describe("the update-command file", () => {
-  it("runs its commands in order, the right ones beside wrong ones, leaves a result and is gone", async () => {
+  it("A1.19: runs its commands in order, the right ones beside wrong ones, leaves a result and is gone", async () => {
     const [port = 0] = await freePorts(1);
     const daemon = await start(`listener ${port} 127.0.0.1`);
     const client = await connect(port);
@@ -67,14 +67,14 @@ describe("the update-command file", () => {
     expect(daemon.lines.slice(from).some((line) => / CWNAN\d{4}I /.test(line))).toBe(false);
   });
 
-  it.each(["amqtd.d.upd", "amqtdc.upd", "broker.upd"])("is read under the documents' spelling %s too, with a hint", async (name) => {
+  it.each(["amqtd.d.upd", "amqtdc.upd", "broker.upd"])("A1.19: is read under the documents' spelling %s too, with a hint", async (name) => {
     const [port = 0] = await freePorts(1);
     const daemon = await start(`listener ${port} 127.0.0.1`);
     expect(await update(daemon, "log_level info\n", name)).toContain("log_level info: done");
     await daemon.waitForLine(/CWNAN0319W .*amqtdd\.upd/);
   });
 
-  it("stops the daemon, in order", async () => {
+  it("A1.20: stops the daemon, in order", async () => {
     const [port = 0] = await freePorts(1);
     const daemon = await start(`listener ${port} 127.0.0.1`);
     const file = path.join(daemon.storeFolder, "amqtdd.upd");
@@ -85,7 +85,7 @@ describe("the update-command file", () => {
     expect(readFileSync(`${file}.result`, "utf8")).toContain("1: stop: done");
   });
 
-  it("adds, changes and deletes connections while others go on; an added one is back after a restart", async () => {
+  it("A1.20: adds, changes and deletes connections while others go on; an added one is back after a restart", async () => {
     const [port = 0, upstream = 0] = await freePorts(2);
     const remote = await start(`listener ${upstream} 127.0.0.1`);
     const daemon = await start(`listener ${port} 127.0.0.1\nconnection first\naddress 127.0.0.1:${upstream}\nclientid first\ntopic # out f/ first/`);
@@ -186,7 +186,7 @@ describe("amqtdd ctl", () => {
 });
 
 describe("a reload", () => {
-  it("takes up listeners, connections, limits and access, and leaves alone who need not be disturbed", async () => {
+  it("A1.25: takes up listeners, connections, limits and access, and leaves alone who need not be disturbed", async () => {
     const [port = 0, second = 0, upstream = 0] = await freePorts(3);
     await start(`listener ${upstream} 127.0.0.1`);
     const bridges = `connection stays\naddress 127.0.0.1:${upstream}\nclientid stays\ntopic # out stays/`;

@@ -29,7 +29,7 @@ afterAll(async () => {
   await daemon?.cleanup();
 });
 
-it("isolates the clients of a mount point, and lets those without one name any topic", async () => {
+it("A1.5: isolates the clients of a mount point, and lets those without one name any topic", async () => {
   const subscriber = await client(ports[0]);
   await subscriber.subscribe("MyTopic", 1);
   const observer = await client(ports[2]);

@@ -31,7 +31,7 @@ async function publishAll(client: TestClient, publisher: number, acked: Set<stri
 }
 
 describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "the product" : mosquittoMissing, () => {
-  it("delivers 10,000 acknowledged messages over an upstream outage and a kill", { timeout: 180_000 }, async () => {
+  it("A1.21: delivers 10,000 acknowledged messages over an upstream outage and a kill", { timeout: 180_000 }, async () => {
     const mosquitto = await MosquittoProcess.start({ persistence: true });
     cleanups.push(() => mosquitto.cleanup());
     const proxy = await RecordingProxy.start(mosquitto.port);
