@@ -1,4 +1,5 @@
 import { Access } from "./access/access.ts";
+import { EchoGuards } from "./bridge/echo-guard.ts";
 import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
@@ -124,7 +125,7 @@ class RunningDaemon implements Daemon, Host {
     await added.recover();
     const linkLimits = linkLimitsOf(config);
     const common = { broker, clock, log: this.log, gate, linkLimits, settings };
-    const bridges = new Bridges({ ...common, rng, dial, hostName });
+    const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock) });
     const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
       surroundings.listen(listener, accept, (sockets) => this.reportRefused(sockets)),
     );
@@ -145,7 +146,7 @@ class RunningDaemon implements Daemon, Host {
   private addAddedConnections({ added, bridges }: Parts): void {
     for (const [name, text] of added.all()) {
       if (bridges.get(name)) continue; // it is in the configuration file now
-      const { connection, problems } = parseAddedConnection(text);
+      const { connection, problems } = parseAddedConnection(text, this.config);
       for (const problem of problems) this.log.write("accessProblem", { problem });
       if (connection) bridges.add(connection);
     }

@@ -1,3 +1,4 @@
+import { writeFileSync } from "node:fs";
 import { Access } from "./access/access.ts";
 import type { BridgeConnection } from "./bridge/connection.ts";
 import { readAccessFiles } from "./config/access-files.ts";
@@ -6,6 +7,8 @@ import { problemText, type Config, type ConnectionConfig } from "./config/config
 import type { ReadResult } from "./config/read-config.ts";
 import { restartKeywords } from "./config/restart-keywords.ts";
 import { CommandError, type Administration } from "./control/administration.ts";
+import { writeCapture } from "./log/capture.ts";
+import type { Level } from "./log/messages.ts";
 import type { Log, LogLevel } from "./log/console.ts";
 import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
 import { messageOf } from "./queue/message.ts";
@@ -25,14 +28,20 @@ export interface Host {
 
 /** The answer to `stop` leaves first. */
 const STOP_DELAY_MS = 200;
+const MAX_ENTRIES = 1_000_000;
+const CAPTURE_INTERVAL_MS = 60_000;
 
 /** What an operator does to a running daemon: commands and reload. */
 export class Operations implements Administration {
+  private remembersPackets = false;
+  private capturedMs = -Infinity;
+
   constructor(
     private readonly host: Host,
     private readonly parts: Parts,
   ) {
-    this.trace(host.config.tracePackets);
+    this.takeUpTracing(host.config);
+    if (host.surroundings.hasControl) host.log.onLine = (line, level) => this.captureIfSevere(level, line);
     this.expireSessions(host.config);
   }
 
@@ -72,7 +81,7 @@ export class Operations implements Administration {
     Object.assign(settings, settingsOf(config));
     Object.assign(linkLimits, linkLimitsOf(config));
     this.host.log.setLevel(config.logLevel);
-    this.trace(config.tracePackets);
+    this.takeUpTracing(config);
     this.expireSessions(config);
     const accessBefore = broker.access;
     broker.access = access;
@@ -139,7 +148,7 @@ export class Operations implements Administration {
     const { bridges, added } = this.parts;
     const isChange = bridges.get(name) !== undefined;
     if (isChange && !added.has(name)) throw new CommandError(`connection ${name} is in the configuration file: change it there and reload`);
-    const { connection, problems } = parseAddedConnection(text);
+    const { connection, problems } = parseAddedConnection(text, this.host.config);
     if (!connection) throw new CommandError(problems.join("; "));
     added.set(name, text);
     bridges.replace(connection);
@@ -186,13 +195,74 @@ export class Operations implements Administration {
 
   setTraceOutput(output: string): string {
     if (output !== "protocol" && output !== "off") throw new CommandError(`trace_output ${output}: wanted is protocol or off`);
-    this.trace(output === "protocol");
+    this.host.log.writesTraces = output === "protocol";
+    this.trace();
     return `trace_output is ${output}`;
   }
 
-  private trace(isWanted: boolean): void {
+  setTraceLevel(level: string): string {
+    if (!["minimum", "medium", "maximum"].includes(level)) throw new CommandError(`trace_level ${level}: wanted is minimum, medium or maximum`);
+    this.remembersPackets = level !== "minimum";
+    this.trace();
+    return `trace_level is ${level}`;
+  }
+
+  setMaxEntries(kind: "log" | "trace", text: string): string {
+    const count = Number(text);
+    if (!/^\d+$/.test(text) || count > MAX_ENTRIES) throw new CommandError(`max_${kind}_entries ${text}: wanted is a number from 0 to ${MAX_ENTRIES}`);
     const { log } = this.host;
-    this.parts.gate.trace = isWanted ? (text) => log.writeTrace(text) : undefined;
+    (kind === "log" ? log.recentLines : log.recentTraces).limit = count;
+    return `max_${kind}_entries is ${count}`;
+  }
+
+  dumpTrace(destination: string): string {
+    const lines = this.host.log.recent();
+    const text = lines.map((line) => `${line}\n`).join("");
+    if (destination === "stdout" || destination === "stderr") process[destination].write(text);
+    else this.attempt(`trace_dump ${destination}`, () => writeFileSync(destination, text, { mode: 0o600 }));
+    return `${lines.length} lines written to ${destination}`;
+  }
+
+  capture(reason: string): string {
+    const { capturePrefix } = this.host.config;
+    if (capturePrefix === undefined) throw new CommandError("ffdc_output is off");
+    const { log, surroundings } = this.host;
+    const content = { reason, wallMs: surroundings.clock.wallMs(), status: this.status(), recent: log.recent() };
+    return `written: ${this.attempt("take_ffdc", () => writeCapture(capturePrefix, content))}`;
+  }
+
+  private attempt<T>(what: string, task: () => T): T {
+    try {
+      return task();
+    } catch (error) {
+      throw new CommandError(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  private takeUpTracing({ tracePackets, remembersPackets, maxLogEntries, maxTraceEntries }: Config): void {
+    const { log } = this.host;
+    log.recentLines.limit = maxLogEntries;
+    log.recentTraces.limit = maxTraceEntries;
+    log.writesTraces = tracePackets;
+    this.remembersPackets = remembersPackets;
+    this.trace();
+  }
+
+  private trace(): void {
+    const { log } = this.host;
+    this.parts.gate.trace = log.writesTraces || this.remembersPackets ? (text) => log.trace(text) : undefined;
+  }
+
+  /** What is severe leaves a capture file, not more than one in a while. */
+  private captureIfSevere(level: Level, line: string): void {
+    const nowMs = this.host.surroundings.clock.nowMs();
+    if ((level !== "S" && level !== "F") || nowMs - this.capturedMs < CAPTURE_INTERVAL_MS || this.host.config.capturePrefix === undefined) return;
+    this.capturedMs = nowMs;
+    try {
+      this.capture(line);
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error; // a disk that takes no file has been told of already
+    }
   }
 
   setLogLevel(level: LogLevel): string {

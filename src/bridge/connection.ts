@@ -11,7 +11,7 @@ import { PacketType } from "../mqtt/protocol.ts";
 import { Reason } from "../mqtt/reason.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import { Addresses, addressText } from "./addresses.ts";
-import { EchoGuard, GuardedPeer } from "./echo-guard.ts";
+import { GuardedPeer } from "./echo-guard.ts";
 import { Backoff } from "./backoff.ts";
 import type { BridgeContext } from "./context.ts";
 import { Incoming } from "./incoming.ts";
@@ -56,7 +56,6 @@ export class BridgeConnection implements RemoteOwner, Holder {
   private readonly outTopics: TopicMap;
   private readonly inTopics: TopicMap;
   private readonly incoming: Incoming;
-  private readonly echoes: EchoGuard;
   private readonly subscriptions: RemoteSubscriptions;
   private readonly notification: Notification;
   private readonly backoff: Backoff;
@@ -99,9 +98,10 @@ export class BridgeConnection implements RemoteOwner, Holder {
       onUnsendable: (topic) => context.log.write("bridgeTopicTooLong", { name: config.name, topic: topic.slice(0, 80) }),
     });
     const source = { receiver: this.outgoing, identity: this.identity };
-    this.echoes = new EchoGuard(context.clock);
     this.inTopics = TopicMap.incoming(config.topics);
-    this.incoming = new Incoming(config.name, this.inTopics, entry.session, source, context, this.echoes);
+    const loopLines = (name: string): string => `in by line ${this.inTopics.lineFrom(name) ?? "?"}, out by line ${this.outTopics.lineTo(name) ?? "?"}`;
+    this.incoming = new Incoming(config.name, this.inTopics, entry.session, source, context, loopLines);
+    for (const address of config.addresses) context.echoes.at(addressText(address)).join(this, this.inTopics);
     this.emptySinceMs = entry.session.queuedMessages === 0 ? context.clock.nowMs() : entry.sinceMs;
     this.subscriptions = new RemoteSubscriptions(this.inTopics.subscriptions, entry, broker.sessions, (filter) =>
       context.log.write("bridgeSubscribeRefused", { name: config.name, filter }),
@@ -191,6 +191,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
   unsubscribe(): void {
     const { subscriptions } = this.context.broker;
     for (const { filter } of this.outTopics.subscriptions) subscriptions.remove(filter, this.outgoing);
+    for (const address of this.config.addresses) this.context.echoes.at(addressText(address)).leave(this);
   }
 
   private enter(state: State): void {
@@ -244,8 +245,10 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.subscriptions.ask(link, sessionPresent, context.clock.nowMs());
     const { session } = this.entry;
     if (!sessionPresent) session.forgetPeer();
-    this.echoes.clear();
-    this.peer = this.mayEcho ? new GuardedPeer(link, this.echoes, this.inTopics) : link;
+    const echoes = context.echoes.at(addresses.text);
+    if (!echoes.isShared) echoes.clear();
+    this.incoming.echoes = echoes;
+    this.peer = this.outTopics.subscriptions.length > 0 ? new GuardedPeer(link, echoes, !addresses.dialect.bridge) : link;
     this.attach(this.suspicion.begin(session.queuedMessages > 1));
     if (!sessionPresent) this.sendRetained();
   }
@@ -314,11 +317,6 @@ export class BridgeConnection implements RemoteOwner, Holder {
         this.outgoing.deliver(retained, retained.qos < qos ? retained.qos : qos, true);
       });
     }
-  }
-
-  /** The remote may send our messages back: lines overlap, and it has not been told that we are a bridge. */
-  private get mayEcho(): boolean {
-    return !this.addresses.dialect.bridge && this.inTopics.subscriptions.length > 0 && this.outTopics.subscriptions.length > 0;
   }
 
   onPacket(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {

@@ -4,6 +4,7 @@ import type { AddressConfig } from "../config/config.ts";
 import type { AckGate } from "../link/ack-gate.ts";
 import type { LinkLimits } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
+import type { EchoGuards } from "./echo-guard.ts";
 import type { Log } from "../log/console.ts";
 
 /** Opens a connection to an address; the callbacks come later, one of them, once. */
@@ -24,4 +25,5 @@ export interface BridgeContext {
   readonly settings: { readonly maxInflightMessages: number };
   readonly dial: Dial;
   readonly hostName: string;
+  readonly echoes: EchoGuards;
 }

@@ -7,16 +7,53 @@ import type { Clock } from "../clock/clock.ts";
 const ECHO_MS = 5_000;
 const MAX_REMEMBERED = 10_000;
 
+/** One guard for each remote address: what one connection sends there may come back by another one. */
+export class EchoGuards {
+  private readonly byAddress = new Map<string, EchoGuard>();
+
+  constructor(private readonly clock: Clock) {}
+
+  at(address: string): EchoGuard {
+    let guard = this.byAddress.get(address);
+    if (!guard) {
+      guard = new EchoGuard(this.clock);
+      this.byAddress.set(address, guard);
+    }
+    return guard;
+  }
+}
+
 /**
- * For a remote that does not know bridges and sends our own messages back: each copy sent out pays for one equal copy that comes back within
- * 5 s, so a sensor that repeats its value, here or there, loses none.
+ * For a remote that sends our own messages back: each copy sent out pays for one equal copy that comes back within 5 s, so a sensor that
+ * repeats its value, here or there, loses none.
  */
 export class EchoGuard {
+  /** What the connections to this address would take in. */
+  private readonly users = new Map<object, TopicMap>();
+
   /** When copies were sent, by digest of topic and payload. In order of the first copy. */
   private readonly sent = new Map<string, number[]>();
   swallowed = 0;
 
   constructor(private readonly clock: Clock) {}
+
+  join(connection: object, inTopics: TopicMap): void {
+    this.users.set(connection, inTopics);
+  }
+
+  leave(connection: object): void {
+    this.users.delete(connection);
+  }
+
+  /** Whether one connection may bring back what another one has sent: the private bit does not help against that. */
+  get isShared(): boolean {
+    return this.users.size > 1;
+  }
+
+  mayComeBack(topicName: string): boolean {
+    for (const inTopics of this.users.values()) if (inTopics.map(topicName)) return true;
+    return false;
+  }
 
   noteSent(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): void {
     const key = digest(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
@@ -49,12 +86,13 @@ export class EchoGuard {
   }
 }
 
-/** A link to a remote that may send our messages back: notes those that match a line by which they would come in. */
+/** A link to a remote that may send our messages back: notes those that some line would take in. */
 export class GuardedPeer implements Peer {
   constructor(
     private readonly link: Link,
     private readonly echoes: EchoGuard,
-    private readonly inTopics: TopicMap,
+    /** The remote has not been told that we are a bridge. */
+    private readonly isPlain: boolean,
   ) {}
 
   get congested(): boolean {
@@ -70,7 +108,7 @@ export class GuardedPeer implements Peer {
     payload: Buffer, payloadStart: number, payloadEnd: number,
   ): void {
     const isRepeated = (flags & QOS_2_REPEATED) === QOS_2_REPEATED; // one that the remote knows already does not come back
-    if (!isRepeated && this.inTopics.map(topic.toString("utf8", topicStart, topicEnd))) {
+    if ((this.isPlain || this.echoes.isShared) && !isRepeated && this.echoes.mayComeBack(topic.toString("utf8", topicStart, topicEnd))) {
       this.echoes.noteSent(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
     }
     this.link.publish(flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);

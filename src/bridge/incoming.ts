@@ -18,10 +18,15 @@ import type { TopicMap } from "./topic-lines.ts";
 const view = new PublishView();
 const message = new Message();
 
+/** Names the topic lines by which a message goes out under a remote name, and comes in again. */
+export type LoopLines = (remoteName: string) => string;
+
 /** What a connection takes from its remote: each message under the local name that an `in` line gives it. */
 export class Incoming {
   /** What an ACL lets the connection publish here; undefined: everything. */
   rights: Rights | undefined;
+  /** Of the address that we are connected to. */
+  echoes: EchoGuard | undefined;
 
   constructor(
     private readonly name: string,
@@ -30,7 +35,7 @@ export class Incoming {
     /** Where the messages come from, so that they don't go back there. */
     private readonly from: Source,
     private readonly context: BridgeContext,
-    private readonly echoes: EchoGuard,
+    private readonly lines: LoopLines,
   ) {}
 
   /** @throws ProtocolViolation */
@@ -41,8 +46,12 @@ export class Incoming {
       throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
     }
     // A repeated one has been judged when it came first, or was never noted.
-    if (!view.dup && this.echoes.swallows(bytes, view.topicStart, view.topicEnd, bytes, view.payloadStart, view.payloadEnd)) {
-      if (this.echoes.swallowed === 1) log.write("bridgeEcho", { name: this.name, topic: bytes.toString("utf8", view.topicStart, view.topicEnd) });
+    const { echoes } = this;
+    if (!view.dup && echoes?.swallows(bytes, view.topicStart, view.topicEnd, bytes, view.payloadStart, view.payloadEnd)) {
+      if (echoes.swallowed === 1) {
+        const topic = bytes.toString("utf8", view.topicStart, view.topicEnd);
+        log.write("bridgeEcho", { name: this.name, topic, lines: this.lines(topic) });
+      }
       return this.skip(link);
     }
     const remoteName = bytes.toString("utf8", view.topicStart, view.topicEnd);

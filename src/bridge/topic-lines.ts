@@ -11,6 +11,9 @@ interface Mapping {
   readonly to: string;
   readonly qos: QoS;
   readonly lane: number;
+  /** Filter of the names on the other side. */
+  readonly target: string;
+  readonly line: number;
 }
 
 export interface Mapped {
@@ -54,6 +57,15 @@ export class TopicMap {
     return createHash("sha256").update(JSON.stringify(lines)).digest("hex").slice(0, 8);
   }
 
+  /** The configuration line that takes messages of this name, or gives them it. */
+  lineFrom(name: string): number | undefined {
+    return this.mappings.find(({ filter }) => filterMatches(filter, name))?.line;
+  }
+
+  lineTo(name: string): number | undefined {
+    return this.mappings.find(({ target }) => filterMatches(target, name))?.line;
+  }
+
   /** The name on the other side by the most specific line that matches; undefined if none does, or the name would be empty or too long. */
   map(name: string): Mapped | undefined {
     if (this.cache.has(name)) return this.cache.get(name);
@@ -67,7 +79,7 @@ export class TopicMap {
 }
 
 function mapping(line: TopicLine, from: string, to: string): Mapping {
-  return { filter: from + line.pattern, from, to, qos: line.qos, lane: LANE_OF[line.priority] };
+  return { filter: from + line.pattern, from, to, qos: line.qos, lane: LANE_OF[line.priority], target: to + line.pattern, line: line.line };
 }
 
 /** The more specific filter first: level by level a name beats `+`, which beats `#`. Filters that are alike keep their order. */

@@ -1,14 +1,18 @@
 import { checkConfig } from "./checker.ts";
-import { problemText, type ConnectionConfig, type Problem } from "./config.ts";
+import { problemText, type Config, type ConnectionConfig, type Problem } from "./config.ts";
 import { parseConfig } from "./parser.ts";
 
-/** Reads a connection's definition that came by a command. Without `connection` the problems say why. */
-export function parseAddedConnection(text: string): { connection: ConnectionConfig | undefined; problems: string[] } {
+/** Reads a connection's definition that came by a command, and checks it beside what runs. Without `connection` the problems say why. */
+export function parseAddedConnection(text: string, running: Pick<Config, "listeners" | "connections">): { connection: ConnectionConfig | undefined; problems: string[] } {
   const { config, problems } = parseConfig(text, "command");
   const isError = ({ severity }: Problem): boolean => severity === "error";
-  // A text without listeners has the default one: what is said of that is not meant here.
-  const all = problems.some(isError) ? problems : [...problems, ...checkConfig({ ...config, listeners: [] })];
-  return { connection: all.some(isError) ? undefined : config.connections[0], problems: all.map(problemText) };
+  const [connection] = config.connections;
+  const others = running.connections.filter(({ name }) => name !== connection?.name);
+  const together = { ...config, listeners: running.listeners, connections: [...others, ...config.connections] };
+  // What is wrong with the rest has been said when it was read.
+  const ofConnection = checkConfig(together).filter(({ file }) => file === config.file);
+  const all = problems.some(isError) ? problems : [...problems, ...ofConnection];
+  return { connection: all.some(isError) ? undefined : connection, problems: all.map(problemText) };
 }
 
 /** Whether two definitions say the same, wherever they stand. */

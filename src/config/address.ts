@@ -1,4 +1,5 @@
 import { isIPv6 } from "node:net";
+import { hostname, networkInterfaces } from "node:os";
 import type { AddressConfig, ListenerConfig } from "./config.ts";
 
 const DEFAULT_PORT = 1883;
@@ -26,8 +27,14 @@ export function reaches(address: AddressConfig, listener: ListenerConfig): boole
   if (address.port !== listener.port) return false;
   const dialled = address.host.toLowerCase();
   const host = listener.host?.toLowerCase();
-  if (host === undefined) return isLoopback(dialled) && !(listener.ipv6 === false && dialled === "::1");
-  if (host === "::") return isLoopback(dialled);
-  if (host === "0.0.0.0") return isLoopback(dialled) && dialled !== "::1";
+  if (host === undefined) return isOurs(dialled) && !(listener.ipv6 === false && isIPv6(dialled));
+  if (host === "::") return isOurs(dialled);
+  if (host === "0.0.0.0") return isOurs(dialled) && !isIPv6(dialled);
   return host === dialled || (isLoopback(host) && isLoopback(dialled) && (host === "localhost" || dialled === "localhost"));
+}
+
+/** An address of this machine, or its name. */
+function isOurs(host: string): boolean {
+  if (isLoopback(host) || host === hostname().toLowerCase()) return true;
+  return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address.toLowerCase() === host));
 }

@@ -1,7 +1,7 @@
 import { filtersOverlap } from "../topic/matching.ts";
 import { filterProblem } from "../topic/validity.ts";
 import { isLoopback, reaches } from "./address.ts";
-import type { Config, ConnectionConfig, ListenerConfig, Place, Problem, TopicLine } from "./config.ts";
+import type { AddressConfig, Config, ConnectionConfig, ListenerConfig, Place, Problem, TopicLine } from "./config.ts";
 import type { Report } from "./section.ts";
 
 const MAX_CLIENT_ID_BYTES_31 = 23;
@@ -10,12 +10,10 @@ const MAX_CLIENT_ID_BYTES_31 = 23;
 export function checkConfig(config: Config): Problem[] {
   const problems: Problem[] = [];
   const report: Report = ({ file, line }, column, severity, message) => problems.push({ file, line, column, severity, message });
-  const ports = new Set<string>();
-  for (const listener of config.listeners) {
+  for (const [index, listener] of config.listeners.entries()) {
     const { host, port } = listener;
-    const key = `${host ?? "*"}:${port}`;
-    if (ports.has(key)) report(listener, 1, "error", `the listener on port ${port} is defined twice`);
-    ports.add(key);
+    const twin = config.listeners.slice(0, index).find((other) => other.port === port && (other.host === host || isEverywhere(other) || isEverywhere(listener)));
+    if (twin) report(listener, 1, "error", `the listener on port ${port} is defined twice${twin.host === host ? "" : ": one of the two takes all addresses"}`);
     if (config.access.allowAnonymous && !isLoopback(host)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
   }
   const names = new Set<string>();
@@ -26,6 +24,7 @@ export function checkConfig(config: Config): Problem[] {
     checkAddresses(connection, config.listeners, report);
   }
   checkClientIds(config.connections, report);
+  warnOfLoopsBetween(config.connections, report);
   return problems;
 }
 
@@ -65,10 +64,10 @@ function checkAddresses(connection: ConnectionConfig, listeners: readonly Listen
 /** A remote ends the older of two connections with one client identifier [MQTT-3.1.4-2]: they would take turns for ever. */
 function checkClientIds(connections: readonly ConnectionConfig[], report: Report): void {
   for (const [index, connection] of connections.entries()) {
-    const { name, clientId, addresses } = connection;
+    const { name, clientId } = connection;
     if (clientId === undefined) continue;
     for (const earlier of connections.slice(0, index)) {
-      const shared = addresses.find(({ host, port }) => earlier.addresses.some((other) => other.port === port && other.host.toLowerCase() === host.toLowerCase()));
+      const shared = sharedAddress(connection, earlier);
       if (earlier.clientId !== clientId || !shared) continue;
       report(connection, 1, "error", `connections ${earlier.name} and ${name} have clientid ${clientId} at the same address, ${shared.host} port ${shared.port}: each would end the other`);
     }
@@ -111,6 +110,28 @@ function warnOfLoops({ topics, name }: ConnectionConfig, report: Report): void {
     }
   }
 }
+
+/** What one connection takes in from a remote may go back to it by another: no broker can tell that it is the same message. */
+function warnOfLoopsBetween(connections: readonly ConnectionConfig[], report: Report): void {
+  for (const one of connections) {
+    for (const other of connections) {
+      if (one === other || !sharedAddress(one, other)) continue;
+      for (const incoming of one.topics) {
+        for (const outgoing of other.topics) {
+          if (incoming.direction === "out" || outgoing.direction === "in") continue;
+          if (!filtersOverlap(localFilter(incoming), localFilter(outgoing)) || !filtersOverlap(remoteFilter(incoming), remoteFilter(outgoing))) continue;
+          report(outgoing, 1, "warning", `what connection ${one.name} takes in by ${lineOf(incoming, outgoing)} goes back to the same remote by connection ${other.name}, and round for ever`);
+        }
+      }
+    }
+  }
+}
+
+function sharedAddress(one: ConnectionConfig, other: ConnectionConfig): AddressConfig | undefined {
+  return one.addresses.find(({ host, port }) => other.addresses.some((address) => address.port === port && address.host.toLowerCase() === host.toLowerCase()));
+}
+
+const isEverywhere = ({ host }: ListenerConfig): boolean => host === undefined || host === "::" || host === "0.0.0.0";
 
 /** A line as it is named in a problem that stands at `at`. */
 const lineOf = ({ file, line }: Place, at: Place): string => (file === at.file ? `line ${line}` : `${file}:${line}`);

@@ -117,6 +117,12 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** Whether each packet is written to the console. */
   readonly tracePackets: boolean;
+  /** Whether packets are remembered for `trace_dump` and capture files. */
+  readonly remembersPackets: boolean;
+  readonly maxLogEntries: number;
+  readonly maxTraceEntries: number;
+  /** What stands before the names of capture files; undefined: none are written. */
+  readonly capturePrefix: string | undefined;
   readonly logDestinations: readonly LogDestination[];
   readonly pidFile: string | undefined;
   /** Whether a client of MQTT 3.1.1 may leave its identifier to us. */
@@ -133,4 +139,6 @@ export interface Problem extends Place {
   readonly message: string;
 }
 
-export const problemText = ({ file, line, column, severity, message }: Problem): string => `${file}:${line}:${column}: ${severity}: ${message}`;
+/** Line 0 is the default listener, which stands nowhere. */
+export const problemText = ({ file, line, column, severity, message }: Problem): string =>
+  `${file}${line === 0 ? "" : `:${line}:${column}`}: ${severity}: ${message}`;

@@ -23,5 +23,11 @@ export interface Administration {
   /** Stays until the next start or reload. */
   /** `protocol`: a console line for each packet; `off`: none. Until the next start or reload. */
   setTraceOutput(output: string): string;
+  setTraceLevel(level: string): string;
+  setMaxEntries(kind: "log" | "trace", count: string): string;
+  /** Writes what was logged and traced last to `stdout`, `stderr` or a file. */
+  dumpTrace(destination: string): string;
+  /** Writes a capture file. */
+  capture(reason: string): string;
   setLogLevel(level: LogLevel): string;
 }

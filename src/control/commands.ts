@@ -28,9 +28,11 @@ export const commands: readonly Command[] = [
   { name: "clear_retained", aliases: [], argument: "FILTER", doc: "Remove the retained messages that match, $SYS excepted.", run: (to, filter) => to.clearRetained(filter) },
   { name: "log_level", aliases: [], argument: "LEVEL", doc: "Change the least level of console lines until the next start or reload.", run: (to, level) => to.setLogLevel(parseLevel(level)) },
   { name: "trace_output", aliases: [], argument: "protocol|off", doc: "Write a console line for each packet, or stop it.", run: (to, output) => to.setTraceOutput(output) },
-  ...["trace_level", "max_log_entries", "max_trace_entries", "trace_dump", "take_ffdc"].map((name) => ({
-    name, aliases: [], argument: "VALUE", doc: "Known from the original; not supported yet.", run: notYet(name),
-  })),
+  { name: "trace_level", aliases: [], argument: "LEVEL", doc: "medium or maximum: remember packets for trace_dump; minimum: don't.", run: (to, level) => to.setTraceLevel(level) },
+  { name: "max_log_entries", aliases: [], argument: "COUNT", doc: "How many console lines are remembered.", run: (to, count) => to.setMaxEntries("log", count) },
+  { name: "max_trace_entries", aliases: [], argument: "COUNT", doc: "How many packets are remembered.", run: (to, count) => to.setMaxEntries("trace", count) },
+  { name: "trace_dump", aliases: [], argument: "stdout|stderr|FILE", doc: "Write what was logged and traced last, in the order of time.", run: (to, destination) => to.dumpTrace(destination) },
+  { name: "take_ffdc", aliases: [], argument: "TEXT", doc: "Write a capture file with this reason.", run: (to, reason) => to.capture(reason) },
   ...["heap_dump", "xxx_create_segfault"].map((name) => ({
     name, aliases: [], argument: "VALUE", doc: "Known from the original; has no meaning here.", run: notHere(name),
   })),
@@ -39,12 +41,6 @@ export const commands: readonly Command[] = [
 function helpText(): string {
   const lines = commands.map(({ name, argument, doc }) => `  ${name}${argument === undefined ? "" : ` ${argument}`}: ${doc}`);
   return ["", ...lines, "  connection NAME, and the lines of the section: Add a connection, or change one that was added so. Kept over a restart."].join("\n");
-}
-
-function notYet(name: string): () => never {
-  return () => {
-    throw new CommandError(`${name} is not supported yet`);
-  };
 }
 
 function notHere(name: string): () => never {

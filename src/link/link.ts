@@ -6,7 +6,7 @@ import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { AckGate } from "./ack-gate.ts";
 import { giveBack, takeBuffer } from "./buffers.ts";
 import { FrameReader } from "./frames.ts";
-import { describePacket, describeWhole } from "./trace.ts";
+import { clientIdOf, describePacket, describeWhole } from "./trace.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** What takes a link's packets: first the handshake, then the session's side. */
@@ -84,7 +84,10 @@ export class Link implements TransportListener {
     this.lastReceivedMs = this.lastSentMs = this.lastHeardMs = clock.nowMs();
     this.reader = new FrameReader((first, bytes, start, bodyStart, bodyEnd) => {
       this.packetsRead += 1;
-      if (this.gate.trace) this.traceLine("<-", describePacket(first, bytes, bodyStart, bodyEnd));
+      if (this.gate.trace) {
+        if (first >> 4 === CONNECT) this.peerName = clientIdOf(bytes, bodyStart, bodyEnd);
+        this.traceLine("<-", describePacket(first, bytes, bodyStart, bodyEnd));
+      }
       this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
       return !this.closed && !this.readingStopped;
     }, limits.maxPacketSizeBytes, handler.onOversized?.bind(handler));
@@ -396,5 +399,6 @@ const FREE_UNFINISHED_BYTES = 4 * 1024;
 const SHARE_WHEN_EXCEEDED_BYTES = 64 * 1024;
 /** Answers that may be added to output that is too much already. */
 const MAX_ANSWERS_BYTES = 256 * 1024;
+const CONNECT = 1;
 const QOS_0_PUBLISH = 0x30;
 const LARGE_AFTER_FULL = 64 * 1024;

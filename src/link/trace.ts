@@ -18,6 +18,16 @@ export function describePacket(firstByte: number, bytes: Buffer, bodyStart: numb
   }
 }
 
+/** The client identifier of a CONNECT of MQTT 3.1 or 3.1.1; empty if it can't be read. */
+export function clientIdOf(bytes: Buffer, bodyStart: number, bodyEnd: number): string {
+  try {
+    const at = bodyStart + 2 + bytes.readUInt16BE(bodyStart) + 4;
+    return bytes.toString("utf8", at + 2, Math.min(bodyEnd, at + 2 + bytes.readUInt16BE(at)));
+  } catch {
+    return "";
+  }
+}
+
 /** A packet of our own, header included. */
 export function describeWhole(packet: Buffer): string {
   const bodyStart = 1 + remainingLengthSize(readRemainingLength(packet, 1, packet.length));

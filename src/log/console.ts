@@ -1,8 +1,12 @@
+import { Ring } from "./ring.ts";
 import { messages, type Level, type MessageKey, type MessageValues } from "./messages.ts";
 
 export const logLevels = ["config", "detail", "info", "audit", "warning", "error", "severe", "fatal"] as const;
 export type LogLevel = (typeof logLevels)[number];
 
+const DEFAULT_LINES = 100;
+const DEFAULT_TRACES = 400;
+const TIME_LENGTH = "YYYYMMDD HHMMSS.mmm".length;
 const LETTERS = "CDIAWESF";
 
 /** Takes each line that is written; for `$SYS/broker/log`. */
@@ -11,6 +15,11 @@ export type LineListener = (line: string, level: Level, id: number) => void;
 /** The console: one line a message, `YYYYMMDD HHMMSS.mmm CWNANnnnnL text`, local time. */
 export class Log {
   onLine: LineListener | undefined;
+  /** Console lines and traced packets, for `trace_dump` and capture files. */
+  readonly recentLines = new Ring(DEFAULT_LINES);
+  readonly recentTraces = new Ring(DEFAULT_TRACES);
+  /** Whether traces are written out as well. */
+  writesTraces = false;
   private lowest: number;
 
   constructor(
@@ -34,13 +43,22 @@ export class Log {
     if (LETTERS.indexOf(level) < this.lowest) return;
     const filled = text.replace(/\{(\w+)\}/g, (_, name: string) => printable((values as Record<string, string | number>)[name] ?? ""));
     const line = `${timestamp(this.clock.wallMs())} CWNAN${String(id).padStart(4, "0")}${level} ${filled}`;
+    this.recentLines.add(line);
     this.writeLine(line);
     this.onLine?.(line, level, id);
   }
 
-  /** A line of another kind: time and text, whatever the level. */
-  writeTrace(text: string): void {
-    this.writeLine(`${timestamp(this.clock.wallMs())} ${printable(text)}`);
+  /** A packet, in words. */
+  trace(text: string): void {
+    const line = `${timestamp(this.clock.wallMs())} ${printable(text)}`;
+    this.recentTraces.add(line);
+    if (this.writesTraces) this.writeLine(line);
+  }
+
+  /** What was written and traced last, in the order of time. */
+  recent(): string[] {
+    const time = (line: string): string => line.slice(0, TIME_LENGTH);
+    return [...this.recentLines.all(), ...this.recentTraces.all()].sort((a, b) => (time(a) < time(b) ? -1 : time(a) > time(b) ? 1 : 0));
   }
 }
 
@@ -49,7 +67,8 @@ function printable(value: string | number): string {
   return String(value).replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }
 
-function timestamp(ms: number): string {
+/** Local time: `YYYYMMDD HHMMSS.mmm`. */
+export function timestamp(ms: number): string {
   const time = new Date(ms);
   const two = (value: number): string => String(value).padStart(2, "0");
   const date = `${time.getFullYear()}${two(time.getMonth() + 1)}${two(time.getDate())}`;

@@ -74,7 +74,7 @@ export const messages = {
   accessRevoked: { id: 314, level: "A", text: "{client} is disconnected: the rules of access have changed" },
   bridgeTopicTooLong: { id: 315, level: "W", text: "Connection {name} can't send {topic}...: with its prefix the topic is longer than MQTT allows; such messages are dropped" },
   bridgePacketTooLarge: { id: 316, level: "W", text: "Connection {name} received a packet of {bytes} bytes, more than max_packet_size; it is acknowledged and dropped" },
-  bridgeEcho: { id: 317, level: "W", text: "Connection {name}: the remote sends our messages back; the first was on topic {topic}. Each is dropped" },
+  bridgeEcho: { id: 317, level: "W", text: "Connection {name}: the remote sends our messages back; the first was on topic {topic} ({lines}). Each is dropped" },
   tooManySockets: { id: 318, level: "W", text: "{sockets} connections are open, as many as the limit of open files allows; new ones are refused" },
   commandFileName: { id: 319, level: "W", text: "The command file {file} should be called {name}" },
   commandFailed: { id: 320, level: "W", text: "{place}: {command}: {reason}" },

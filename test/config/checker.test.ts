@@ -26,7 +26,7 @@ describe("checkConfig", () => {
     ["listener 2000 10.0.0.1", ["f:2:1: warning: the listener on port 2000 can be used by anyone who reaches it"]],
     ["listener 2000 ::1\nlistener 2000 ::1", ["f:3:1: error: the listener on port 2000 is defined twice"]],
     ["listener 2000 ::1\nlistener 2000 127.0.0.1", []],
-    ["listener 1883 127.0.0.1", ["f:0:1: error: the listener on port 1883 is defined twice"]],
+    ["listener 1883 127.0.0.1", ["f: error: the listener on port 1883 is defined twice"]],
     [connection("address h"), []],
     [connection(), ["f:2:1: error: connection c has no address"]],
     [connection("address h", "connection d", "address h", "connection c", "address h"), ["f:6:1: error: connection c is defined twice"]],

@@ -144,7 +144,7 @@ it("A1.23: writes a line for each packet, in and out, while trace_output says so
     "seen -> SUBACK msgid: n", "seen <- DISCONNECT", "seen <- PUBACK msgid: n",
     "seen <- PUBLISH msgid: n qos: 1 retained: 1 topic: a/b payload: 21.5", "seen <- SUBSCRIBE msgid: n",
   ]);
-  expect(traced()[0]).toMatch(/^127\.0\.0\.1:\d+ <- CONNECT version: 4 cleansession: 1 noLocal: 0$/);
+  expect(traced()[0]).toBe("seen <- CONNECT version: 4 cleansession: 1 noLocal: 0");
   expect(daemon.lines.join("\n")).not.toContain("hidden");
   ctl(daemon, "trace_output", "off");
   const count = traced().length;

@@ -76,7 +76,7 @@ describe("A1.20 commands of the original", () => {
     expect(ctl(daemon, "heap_dump", "stdout")).toEqual({ text: expect.stringContaining("has no meaning here") as string, code: 1 });
   });
 
-  it.fails.each(["trace_level maximum", "trace_output protocol", "trace_dump stdout", "take_ffdc why", "max_log_entries 50", "max_trace_entries 50"])(
+  it.each(["trace_level maximum", "trace_output protocol", "trace_dump stdout", "take_ffdc why", "max_log_entries 50", "max_trace_entries 50"])(
     "%s is carried out",
     async (command) => {
       const daemon = await start(`listener ${await freePort()} 127.0.0.1`);
@@ -171,12 +171,12 @@ describe("A1.23 console and trace", () => {
     await expect.poll(traced, { timeout: 1_000 }).toEqual(["<- CONNECT", "-> CONNACK", "<- PUBLISH", "-> PUBACK"]);
   }
 
-  it.fails("trace_output protocol in the configuration prints one line for each packet", async () => {
+  it("trace_output protocol in the configuration prints one line for each packet", async () => {
     const port = await freePort();
     await expectTrace(await start(`trace_output protocol\nlistener ${port} 127.0.0.1`), port);
   });
 
-  it.fails("trace_output protocol in the command file switches it on, off switches it off", async () => {
+  it("trace_output protocol in the command file switches it on, off switches it off", async () => {
     const port = await freePort();
     const daemon = await start(`listener ${port} 127.0.0.1`);
     await update(daemon, "trace_output protocol");

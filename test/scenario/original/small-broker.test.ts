@@ -187,7 +187,7 @@ describe("A2 connects and disconnects on the console", () => {
     expect(daemon.lines.filter((line) => /CWNAN00(33|38)I/.test(line))).toEqual([]);
   });
 
-  it.fails("tell of a client too that closes its connection without DISCONNECT (18 in the original)", async () => {
+  it("tell of a client too that closes its connection without DISCONNECT (18 in the original)", async () => {
     const port = await freePort();
     const daemon = await start(`listener ${port} 127.0.0.1`);
     const watcher = await connect(port, { clientId: "watcher" });
