@@ -64,6 +64,7 @@ class RunningDaemon implements Daemon, Host {
   readonly surroundings: Surroundings;
   readonly log: Log;
   startedMs = 0;
+  readonly startedConfig: Config;
   private store: Store | undefined;
   private parts: Parts | undefined;
   private operations: Operations | undefined;
@@ -76,6 +77,7 @@ class RunningDaemon implements Daemon, Host {
     public config: Config,
     private readonly options: DaemonOptions,
   ) {
+    this.startedConfig = config;
     this.surroundings = options.surroundings ?? machine();
     this.log = new Log(options.writeLine ?? ((line) => process.stdout.write(`${line}\n`)), this.surroundings.clock, config.logLevel);
   }
@@ -200,6 +202,7 @@ class RunningDaemon implements Daemon, Host {
   private async openControl(operations: Operations): Promise<void> {
     const { persistencePrefix } = this.config;
     this.commandFile = new CommandFile(persistencePrefix, operations, this.surroundings.clock, this.log);
+    await this.commandFile.reportInterrupted();
     this.commandFile.start();
     const path = controlSocketPath(persistencePrefix);
     const socket = new ControlSocket(path, operations);

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { Command } from "commander";
-import { rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { explainAcl, type AclQuestion } from "./cli/acl.ts";
 import { check } from "./cli/check.ts";
-import { readConfig } from "./config/read-config.ts";
+import { readConfig, type ReadResult } from "./config/read-config.ts";
 import { ctl } from "./cli/ctl.ts";
 import { lineWriter } from "./log/destinations.ts";
 import { passwd } from "./cli/passwd.ts";
@@ -21,7 +21,7 @@ interface RunOptions {
 }
 
 async function run(file: string | undefined, options: RunOptions): Promise<void> {
-  const path = options.config ?? file;
+  const path = options.config ?? file ?? ["amqtdd.cfg", "broker.cfg"].find((name) => existsSync(name));
   const port = options.port === undefined ? undefined : Number(options.port);
   if (port !== undefined && (!Number.isInteger(port) || port < 1 || port > 65535)) return fail(`-p ${options.port ?? ""}: not a port number`);
   const readOptions = { lenient: options.lenient, port };
@@ -40,7 +40,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
   let stopping = false;
   const daemon = createDaemon(config, {
     writeLine: lineWriter(config.logDestinations),
-    ...(path === undefined ? {} : { readAgain: () => readConfig(path, readOptions) }),
+    ...(path === undefined ? {} : { readAgain: () => verboseIfAsked(readConfig(path, readOptions), options) }),
     onStopCommand: () => stop(),
   });
   const stop = (): void => {
@@ -66,6 +66,11 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
   if (path === undefined) process.stdout.write(hints(daemon.ports[0] ?? 1883));
 }
 
+/** `-v` holds over a reload too. */
+function verboseIfAsked(read: ReadResult, { verbose }: RunOptions): ReadResult {
+  return verbose && read.config ? { ...read, config: { ...read.config, logLevel: "config" } } : read;
+}
+
 function fail(text: string): never {
   process.stderr.write(`${text}\n`);
   process.exit(1);
@@ -89,10 +94,11 @@ for (const stream of [process.stdout, process.stderr]) stream.on("error", () => 
 const program = new Command("amqtdd")
   .description("A small, durable MQTT daemon for the edge: concentrates, stores and forwards.")
   .version(VERSION, "--version")
-  .argument("[config]", "configuration file")
+  .argument("[config]", "configuration file; default ./amqtdd.cfg or ./broker.cfg, if there is one")
   .option("-c, --config <file>", "configuration file")
   .option("-p, --port <port>", "port of the default listener")
   .option("--lenient", "warn of unknown keywords and bad values and go on without them")
+  .option("-d, --daemon", "taken for compatibility: the daemon stays in the foreground")
   .option("-v, --verbose", "log everything, as log_level config does")
   .enablePositionalOptions()
   .action(run);

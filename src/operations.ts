@@ -18,6 +18,8 @@ import { filterProblem } from "./topic/validity.ts";
 /** The daemon, as what is done to it while it runs needs it. */
 export interface Host {
   config: Config;
+  /** As it was at the start: some of it holds until the next one. */
+  readonly startedConfig: Config;
   readonly surroundings: Surroundings;
   readonly log: Log;
   readonly startedMs: number;
@@ -28,11 +30,16 @@ export interface Host {
 
 /** The answer to `stop` leaves first. */
 const STOP_DELAY_MS = 200;
+/** `amqtdd ctl` waits longer. */
+const STORE_LIMIT_MS = 5_000;
 const MAX_ENTRIES = 1_000_000;
 const CAPTURE_INTERVAL_MS = 60_000;
 
 /** What an operator does to a running daemon: commands and reload. */
 export class Operations implements Administration {
+  private readonly deleted = new Set<string>();
+  /** Commands that wait for the disk. */
+  private readonly awaited = new Set<() => void>();
   private remembersPackets = false;
   private capturedMs = -Infinity;
 
@@ -40,6 +47,7 @@ export class Operations implements Administration {
     private readonly host: Host,
     private readonly parts: Parts,
   ) {
+    parts.store.onStored(() => this.awaited.forEach((check) => check()));
     this.takeUpTracing(host.config);
     if (host.surroundings.hasControl) host.log.onLine = (line, level) => this.captureIfSevere(level, line);
     this.expireSessions(host.config);
@@ -60,10 +68,13 @@ export class Operations implements Administration {
     const errors = accessProblems.filter(({ severity }) => severity === "error");
     if (errors.length > 0) return this.refuseReload(errors.map(problemText).join("\n"));
     for (const problem of problems) this.host.log.write("accessProblem", { problem });
-    const before = host.config;
+    const portsBefore = String(parts.listeners.ports);
+    const listeners = await parts.listeners.prepare(config.listeners).catch((error: unknown) => this.refuseReload(String(error)));
     host.config = config;
-    const done = await this.takeUp(config, new Access(rules, host.surroundings.verifyArgon2id));
-    for (const keyword of restartKeywords(before, config)) this.host.log.write("reloadNeedsRestart", { keyword });
+    const done = this.takeUp(config, new Access(rules, host.surroundings.verifyArgon2id));
+    listeners.commit();
+    if (String(parts.listeners.ports) !== portsBefore) done.push(`listening on ${parts.listeners.ports.join(", ")}`);
+    for (const keyword of restartKeywords(host.startedConfig, config)) this.host.log.write("reloadNeedsRestart", { keyword });
     const what = done.length > 0 ? done.join("; ") : "nothing has changed";
     this.host.log.write("reloaded", { what });
     return what;
@@ -75,7 +86,7 @@ export class Operations implements Administration {
   }
 
   /** Says what was changed. */
-  private async takeUp(config: Config, access: Access): Promise<string[]> {
+  private takeUp(config: Config, access: Access): string[] {
     const { broker, listeners, bridges, settings, linkLimits } = this.parts;
     const done: string[] = [];
     Object.assign(settings, settingsOf(config));
@@ -88,9 +99,6 @@ export class Operations implements Administration {
     listeners.recheckAccess(accessBefore);
     done.push(...this.changeConnections(config.connections));
     for (const bridge of bridges.all()) bridge.bindRights();
-    const portsBefore = String(listeners.ports);
-    done.push(...(await listeners.change(config.listeners)));
-    if (String(listeners.ports) !== portsBefore) done.push(`listening on ${listeners.ports.join(", ")}`);
     return done;
   }
 
@@ -104,12 +112,31 @@ export class Operations implements Administration {
     }
     for (const connection of wanted) {
       const { name } = connection;
+      if (this.deleted.has(name)) continue; // by a command, until the next start
       const running = bridges.get(name);
       if (running && isSameConnection(running.config, connection)) continue;
       bridges.replace(connection);
       done.push(`connection ${name} ${running ? "changed" : "added"}`);
     }
     return done;
+  }
+
+  /** What has been done is said when a power cut can't undo it any more. */
+  private onDisk(group: number, text: string): Promise<string> {
+    const { store } = this.parts;
+    if (!store.durable || store.stored >= group) return Promise.resolve(text);
+    return new Promise((resolve) => {
+      const timer = this.host.surroundings.clock.after(STORE_LIMIT_MS, () => finish(`${text}; it is not on disk yet`));
+      const finish = (answer: string): void => {
+        timer.cancel();
+        this.awaited.delete(check);
+        resolve(answer);
+      };
+      const check = (): void => {
+        if (store.stored >= group) finish(text);
+      };
+      this.awaited.add(check);
+    });
   }
 
   startConnection(name: string): string {
@@ -132,27 +159,28 @@ export class Operations implements Administration {
     throw new CommandError(`there is no connection ${name}`);
   }
 
-  deleteConnection(name: string): string {
+  deleteConnection(name: string): Promise<string> {
     const { bridges, added, broker } = this.parts;
     const { queuedMessages } = this.bridge(name);
     bridges.remove(name);
-    added.delete(name);
+    this.deleted.add(name);
     const entry = broker.sessions.get("bridge", name);
-    if (entry) broker.sessions.end(entry);
+    const group = Math.max(added.delete(name), entry ? broker.sessions.end(entry) : 0);
     this.host.log.write("bridgeDeleted", { name });
     if (queuedMessages > 0) this.host.log.write("queueDropped", { name, messages: queuedMessages });
-    return `connection ${name} is deleted, with ${queuedMessages} queued messages`;
+    return this.onDisk(group, `connection ${name} is deleted, with ${queuedMessages} queued messages`);
   }
 
-  addConnection(name: string, text: string): string {
+  addConnection(name: string, text: string): Promise<string> {
     const { bridges, added } = this.parts;
     const isChange = bridges.get(name) !== undefined;
     if (isChange && !added.has(name)) throw new CommandError(`connection ${name} is in the configuration file: change it there and reload`);
     const { connection, problems } = parseAddedConnection(text, this.host.config);
     if (!connection) throw new CommandError(problems.join("; "));
-    added.set(name, text);
+    const group = added.set(name, text);
+    this.deleted.delete(name);
     bridges.replace(connection);
-    return [`connection ${name} is ${isChange ? "changed" : "added"}`, ...problems].join("; ");
+    return this.onDisk(group, [`connection ${name} is ${isChange ? "changed" : "added"}`, ...problems].join("; "));
   }
 
   async parked(name: string, what: string): Promise<string> {
@@ -164,7 +192,7 @@ export class Operations implements Administration {
     return [`${parked.length} messages`, ...parked.map(({ topic, bytes, qos }) => `  ${topic}: ${bytes} bytes, QoS ${qos}`)].join("\n");
   }
 
-  purge(name: string): string {
+  purge(name: string): Promise<string> {
     const { broker, bridges } = this.parts;
     const client = broker.sessions.get("client", name);
     const bridge = broker.sessions.get("bridge", name);
@@ -173,12 +201,12 @@ export class Operations implements Administration {
     if (entry === bridge && bridges.get(name)) throw new CommandError(`connection ${name} is configured: delete_connection drops it with its queue`);
     if (entry.holder) throw new CommandError(`client ${name} is connected`);
     const { queuedMessages } = entry.session;
-    broker.sessions.end(entry);
+    const group = broker.sessions.end(entry);
     this.host.log.write("queueDropped", { name, messages: queuedMessages });
-    return `session ${name} is dropped, with ${queuedMessages} queued messages`;
+    return this.onDisk(group, `session ${name} is dropped, with ${queuedMessages} queued messages`);
   }
 
-  clearRetained(filter: string): string {
+  clearRetained(filter: string): Promise<string> {
     const { broker } = this.parts;
     const problem = filterProblem(filter);
     if (problem !== undefined) throw new CommandError(`${filter}: ${problem}`);
@@ -189,8 +217,12 @@ export class Operations implements Administration {
     const names: string[] = [];
     broker.retained.match(filter, (_message, name) => names.push(name));
     const receivedMs = this.host.surroundings.clock.nowMs();
-    for (const name of names) broker.retained.set(name, messageOf(Buffer.from(name), Buffer.alloc(0), { qos: 1, retain: true, receivedMs }), undefined);
-    return `${names.length} retained messages removed`;
+    let group = 0;
+    for (const name of names) {
+      const empty = messageOf(Buffer.from(name), Buffer.alloc(0), { qos: 1, retain: true, receivedMs });
+      group = Math.max(group, broker.retained.set(name, empty, undefined));
+    }
+    return this.onDisk(group, `${names.length} retained messages removed`);
   }
 
   setTraceOutput(output: string): string {
@@ -278,7 +310,7 @@ export class Operations implements Administration {
     const lines = [
       `up ${Math.round((this.host.surroundings.clock.nowMs() - this.host.startedMs) / 1000)} s, listening on ${listeners.ports.join(", ") || "no port"}`,
       `clients: ${connected} connected, ${clients.length - connected} sessions without, ${queued} messages queued`,
-      `store: ${this.host.config.persistence ? `${store.state}, ${this.host.config.persistenceDirectory}` : "off"}`,
+      `store: ${this.host.startedConfig.persistence ? `${store.state}, ${this.host.startedConfig.persistenceDirectory}` : "off"}`,
     ];
     for (const bridge of bridges.all()) lines.push(`connection ${bridge.name}: ${bridge.stateText}, ${bridge.queuedMessages} messages queued${parkedText(bridge.session.parkedMessages)}`);
     return lines.join("\n");

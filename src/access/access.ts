@@ -37,13 +37,15 @@ export class Access {
     this.authenticator = rules.passwords && new Authenticator(rules.passwords, verifyArgon2id);
   }
 
-  /** Judges a client's CONNECT; a promise only if a slow password hash has to be computed. */
-  admit(clientId: string, username: string | undefined, password: Buffer | undefined): Admission | Promise<Admission> {
+  /** Judges a client's CONNECT; a promise only if a slow password hash has to be computed. `hasGone`: nobody waits for the answer any more. */
+  admit(
+    clientId: string, username: string | undefined, password: Buffer | undefined, hasGone: () => boolean = () => false,
+  ): Admission | Promise<Admission> {
     const { authenticator } = this;
     if (!authenticator) return this.identify(clientId, undefined);
     if (username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
     if (password === undefined) return "credentials";
-    const right = authenticator.check(username, password);
+    const right = authenticator.check(username, password, hasGone);
     if (typeof right === "boolean") return right ? this.identify(clientId, username) : "credentials";
     return right.then((yes) => (yes ? this.identify(clientId, username) : "credentials"));
   }

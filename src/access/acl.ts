@@ -1,4 +1,4 @@
-import { filterMatches, filtersOverlap } from "../topic/matching.ts";
+import { filterCovers, filterMatches, filtersOverlap } from "../topic/matching.ts";
 import type { AclFile, Rule } from "./acl-file.ts";
 import type { Identity } from "./identity.ts";
 
@@ -34,6 +34,7 @@ export class Rights {
 
   /** Whether the filter matches some topic name that may be read; each delivery is checked all the same. */
   maySubscribe(filter: string): boolean {
+    if (this.rules.some((rule) => rule.deny && rule.read && filterCovers(rule.filter, filter))) return false;
     return this.rules.some((rule) => rule.read && !rule.deny && filtersOverlap(filter, rule.filter));
   }
 
@@ -70,7 +71,7 @@ function rulesOf(acl: AclFile, identity: Identity): Rule[] {
 }
 
 /** A name with wildcards or levels of its own would widen the pattern. */
-const UNSAFE = /[+#/]/;
+const UNSAFE = /[+#/]|^\$/;
 
 function expand(rule: Rule, { id, user }: Identity): Rule[] {
   const needsUser = rule.filter.includes("%u");

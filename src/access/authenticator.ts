@@ -21,7 +21,7 @@ export class Authenticator {
   }
 
   /** Whether the password is the user's. A promise only if a slow hash has to be computed. */
-  check(user: string, password: Buffer): boolean | Promise<boolean> {
+  check(user: string, password: Buffer, hasGone: () => boolean): boolean | Promise<boolean> {
     const stored = this.passwords.get(user);
     if (!stored) return false;
     if (!isSlow(stored)) return verifyFast(stored, password);
@@ -29,6 +29,7 @@ export class Authenticator {
     if (this.known.get(stored)?.equals(digest)) return true;
     const checked = this.queue.then(async () => {
       if (this.known.get(stored)?.equals(digest)) return true;
+      if (hasGone()) return false;
       const right = await verifySlow(stored, password, this.verifyArgon2id);
       if (right) this.known.set(stored, digest);
       return right;

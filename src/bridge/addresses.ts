@@ -1,19 +1,28 @@
 import type { RemotesRecord } from "../broker/sessions.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
+import type { ProtocolVersion } from "../mqtt/protocol.ts";
 import type { Dialect } from "./remote.ts";
 
-/** A server that closes on the private bit this often, one time after the other, is asked without it. */
+/** A server that closes instead of answering CONNECT this often, one time after the other, is asked in a plainer way. */
 const CLOSES_BEFORE_FALL_BACK = 2;
+/** When a plainer way has been taken this often after closes, it is where the next connection begins. */
+const TIMES_TO_REMEMBER = 2;
+
+/** How one address wants its CONNECT: steps of `ladder`. */
+interface Manner {
+  step: number;
+  /** Where each connection begins. */
+  first: number;
+  closes: number;
+  taken: number;
+}
 
 /** The addresses of a connection: which is next, how CONNECT is spelt there, where a session of ours is out of step. */
 export class Addresses {
   private index = 0;
-  private readonly first: Dialect;
-  private readonly dialects: Dialect[];
-  /** Addresses that have refused a dialect with CONNACK 1, and so need not be asked again; others are, at the next connection. */
-  private readonly refused = new Set<number>();
-  /** How often each has closed on the private bit, one time after the other. */
-  private readonly closes: number[];
+  /** Ways to spell CONNECT, from the one with most in it to the plainest. */
+  private readonly ladder: readonly Dialect[];
+  private readonly manners: readonly Manner[];
   /** Addresses that we left with exchanges open. After a start the last one counts as such. */
   private readonly leftOpen: Set<string>;
   /** Addresses where no identifier of the past is left; and those where some are, that stand for other messages now. */
@@ -26,9 +35,10 @@ export class Addresses {
     remembered: RemotesRecord,
     private readonly remember: (remotes: Pick<RemotesRecord, "inStep" | "stale" | "last">) => void,
   ) {
-    this.first = { version: config.protocolVersion, bridge: config.tryPrivate };
-    this.dialects = config.addresses.map(() => this.first);
-    this.closes = config.addresses.map(() => 0);
+    const versions: readonly ProtocolVersion[] = config.protocolVersion === 3 ? [3] : [4, 3];
+    const spelt = (bridge: boolean): Dialect[] => versions.map((version) => ({ version, bridge }));
+    this.ladder = [...(config.tryPrivate ? spelt(true) : []), ...spelt(false)];
+    this.manners = config.addresses.map(() => ({ step: 0, first: 0, closes: 0, taken: 0 }));
     this.inStep = new Set(remembered.inStep);
     this.stale = new Set(remembered.stale);
     this.last = remembered.last;
@@ -44,7 +54,11 @@ export class Addresses {
   }
 
   get dialect(): Dialect {
-    return this.dialects[this.index] ?? this.first;
+    return this.ladder[this.manner.step] ?? PLAIN;
+  }
+
+  private get manner(): Manner {
+    return this.manners[this.index] ?? NO_MANNER;
   }
 
   get isPrimary(): boolean {
@@ -73,7 +87,7 @@ export class Addresses {
   }
 
   toNext(): void {
-    this.retryFirstDialect();
+    this.manner.step = this.manner.first;
     this.index = (this.index + 1) % Math.max(1, this.config.addresses.length);
   }
 
@@ -83,8 +97,10 @@ export class Addresses {
 
   /** CONNACK 0. Addresses that share one session know what we left open; with any other the session left behind goes stale. */
   accepted(sessionPresent: boolean): void {
-    this.closes[this.index] = 0;
-    const { text } = this;
+    const { text, manner } = this;
+    manner.closes = 0;
+    manner.taken = manner.step === manner.first ? 0 : manner.taken + 1;
+    if (manner.taken >= TIMES_TO_REMEMBER) manner.first = manner.step;
     if (!sessionPresent && !this.config.cleanSession) {
       for (const left of this.leftOpen) if (left !== text) this.stale.add(left);
     }
@@ -97,13 +113,7 @@ export class Addresses {
   /** A connection has ended, with or without exchanges that are not finished. */
   left(withOpenExchanges: boolean): void {
     if (withOpenExchanges) this.leftOpen.add(this.text);
-    this.retryFirstDialect();
-  }
-
-  private retryFirstDialect(): void {
-    if (this.refused.has(this.index) || this.dialect === this.first) return;
-    this.dialects[this.index] = this.first;
-    this.closes[this.index] = 0;
+    this.manner.step = this.manner.first;
   }
 
   private save(): void {
@@ -112,22 +122,28 @@ export class Addresses {
 
   /** The server refuses the protocol: chooses the next way to spell CONNECT for good; false if there is none. */
   fallBack(): boolean {
-    const { version, bridge } = this.dialect;
-    if (bridge) this.dialects[this.index] = { version, bridge: false };
-    else if (version > 3) this.dialects[this.index] = { version: 3, bridge: false };
-    else return false;
-    this.refused.add(this.index);
+    const { manner, ladder } = this;
+    if (manner.step + 1 >= ladder.length) return false;
+    manner.step += 1;
+    manner.first = manner.step;
     return true;
   }
 
-  /** The server has closed without CONNACK: perhaps because of the private bit. True if CONNECT is to be sent without it next. */
+  /** The server has closed without CONNACK: perhaps it does not take what CONNECT says. True if a plainer one is to be sent next. */
   closedUnanswered(): boolean {
-    const closes = (this.closes[this.index] ?? 0) + 1;
-    this.closes[this.index] = closes;
-    if (!this.dialect.bridge || closes < CLOSES_BEFORE_FALL_BACK) return false;
-    this.dialects[this.index] = { version: this.dialect.version, bridge: false };
-    return true;
+    const { manner, ladder } = this;
+    manner.closes += 1;
+    if (manner.closes < CLOSES_BEFORE_FALL_BACK) return false;
+    if (manner.step + 1 < ladder.length) {
+      manner.step += 1;
+      return true;
+    }
+    manner.closes = 0;
+    return false;
   }
 }
+
+const PLAIN: Dialect = { version: 4, bridge: false };
+const NO_MANNER: Manner = { step: 0, first: 0, closes: 0, taken: 0 };
 
 export const addressText = ({ host, port }: AddressConfig): string => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);

@@ -27,8 +27,14 @@ export class Bridges {
 
   /** Another definition under the same name: the queue stays. */
   replace(config: ConnectionConfig): void {
+    const before = this.byName.get(config.name);
+    const { isOff = false } = before ?? {};
+    const wasStarted = before !== undefined && !before.isOff && before.config.startType === "manual";
     this.remove(config.name);
-    this.add(config).start();
+    const bridge = this.add(config);
+    // What was stopped or started by hand stays so.
+    bridge.start({ off: isOff && before?.config.startType === config.startType });
+    if (wasStarted) bridge.startByHand();
   }
 
   /** Ends a connection; its queue stays in the store. False if there is none. */

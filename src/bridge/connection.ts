@@ -42,6 +42,7 @@ const FINISH_LIMIT_MS = 5_000;
 /** A connection that lasts so long was worth it: failures before it count no more. */
 const STABLE_MS = 5_000;
 const UNHEARD_ENDS = 2;
+const QUICK_END_MS = 2_000;
 const MAX_RETURN_DOUBLINGS = 6;
 const MAX_RETAINED_MARKS = 16;
 const MAX_CLIENT_ID_BYTES_31 = 23;
@@ -71,13 +72,14 @@ export class BridgeConnection implements RemoteOwner, Holder {
   private probe: { cancel(): void } | undefined;
   private nextProbeMs = 0;
   private lastTrafficMs = 0;
-  private waitingSinceMs = 0;
   /** Whether the remote has sent anything since CONNACK, and how often it has ended a connection before that. */
   private hasHeard = false;
   private unheardEnds = 0;
   private isNotificationRefused = false;
   /** When the queue was empty last: what was retained before that is not in it. */
   private emptySinceMs: number;
+  /** Since when QoS 0 is missed. */
+  private leftMs: number;
   /** How often we have gone back to the first address without staying there. */
   private returns = 0;
 
@@ -102,6 +104,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     const loopLines = (name: string): string => `in by line ${this.inTopics.lineFrom(name) ?? "?"}, out by line ${this.outTopics.lineTo(name) ?? "?"}`;
     this.incoming = new Incoming(config.name, this.inTopics, entry.session, source, context, loopLines);
     for (const address of config.addresses) context.echoes.at(addressText(address)).join(this, this.inTopics);
+    this.leftMs = context.clock.nowMs();
     this.emptySinceMs = entry.session.queuedMessages === 0 ? context.clock.nowMs() : entry.sinceMs;
     this.subscriptions = new RemoteSubscriptions(this.inTopics.subscriptions, entry, broker.sessions, (filter) =>
       context.log.write("bridgeSubscribeRefused", { name: config.name, filter }),
@@ -145,9 +148,10 @@ export class BridgeConnection implements RemoteOwner, Holder {
   }
 
   /** Begins as `start_type` says. */
-  start(): void {
+  start({ off = false } = {}): void {
     if (this.config.notifications) this.notification.tellLocal("0");
     this.tick();
+    if (off) return;
     if (this.config.startType === "lazy") this.enter("lazy");
     else if (this.config.startType !== "manual") this.connectIn(0);
   }
@@ -250,7 +254,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.incoming.echoes = echoes;
     this.peer = this.outTopics.subscriptions.length > 0 ? new GuardedPeer(link, echoes, !addresses.dialect.bridge) : link;
     this.attach(this.suspicion.begin(session.queuedMessages > 1));
-    if (!sessionPresent) this.sendRetained();
+    this.sendRetained();
   }
 
   private attach(care: Care): void {
@@ -293,7 +297,8 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** Some brokers end a connection that publishes to $SYS; they would do so for ever. */
   private suspectNotification(end: RemoteEnd): void {
-    if (!this.tellsRemote || !this.notification.isSystemTopic || end.kind !== "lost" || this.hasHeard) {
+    const wasQuick = this.context.clock.nowMs() - this.stateSinceMs < QUICK_END_MS;
+    if (!this.tellsRemote || !this.notification.isSystemTopic || end.kind !== "lost" || this.hasHeard || !wasQuick) {
       this.unheardEnds = 0;
       return;
     }
@@ -303,17 +308,23 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.context.log.write("bridgeNotificationRefused", { name: this.name, address: this.addresses.text });
   }
 
-  /** Once to each address, for each set of topic lines: what was retained before the queue took it along. */
+  /**
+   * What was retained before the queue took it along: once to each address, for each set of topic lines. And what came with QoS 0 while nobody
+   * was there to take it.
+   */
   private sendRetained(): void {
     const { entry, outTopics, context } = this;
     const mark = `${this.addresses.text} ${outTopics.digest}`;
     const { retainedSent } = entry.remotes;
-    if (retainedSent.includes(mark)) return;
-    const queuedSinceMs = retainedSent.length === 0 ? entry.sinceMs : this.emptySinceMs;
-    context.broker.sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [...retainedSent, mark].slice(-MAX_RETAINED_MARKS) });
+    const isNew = !retainedSent.includes(mark);
+    const queuedSinceMs = !isNew ? 0 : retainedSent.length === 0 ? entry.sinceMs : this.emptySinceMs;
+    const leftMs = this.leftMs;
+    if (isNew) context.broker.sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [...retainedSent, mark].slice(-MAX_RETAINED_MARKS) });
     for (const { filter, qos } of outTopics.subscriptions) {
-      context.broker.retained.match(filter, (retained, topicName) => {
-        if (retained.receivedMs >= queuedSinceMs || !this.outgoing.mayRead(topicName)) return;
+      context.broker.retained.match(filter, (retained, topicName, author) => {
+        const wasMissed = retained.qos === 0 && retained.receivedMs >= leftMs;
+        if (!wasMissed && retained.receivedMs >= queuedSinceMs) return;
+        if (!this.outgoing.mayRead(topicName) || (author && !context.broker.access.mayStillWrite(author, topicName))) return;
         this.outgoing.deliver(retained, retained.qos < qos ? retained.qos : qos, true);
       });
     }
@@ -346,6 +357,10 @@ export class BridgeConnection implements RemoteOwner, Holder {
       default:
         throw new ProtocolViolation(Reason.ProtocolError, `packet type ${firstByte >> 4} is not for a server to send now`);
     }
+  }
+
+  onPingresp(): void {
+    this.hasHeard = true;
   }
 
   onDrain(): void {
@@ -403,6 +418,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     addresses.left(entry.session.hasOpenExchanges);
     const { session } = entry;
     session.detach();
+    this.leftMs = context.clock.nowMs();
     this.peer = undefined;
     if (this.suspicion.ended(session.firstUnanswered, end.kind === "lost")) this.park();
     if (this.config.notifications) this.notification.tellLocal("0");
@@ -417,7 +433,6 @@ export class BridgeConnection implements RemoteOwner, Holder {
       return this.connectIn(0);
     }
     this.enter(this.then);
-    this.waitingSinceMs = 0;
     if (this.then === "off") this.context.log.write("bridgeStopped", { name: this.name });
   }
 
@@ -459,9 +474,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
   private startIfWorthIt(nowMs: number): void {
     const { threshold, maxAgeMs } = this.config;
     const queued = this.queuedMessages;
-    if (queued === 0) this.waitingSinceMs = 0;
-    else if (this.waitingSinceMs === 0) this.waitingSinceMs = nowMs;
-    const isOld = maxAgeMs > 0 && queued > 0 && nowMs - this.waitingSinceMs >= maxAgeMs;
+    const isOld = maxAgeMs > 0 && queued > 0 && nowMs - (this.entry.session.oldestMs ?? nowMs) >= maxAgeMs;
     if (queued < threshold && !isOld) return;
     this.context.log.write("bridgeStarting", { name: this.name });
     this.connectIn(0);

@@ -5,7 +5,8 @@ import type { TopicMap } from "./topic-lines.ts";
 import type { Clock } from "../clock/clock.ts";
 
 const ECHO_MS = 5_000;
-const MAX_REMEMBERED = 10_000;
+const MAX_REMEMBERED = 100_000;
+const COMPACT_AFTER = 4_096;
 
 /** One guard for each remote address: what one connection sends there may come back by another one. */
 export class EchoGuards {
@@ -31,8 +32,13 @@ export class EchoGuard {
   /** What the connections to this address would take in. */
   private readonly users = new Map<object, TopicMap>();
 
-  /** When copies were sent, by digest of topic and payload. In order of the first copy. */
-  private readonly sent = new Map<string, number[]>();
+  /** When each copy was sent, and its digest of topic and payload, in order; those before `first` are over. */
+  private readonly times: number[] = [];
+  private readonly keys: string[] = [];
+  private first = 0;
+  /** Copies of the last seconds that have not come back, and those that have. */
+  private readonly sent = new Map<string, number>();
+  private readonly paid = new Map<string, number>();
   swallowed = 0;
 
   constructor(private readonly clock: Clock) {}
@@ -57,31 +63,52 @@ export class EchoGuard {
 
   noteSent(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): void {
     const key = digest(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
-    const times = this.sent.get(key) ?? [];
-    times.push(this.clock.nowMs());
-    this.sent.set(key, times);
-    if (this.sent.size <= MAX_REMEMBERED) return;
-    for (const oldest of this.sent.keys()) {
-      this.sent.delete(oldest);
-      break;
-    }
+    const nowMs = this.clock.nowMs();
+    this.forgetOld(nowMs);
+    if (this.times.length - this.first >= MAX_REMEMBERED) this.forgetFirst();
+    this.times.push(nowMs);
+    this.keys.push(key);
+    this.sent.set(key, (this.sent.get(key) ?? 0) + 1);
+  }
+
+  private forgetOld(nowMs: number): void {
+    while (this.first < this.times.length && (this.times[this.first] ?? 0) < nowMs - ECHO_MS) this.forgetFirst();
+  }
+
+  /** A copy that was paid for already is counted no more. */
+  private forgetFirst(): void {
+    const key = this.keys[this.first] ?? "";
+    this.first += 1;
+    const paid = this.paid.get(key) ?? 0;
+    if (paid > 0) this.lower(this.paid, key, paid);
+    else this.lower(this.sent, key, this.sent.get(key) ?? 0);
+    if (this.first < COMPACT_AFTER) return;
+    this.times.splice(0, this.first);
+    this.keys.splice(0, this.first);
+    this.first = 0;
+  }
+
+  private lower(counts: Map<string, number>, key: string, count: number): void {
+    if (count <= 1) counts.delete(key);
+    else counts.set(key, count - 1);
   }
 
   /** Whether a message that came in is one of ours. */
   swallows(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): boolean {
     if (this.sent.size === 0) return false;
     const key = digest(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
-    const times = this.sent.get(key);
-    if (!times) return false;
-    const limitMs = this.clock.nowMs() - ECHO_MS;
-    while (times.length > 0 && (times[0] ?? 0) < limitMs) times.shift();
-    const paid = times.shift() !== undefined;
-    if (times.length === 0) this.sent.delete(key);
-    if (paid) this.swallowed += 1;
-    return paid;
+    this.forgetOld(this.clock.nowMs());
+    const copies = this.sent.get(key) ?? 0;
+    if (copies === 0) return false;
+    this.lower(this.sent, key, copies);
+    this.paid.set(key, (this.paid.get(key) ?? 0) + 1);
+    this.swallowed += 1;
+    return true;
   }
 
   clear(): void {
+    this.times.length = this.keys.length = this.first = 0;
+    this.paid.clear();
     this.sent.clear();
   }
 }

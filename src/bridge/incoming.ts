@@ -61,7 +61,8 @@ export class Incoming {
       log.write("bridgeUnmatchedIn", { name: this.name, topic: remoteName });
       return this.skip(link);
     }
-    if (this.rights && !this.rights.mayWrite(topic.name)) {
+    const isOurs = topic.name.startsWith("$SYS/") && !topic.name.startsWith("$SYS/broker/connection/");
+    if (isOurs || (this.rights && !this.rights.mayWrite(topic.name))) {
       log.write("publishDenied", { client: identityText(this.from.identity), topic: topic.name });
       return this.skip(link);
     }

@@ -50,9 +50,10 @@ export class PrimaryProbe implements PacketHandler {
 
   onPacket(firstByte: number, bytes: Buffer, _frameStart: number, bodyStart: number, bodyEnd: number): void {
     if (firstByte >> 4 !== PacketType.CONNACK) return this.finish(false);
-    if (decodeConnack(firstByte, bytes, bodyStart, bodyEnd).code !== ConnackCode.accepted) return this.finish(false);
-    this.link?.send(DISCONNECT);
-    this.finish(true);
+    const { code } = decodeConnack(firstByte, bytes, bodyStart, bodyEnd);
+    if (code === ConnackCode.accepted) this.link?.send(DISCONNECT);
+    // It may refuse 4 and take 3: the connection itself finds out. What refuses our credentials would only cost us the address that works.
+    this.finish(code === ConnackCode.accepted || code === ConnackCode.unacceptableProtocolVersion);
   }
 
   onDrain(): void {

@@ -34,6 +34,7 @@ export interface RemoteOwner {
   /** Every packet after CONNACK, but PINGRESP. @throws ProtocolViolation */
   onPacket(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void;
   onDrain(): void;
+  onPingresp(): void;
   /** Once, and the last thing that is heard. */
   onEnded(end: RemoteEnd, wasEstablished: boolean): void;
 }
@@ -123,6 +124,7 @@ export class Remote implements PacketHandler {
     if (firstByte >> 4 !== PacketType.PINGRESP) return this.owner.onPacket(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
     checkEmpty(link.version, firstByte, bodyStart, bodyEnd);
     this.pingSentMs = 0;
+    this.owner.onPingresp();
   }
 
   /** We can't make the remote send less: it is told that we have the message, and would send it for ever otherwise. */

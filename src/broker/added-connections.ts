@@ -1,5 +1,5 @@
 import { connectionKey, connectionRange } from "../store/keys.ts";
-import type { Store } from "../store/store.ts";
+import type { GroupNumber, Store } from "../store/store.ts";
 import { readAll } from "./read-all.ts";
 import { Records } from "./records.ts";
 
@@ -25,12 +25,14 @@ export class AddedConnections {
     return this.texts.has(name);
   }
 
-  set(name: string, text: string): void {
+  /** Returns the group that holds it. */
+  set(name: string, text: string): GroupNumber {
     this.texts.set(name, text);
-    this.records.put(connectionKey(name), Buffer.from(text), "synced");
+    return this.records.put(connectionKey(name), Buffer.from(text), "synced");
   }
 
-  delete(name: string): void {
-    if (this.texts.delete(name)) this.records.delete(connectionKey(name), "synced");
+  /** Returns the group that holds the removal, 0 if there is nothing to remove. */
+  delete(name: string): GroupNumber {
+    return this.texts.delete(name) ? this.records.delete(connectionKey(name), "synced") : 0;
   }
 }

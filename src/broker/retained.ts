@@ -137,22 +137,24 @@ export function readRetained(message: Message, { record }: RetainedValue): void 
   message.retain = true;
 }
 
+const LENGTH_BYTES = 4;
+
 /** `doc/store-format.md`: the author as JSON with its length before it, then the message record. */
 function encodeValue({ record, author }: RetainedValue): Buffer {
   const text = Buffer.from(author ? JSON.stringify(author) : "");
-  const length = Buffer.alloc(2);
-  length.writeUInt16BE(text.length);
+  const length = Buffer.alloc(LENGTH_BYTES);
+  length.writeUInt32BE(text.length);
   return Buffer.concat([length, text, record]);
 }
 
 /** Undefined when the value is damaged. */
 function decodeValue(name: string, bytes: Buffer): Value | undefined {
-  if (bytes.length < 2) return undefined;
-  const start = 2 + bytes.readUInt16BE(0);
+  if (bytes.length < LENGTH_BYTES) return undefined;
+  const start = LENGTH_BYTES + bytes.readUInt32BE(0);
   if (start > bytes.length || !isIntactRecord(bytes, start, bytes.length)) return undefined;
   const record = bytes.subarray(start);
   try {
-    return { name, record, author: start === 2 ? undefined : (JSON.parse(bytes.toString("utf8", 2, start)) as Identity) };
+    return { name, record, author: start === LENGTH_BYTES ? undefined : (JSON.parse(bytes.toString("utf8", LENGTH_BYTES, start)) as Identity) };
   } catch {
     return undefined;
   }

@@ -1,17 +1,24 @@
 import { readFileSync } from "node:fs";
 import net from "node:net";
 import { resolve } from "node:path";
-import { readConfig } from "../config/read-config.ts";
+import { parseConfig } from "../config/parser.ts";
 import { controlSocketPath } from "../control/control-socket.ts";
 
 /** Sends commands to a running daemon and prints what they did. Returns the exit code: 1 if one failed, 2 if no daemon was reached. */
 export async function ctl(words: readonly string[], options: { config?: string | undefined }): Promise<number> {
+  const strange = words.find((word) => /[\u0000-\u0008\u000a-\u001f\u007f]/.test(word));
+  if (strange !== undefined && words[0] !== "-") return fail(`${JSON.stringify(strange)}: an argument must not contain control characters`);
   const text = words.length === 1 && words[0] === "-" ? readFileSync(0, "utf8") : words.map(quoted).join(" ");
   let prefix = `${resolve(".")}/`;
   if (options.config !== undefined) {
-    const { config, problems } = readConfig(options.config, { lenient: true });
-    if (!config) return fail(problems.join("\n"));
-    prefix = config.persistencePrefix;
+    // What else is wrong with the file does not matter here.
+    let text: string;
+    try {
+      text = readFileSync(options.config, "utf8");
+    } catch (error) {
+      return fail(error instanceof Error ? error.message : String(error));
+    }
+    prefix = parseConfig(text, options.config).config.persistencePrefix;
   }
   const path = controlSocketPath(prefix);
   try {

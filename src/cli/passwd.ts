@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { hashPassword } from "../access/password-hash.ts";
@@ -28,9 +28,16 @@ export async function passwd(file: string, user: string, { remove }: { remove: b
 
 /** A reader of the file sees all of the old lines or all of the new. */
 function save(file: string, lines: readonly string[]): void {
-  const temporary = `${file}.${process.pid}.tmp`;
+  const before = existsSync(file) ? statSync(file) : undefined;
+  const target = before ? realpathSync(file) : file;
+  const temporary = `${target}.${process.pid}.tmp`;
   writeFileSync(temporary, lines.map((line) => `${line}\n`).join(""), { mode: OWNER_ONLY, flush: true });
-  renameSync(temporary, file);
+  if (before) {
+    // The daemon may run as somebody else: who could read the file still can.
+    chmodSync(temporary, before.mode);
+    if (process.getuid?.() === 0) chownSync(temporary, before.uid, before.gid);
+  }
+  renameSync(temporary, target);
 }
 
 /** Asks twice on a terminal, without echo; otherwise takes a line of standard input. Undefined: the two differ. */

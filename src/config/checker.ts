@@ -1,5 +1,5 @@
 import { filtersOverlap } from "../topic/matching.ts";
-import { filterProblem } from "../topic/validity.ts";
+import { filterProblem, hasWildcard } from "../topic/validity.ts";
 import { isLoopback, reaches } from "./address.ts";
 import type { AddressConfig, Config, ConnectionConfig, ListenerConfig, Place, Problem, TopicLine } from "./config.ts";
 import type { Report } from "./section.ts";
@@ -14,6 +14,9 @@ export function checkConfig(config: Config): Problem[] {
     const { host, port } = listener;
     const twin = config.listeners.slice(0, index).find((other) => other.port === port && (other.host === host || isEverywhere(other) || isEverywhere(listener)));
     if (twin) report(listener, 1, "error", `the listener on port ${port} is defined twice${twin.host === host ? "" : ": one of the two takes all addresses"}`);
+    if (filterProblem(`${listener.mountPoint}#`) !== undefined) {
+      report(listener, 1, "error", `mount_point ${listener.mountPoint}: it must end in / and contain no wildcard, or its clients could not subscribe to #`);
+    }
     if (config.access.allowAnonymous && !isLoopback(host)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
   }
   const names = new Set<string>();
@@ -31,6 +34,11 @@ export function checkConfig(config: Config): Problem[] {
 function checkConnection(connection: ConnectionConfig, report: Report): void {
   const { name, addresses, clientId } = connection;
   if (addresses.length === 0) report(connection, 1, "error", `connection ${name} has no address`);
+  if (name === "" || clientId === "") report(connection, 1, "error", `a connection's ${name === "" ? "name" : "clientid"} must not be empty`);
+  if (hasWildcard(connection.notificationTopic ?? "")) report(connection, 1, "error", `notification_topic ${connection.notificationTopic ?? ""}: a topic to publish to must not contain + or #`);
+  if (connection.password !== undefined && connection.username === undefined) {
+    report(connection, 1, "warning", `connection ${name} has a password and no username: it is not sent`);
+  }
   if (connection.username !== undefined && connection.password === undefined) {
     report(connection, 1, "warning", `connection ${name} has a username and no password: some brokers refuse that`);
   }
@@ -41,6 +49,10 @@ function checkConnection(connection: ConnectionConfig, report: Report): void {
     report(connection, 1, "warning", `connection ${name} has cleansession false and several addresses: that is right only if they share their sessions`);
   }
   for (const topic of connection.topics) {
+    if (hasWildcard(topic.localPrefix) || hasWildcard(topic.remotePrefix)) {
+      report(topic, topic.column, "error", "a prefix must not contain + or #: it stands in names to publish to");
+      continue;
+    }
     for (const filter of filtersOf(topic)) {
       const problem = filterProblem(filter);
       if (problem !== undefined) {

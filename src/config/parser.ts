@@ -13,6 +13,8 @@ import { nearest } from "./nearest.ts";
 import { Section, type Report } from "./section.ts";
 import { parseTopicLine } from "./topic-line.ts";
 
+/** The window has to fit four times into the packet identifiers of a lane. */
+const MAX_INFLIGHT = 4096;
 const MAX_PACKET_BYTES = 268_435_460;
 const MIN_KEEP_ALIVE_SECONDS = 5;
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -50,7 +52,7 @@ export function parseConfig(text: string, file: string, options: ParseOptions = 
   const reportLine: Report = options.lenient
     ? (at, column, _severity, message) => report(at, column, "warning", `${message}; the line is ignored`)
     : report;
-  const sections = new Sections(file, reportLine, report);
+  const sections = new Sections(file, options.lenient === true, reportLine, report);
   const open = new Set<string>();
   const readLines = (lines: Iterable<Line>): void => {
     for (const line of lines) {
@@ -94,6 +96,7 @@ class Sections {
 
   constructor(
     file: string,
+    private readonly lenient: boolean,
     /** For a line that `--lenient` leaves out. */
     private readonly reportLine: Report,
     private readonly report: Report,
@@ -114,7 +117,7 @@ class Sections {
       this.connections.push(section);
       if (!values[0]) this.report(at, word.column, "error", "connection needs a name");
     } else if (name === "topic" && this.current instanceof ConnectionSection) {
-      const topic = parseTopicLine(values, at, this.reportLine);
+      const topic = parseTopicLine(values, at, this.report, this.lenient);
       if (topic) this.current.topics.push(topic);
     } else if (isNotYet(name)) {
       this.report(at, word.column, "error", `${word.text} is not supported yet`);
@@ -147,7 +150,7 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
   return {
     file,
     limits: {
-      maxInflightMessages: global.number("max_inflight_messages"),
+      maxInflightMessages: Math.min(global.number("max_inflight_messages"), MAX_INFLIGHT),
       maxQueuedMessages: global.number("max_queued_messages"),
       maxQueueMemoryBytes: global.number("max_queue_memory"),
       maxUncommittedBytes: global.number("max_uncommitted_bytes"),
@@ -255,7 +258,7 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
 function buildListener(section: Section, report: Report): ListenerConfig {
   const [portWord, addressWord, protocolWord] = section.title;
   const port = Number(portWord?.text);
-  if (portWord && !(Number.isInteger(port) && port >= 1 && port <= 65535)) {
+  if (portWord && !(/^\d+$/.test(portWord.text) && port >= 1 && port <= 65535)) {
     report(section, portWord.column, "error", `listener ${portWord.text}: wanted is a port number`);
   }
   if (protocolWord && !LISTENER_PROTOCOLS.includes(protocolWord.text.toLowerCase())) {

@@ -42,6 +42,12 @@ export class Section implements Place {
       given.push({ value, file: at.file, line: at.line, column });
     }
     this.given.set(keyword.name, given);
+    if (keyword.list && values.some(({ text }) => text.startsWith("#"))) {
+      report(at, word.column, "warning", `${word.text}: # begins a comment only where it is the first word of a line; here it is a value`);
+    }
+    const taken = keyword.list ? values.length : keyword.second === undefined ? 1 : 2;
+    const surplus = values[taken];
+    if (surplus) report(at, surplus.column, "warning", `${word.text} takes ${taken === 1 ? "one value" : `${taken} values`}; what follows is not looked at (put a value with blanks into quotes)`);
     const second = keyword.second === undefined ? undefined : this.keyword(keyword.second);
     if (second && values.length > 1) this.take(second, word, values.slice(1), at, report);
   }

@@ -12,14 +12,14 @@ export interface Administration {
   startConnection(name: string): string;
   stopConnection(name: string): string;
   /** Ends the connection and drops its queue. */
-  deleteConnection(name: string): string;
+  deleteConnection(name: string): Promise<string>;
   /** `text`: a `connection NAME` line and those that belong to it. Kept over a restart. */
-  addConnection(name: string, text: string): string;
+  addConnection(name: string, text: string): Promise<string>;
   /** `list`, `retry` or `drop` what is put aside for a connection because its remote ends connections on which it is sent. */
   parked(name: string, what: string): Promise<string>;
   /** Drops what is queued for a client that is not connected, or for a connection that is not configured any more. */
-  purge(name: string): string;
-  clearRetained(filter: string): string;
+  purge(name: string): Promise<string>;
+  clearRetained(filter: string): Promise<string>;
   /** Stays until the next start or reload. */
   /** `protocol`: a console line for each packet; `off`: none. Until the next start or reload. */
   setTraceOutput(output: string): string;

@@ -2,7 +2,7 @@ import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import type { Clock, Timer } from "../clock/clock.ts";
 import type { Log } from "../log/console.ts";
 import type { Administration } from "./administration.ts";
-import { outcomeText, runCommands } from "./commands.ts";
+import { outcomeText, runCommands, type Outcome } from "./commands.ts";
 
 /** The name that the original reads, and those that its documents print. */
 const NAMES = ["amqtdd.upd", "amqtd.d.upd", "amqtdc.upd", "broker.upd"] as const;
@@ -25,6 +25,16 @@ export class CommandFile {
     private readonly clock: Clock,
     private readonly log: Log,
   ) {}
+
+  /** Says what a daemon that ended in the middle has left, and keeps it under another name. */
+  async reportInterrupted(): Promise<void> {
+    for (const name of NAMES) {
+      const running = `${this.prefix}${name}.running`;
+      const kept = `${this.prefix}${name}.interrupted`;
+      const isThere = await rename(running, kept).then(() => true, () => false);
+      if (isThere) this.log.write("commandFileFailed", { file: this.prefix + name, reason: `the daemon ended while it worked on it; it is kept as ${kept}` });
+    }
+  }
 
   start(): void {
     this.timer = this.clock.after(POLL_MS, () => {
@@ -65,10 +75,18 @@ export class CommandFile {
     await rename(file, running);
     log.write("commandFile", { file });
     if (name !== NAME) log.write("commandFileName", { file, name: NAME });
-    const outcomes = await runCommands(await readFile(running, "utf8"), this.administration);
+    const outcomes: Outcome[] = [];
+    // A slow writer still writes to the file that we have renamed.
+    for (let done = ""; ; ) {
+      const text = await readFile(running, "utf8");
+      if (text.length <= done.length) break;
+      outcomes.push(...(await runCommands(text.slice(done.length), this.administration, done.split("\n").length)));
+      done = text;
+    }
     for (const { line, command, ok, text } of outcomes) if (!ok) log.write("commandFailed", { place: `${file}:${line}`, command, reason: text });
     const result = `${this.prefix}${NAME}.result`;
-    await writeFile(`${result}.tmp`, outcomeText(outcomes));
+    await rm(`${result}.tmp`, { force: true }); // not through a link that somebody has put there
+    await writeFile(`${result}.tmp`, outcomeText(outcomes), { flag: "wx" });
     await rename(`${result}.tmp`, result);
     await rm(running, { force: true });
   }

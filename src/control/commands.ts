@@ -64,14 +64,14 @@ export interface Outcome {
 }
 
 /** Runs the commands of a text, one a line, in order; a wrong one does not keep the rest from running. */
-export async function runCommands(text: string, administration: Administration): Promise<Outcome[]> {
+export async function runCommands(text: string, administration: Administration, firstLine = 1): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const { line, command, run } of readCommands(text)) {
     try {
-      outcomes.push({ line, command, ok: true, text: await run(administration) });
+      outcomes.push({ line: line + firstLine - 1, command, ok: true, text: await run(administration) });
     } catch (error) {
-      if (!(error instanceof CommandError)) throw error;
-      outcomes.push({ line, command, ok: false, text: error.message });
+      // Another error is our fault: it is told, and the rest still runs.
+      outcomes.push({ line: line + firstLine - 1, command, ok: false, text: error instanceof CommandError ? error.message : `internal error: ${String(error)}` });
     }
   }
   return outcomes;
@@ -116,7 +116,7 @@ function isCommand(word: string): boolean {
   return word === "connection" || commands.some(({ name, aliases }) => name === word || aliases.includes(word));
 }
 
-function addConnection(administration: Administration, name: Word | undefined, section: readonly string[]): string {
+function addConnection(administration: Administration, name: Word | undefined, section: readonly string[]): Promise<string> {
   if (!name) throw new CommandError("connection needs a name");
   return administration.addConnection(name.text, `${section.join("\n")}\n`);
 }

@@ -122,19 +122,25 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const problem = this.problemWith(connect);
     if (problem) return this.refuse(problem.code, problem.text);
     if (connect.clientId === "") connect.clientId = this.newClientId();
-    const admission = this.context.broker.access.admit(connect.clientId, connect.username, connect.password);
+    this.authenticate(connect);
+  }
+
+  private authenticate(connect: Connect): void {
+    const { access } = this.context.broker;
+    const admission = access.admit(connect.clientId, connect.username, connect.password, () => this.link.isClosed);
     if (!(admission instanceof Promise)) return this.judge(connect, admission);
     this.isAuthenticating = true;
     this.link.stopReading();
     admission.then(
-      (verdict) => this.authenticated(connect, verdict),
+      (verdict) => this.authenticated(connect, verdict, access),
       (error: unknown) => this.close(`the password can't be checked: ${String(error)}`),
     );
   }
 
-  private authenticated(connect: Connect, admission: Admission): void {
+  private authenticated(connect: Connect, admission: Admission, asked: Access): void {
     this.isAuthenticating = false;
     if (this.link.isClosed) return;
+    if (this.context.broker.access !== asked) return this.authenticate(connect); // the rules have changed meanwhile
     this.judge(connect, admission);
   }
 

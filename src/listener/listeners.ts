@@ -52,26 +52,37 @@ export class Listeners {
   }
 
   /**
-   * Makes the open listeners those of a new configuration: clients of a listener that stays are not disturbed. Says what could not be opened.
+   * Opens what a new configuration has besides, before anything else is changed. `commit` then closes what it has no more; clients of a
+   * listener that stays are not disturbed. Rejects with the system's error; nothing is changed then.
    */
-  async change(wanted: readonly ListenerConfig[]): Promise<string[]> {
-    const problems: string[] = [];
+  async prepare(wanted: readonly ListenerConfig[]): Promise<{ commit(): void }> {
+    const kept = new Map<Open, ListenerConfig>();
     const missing: ListenerConfig[] = [];
-    const kept = new Set<Open>();
     for (const config of wanted) {
       const same = this.open.find((open) => !kept.has(open) && isSame(open.config, config));
-      if (!same) missing.push(config);
-      else {
-        kept.add(same);
-        same.listener.mount.maxConnections = config.maxConnections;
-      }
+      if (same) kept.set(same, config);
+      else missing.push(config);
     }
-    for (const open of this.open) if (!kept.has(open)) this.close(open);
-    this.open = [...kept];
-    for (const config of missing) {
-      await this.add(config).catch((error: unknown) => problems.push(`listener ${config.port}: ${error instanceof Error ? error.message : String(error)}`));
+    const dropped = this.open.filter((open) => !kept.has(open));
+    // A place that changes hands has to be left first.
+    const replaced = dropped.filter(({ config }) => missing.some(({ port }) => port === config.port));
+    for (const open of replaced) this.close(open);
+    this.open = this.open.filter((open) => !replaced.includes(open));
+    const opened = this.open.length;
+    try {
+      for (const config of missing) await this.add(config);
+    } catch (error) {
+      for (const open of this.open.splice(opened)) this.close(open);
+      for (const { config } of replaced) await this.add(config);
+      throw error;
     }
-    return problems;
+    return {
+      commit: () => {
+        for (const [open, config] of kept) open.listener.mount.maxConnections = config.maxConnections;
+        for (const open of dropped) if (!replaced.includes(open)) this.close(open);
+        this.open = this.open.filter((open) => !dropped.includes(open));
+      },
+    };
   }
 
   /** The rules of access have changed. */

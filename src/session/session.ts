@@ -122,6 +122,12 @@ export class Session {
     return messages;
   }
 
+  /** About when the oldest queued message came; undefined if none is queued. */
+  get oldestMs(): number | undefined {
+    const times = this.lanes.flatMap((queue) => (queue && queue.messages > 0 ? [queue.oldestMs] : []));
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
   get inFlightMessages(): number {
     let messages = 0;
     for (const queue of this.lanes) messages += queue?.inFlight ?? 0;

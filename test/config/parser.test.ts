@@ -133,11 +133,11 @@ describe("--lenient", () => {
     expect(problems.map(problemText)).toEqual([
       "f:1:1: warning: unknown keyword prot; did you mean port?; the line is ignored",
       "f:3:6: warning: port x: wanted is a whole number from 1 to 65535; the line is ignored",
-      "f:6:9: warning: topic direction up: wanted is one of in, out, both; the line is ignored",
+      "f:6:9: warning: topic direction up: wanted is one of in, out, both; taken as out",
       "f:8:1: warning: mount_point belongs into a listener section: the default listener can't have one; the line is ignored",
     ]);
     expect(config.listeners.map(({ port }) => port)).toEqual([1884]);
-    expect(config.connections.map(({ topics }) => topics.map(({ pattern }) => pattern))).toEqual([["b"]]);
+    expect(config.connections.map(({ topics }) => topics.map(({ pattern }) => pattern))).toEqual([["a", "b"]]);
   });
 
   it("serves everybody, as the original did, when nobody could log in", () => {
@@ -196,8 +196,10 @@ describe("values", () => {
     expect(config.connections[0]?.clientId).toBe("y");
   });
 
-  it("more than a keyword takes are passed over, as the original did", () => {
-    expect(configOf("port 1884 1885 # ours").listeners[0]?.port).toBe(1884);
+  it("more than a keyword takes are passed over, as the original did, with a warning", () => {
+    const { config, problems } = parseConfig("port 1884 1885 # ours", "f");
+    expect(config.listeners[0]?.port).toBe(1884);
+    expect(problems.map(problemText)).toEqual(["f:1:11: warning: port takes one value; what follows is not looked at (put a value with blanks into quotes)"]);
   });
 
   it("may be quoted", () => {
