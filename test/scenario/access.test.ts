@@ -150,6 +150,32 @@ it("keeps the author of a retained message across a restart, and withholds it wh
   expect(after.messages.map(({ topic }) => topic)).toEqual(["home/public/f"]);
 });
 
+it("keeps the author of a retained message however long the name is and whatever is in it", async () => {
+  const port = await freePort();
+  const { daemon } = await start(figure42(port));
+  const author = await login(port, undefined, { clientId: '"'.repeat(60_000) });
+  for (const qos of [0, 1] as const) await author.publish(`home/public/${qos}`, "x", { qos, retain: true });
+  await author.end();
+  await new Promise((resolve) => setTimeout(resolve, 1_300)); // QoS 0 is written after a second
+  await daemon.restart();
+  const client = await login(port);
+  await client.subscribe("#", 1);
+  for (const qos of [0, 1]) await client.waitFor(`home/public/${qos}`, "x");
+});
+
+it("does not let in a user who is removed while his password is being checked", async () => {
+  const port = await freePort();
+  const slow = `Fred:$7$3000000$${Buffer.alloc(16, 1).toString("base64")}$${Buffer.alloc(64, 2).toString("base64")}\n`;
+  const { daemon, files } = await start(figure42(port), { passwords: slow + passwords.split("\n")[1] + "\n", acl });
+  const refused = connect311(port, { username: "Fred", password: "any" }).then(() => "accepted", (error: { code?: number }) => error.code);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  writeFileSync(files.passwords, "Barney:Barneypassword\n");
+  writeFileSync(files.acl, "topic home/public/#\n");
+  process.kill(daemon.pid, "SIGHUP");
+  await daemon.waitForLine(/CWNAN0322I/);
+  expect(await refused).toBe(4);
+});
+
 it("checks full names below a mount point", async () => {
   const [port, mounted] = (await freePorts(2)) as [number, number];
   await start((files) => `${figure42(port)(files)}\nlistener ${mounted} 127.0.0.1\nmount_point home/`);

@@ -315,6 +315,40 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     expect(payloads(watcher).sort()).toEqual(["1", "2", "3"]);
   });
 
+  it("a retained message of QoS 0 that was missed arrives, one for a new topic line too, and none of an author who has lost the right", async () => {
+    const port = await freePort();
+    const upstream = await mosquitto({ persistence: true });
+    const proxy = await RecordingProxy.start(upstream.port);
+    cleanups.push(() => proxy.close());
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(proxy.port, "topic a/# out")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    const [client, watcher] = [await connect(port), await connect(upstream.port, "a/#", "b/#")];
+    proxy.isDown = true;
+    proxy.cut();
+    await daemon.waitForLine(/CWNAN0154I/);
+    await client.publish("a/missed", "1", { retain: true });
+    await client.publish("b/new", "2", { qos: 1, retain: true });
+    proxy.isDown = false;
+    await watcher.waitFor("a/missed", "1");
+    const folder = path.dirname(daemon.configFile);
+    const base = readFileSync(daemon.configFile, "utf8");
+    writeFileSync(path.join(folder, "users"), "somebody:x\n");
+    const reload = async (acl: string, topic: string): Promise<void> => {
+      writeFileSync(path.join(folder, "acl"), acl);
+      writeFileSync(daemon.configFile, `password_file ${folder}/users\nallow_anonymous true\nacl_file ${folder}/acl\n${base}${topic}\n`);
+      const from = daemon.lines.length;
+      ctl(daemon, "reload");
+      await daemon.waitForLine(/CWNAN0133I/, { from });
+    };
+    await reload("topic read #\n", "topic b/# out");
+    const end = await connect(upstream.port);
+    await end.publish("b/end", "end", { qos: 1 });
+    await watcher.waitFor("b/end", "end");
+    expect(payloads(watcher)).toEqual(["1", "end"]);
+    await reload("topic #\n", "topic b/+ out");
+    await watcher.waitFor("b/new", "2");
+  });
+
   it("A1.17: says truthfully whether it is connected, here and there, after cuts", async () => {
     const flaps = process.env["AMQTDD_LONG"] === "1" ? 50 : 4;
     const port = await freePort();

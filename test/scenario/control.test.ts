@@ -231,6 +231,34 @@ describe("a reload", () => {
     await expect(connect(second)).rejects.toThrow();
   });
 
+  it("changes nothing when a new port is taken: the old one goes on, and so do its clients and the rules", async () => {
+    const [port = 0, taken = 0] = await freePorts(2);
+    await start(`listener ${taken} 127.0.0.1`);
+    const daemon = await start(`listener ${port} 127.0.0.1`);
+    const client = await connect(port);
+    const before = readFileSync(daemon.configFile, "utf8");
+    writeFileSync(daemon.configFile, `${before.replace(String(port), String(taken))}clientid_prefixes nobody\n`);
+    expect(ctl(daemon, "reload")).toEqual({ code: 1, text: expect.stringContaining("EADDRINUSE") as string });
+    await client.publish("a", "still here", { qos: 1 });
+    await connect(port, { clientId: "anybody" });
+    expect(ctl(daemon, "status").text).toContain(`listening on ${port}`);
+  });
+
+  it("leaves a connection off that was stopped by hand, and one away that was deleted", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    await start(`listener ${upstream} 127.0.0.1`);
+    const section = (name: string): string => `connection ${name}\naddress 127.0.0.1:${upstream}\nclientid ${name}\ntopic ${name} out\n`;
+    const daemon = await start(`listener ${port} 127.0.0.1\n${section("stopped")}${section("deleted")}`);
+    await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+    ctl(daemon, "stop_connection", "stopped");
+    ctl(daemon, "delete_connection", "deleted");
+    writeFileSync(daemon.configFile, readFileSync(daemon.configFile, "utf8").replace("topic stopped out", "topic changed out"));
+    expect(ctl(daemon, "reload").text).toContain("connection stopped changed");
+    const { text } = ctl(daemon, "status");
+    expect(text).toContain("connection stopped: stopped");
+    expect(text).not.toContain("connection deleted");
+  });
+
   it("puts a new limit into force for sessions that exist", async () => {
     const [port = 0] = await freePorts(1);
     const daemon = await start(`max_queued_messages 3\nlistener ${port} 127.0.0.1`);
