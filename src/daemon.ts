@@ -86,6 +86,7 @@ class RunningDaemon implements Daemon, Administration {
   private readonly settings: Mutable<ListenerSettings & Config["limits"]>;
   private readonly droppedLoggedMs = new WeakMap<Session, number>();
   private refusedLoggedMs = -Infinity;
+  private notTakenLoggedMs = -Infinity;
   private startedMs = 0;
 
   constructor(
@@ -124,15 +125,19 @@ class RunningDaemon implements Daemon, Administration {
     const access = this.readAccess(config);
     const gate = new AckGate(config.limits.maxUncommittedBytes);
     store.onStored((upTo) => gate.release(upTo));
+    gate.onStoreState(store.state === "healthy");
+    store.onState((state) => gate.onStoreState(state === "healthy"));
     const broker = new Broker({
       store,
       clock,
       budget: new MemoryBudget(config.limits.maxQueueMemoryBytes),
       limits: settings,
+      maxUncommittedBytes: config.limits.maxUncommittedBytes,
       autosaveIntervalMs: config.autosaveIntervalMs,
       access,
       events: {
         onDropped: (session) => this.reportDropped(session),
+        onRefused: (connections) => this.reportNotTaken(connections),
         onLost: (session, messages) => this.log.write("recordsLost", { client: session.clientId, messages }),
       },
     });
@@ -245,6 +250,13 @@ class RunningDaemon implements Daemon, Administration {
     if (nowMs - this.refusedLoggedMs < REPEATED_LOG_INTERVAL_MS) return;
     this.refusedLoggedMs = nowMs;
     this.log.write("tooManySockets", { sockets });
+  }
+
+  private reportNotTaken(connections: number): void {
+    const nowMs = this.surroundings.clock.nowMs();
+    if (nowMs - this.notTakenLoggedMs < REPEATED_LOG_INTERVAL_MS) return;
+    this.notTakenLoggedMs = nowMs;
+    this.log.write("publishNotTaken", { connections });
   }
 
   private reportStore(event: StoreEvent): void {
@@ -432,6 +444,7 @@ class RunningDaemon implements Daemon, Administration {
     this.controlSocket?.close();
     parts?.listeners.closeAll();
     parts?.bridges.closeAll(); // after the wills, which they may still take along
+    parts?.broker.publishWaitingWills();
     parts?.broker.retained.saveLazy();
     this.parts = undefined;
     const { store } = this;

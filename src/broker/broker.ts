@@ -2,11 +2,12 @@ import type { Access } from "../access/access.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
-import type { Message } from "../queue/message.ts";
+import { type Message, messageOf } from "../queue/message.ts";
 import type { Session, SessionContext, SessionLimits } from "../session/session.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import type { Topic } from "../topic/topic.ts";
 import { TopicTable } from "../topic/topic-table.ts";
+import { Admission } from "./admission.ts";
 import { Retained } from "./retained.ts";
 import { RetainedReplays } from "./retained-replay.ts";
 import { Sessions, type Entry } from "./sessions.ts";
@@ -15,6 +16,8 @@ import { Subscriptions, type Route, type Source } from "./subscriptions.ts";
 export interface BrokerEvents {
   onDropped(session: Session): void;
   onLost(session: Session, messages: number): void;
+  /** A connection published what can't be stored; `connections` are in that state. */
+  onRefused(connections: number): void;
 }
 
 export interface BrokerContext {
@@ -22,10 +25,22 @@ export interface BrokerContext {
   readonly clock: Clock;
   readonly budget: MemoryBudget;
   readonly limits: SessionLimits;
+  /** What may be taken and not on disk yet while the store fails, in all. */
+  readonly maxUncommittedBytes: number;
   readonly autosaveIntervalMs: number;
   readonly access: Access;
   readonly events: BrokerEvents;
 }
+
+interface Will {
+  readonly from: Source;
+  readonly topic: Topic<Route>;
+  readonly message: Message;
+  readonly bytes: number;
+}
+
+/** Wills that wait for room in the store. */
+const MAX_WILL_BYTES = 1024 * 1024;
 
 /** Where messages meet subscriptions. */
 export class Broker {
@@ -33,10 +48,16 @@ export class Broker {
   readonly subscriptions = new Subscriptions();
   readonly retained: Retained;
   readonly sessions: Sessions;
+  readonly admission: Admission;
   private readonly replays: RetainedReplays;
   receivedMessages = 0;
   /** Bytes that were handed to the store, one copy for each durable receiver. */
   appendedBytes = 0;
+  /** `appendedBytes` when a group was stored last. */
+  private appendedWhenStored = 0;
+  /** Wills that wait until the store takes them, the last of each client. */
+  private readonly wills = new Map<string, Will>();
+  private willBytes = 0;
   private currentAccess: Access;
   private readonly awaitingStore = new Set<Session>();
 
@@ -54,8 +75,15 @@ export class Broker {
       },
     };
     this.currentAccess = context.access;
+    this.admission = new Admission(
+      context.store,
+      context.clock,
+      () => this.appendedBytes - this.appendedWhenStored > context.maxUncommittedBytes,
+      (connections) => context.events.onRefused(connections),
+      () => this.onRoom(),
+    );
     this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs);
-    this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName));
+    this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName), () => this.admission.storeTakes);
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity));
     context.store.onStored((upTo) => this.onStored(upTo));
   }
@@ -79,6 +107,7 @@ export class Broker {
   }
 
   private onStored(upTo: GroupNumber): void {
+    this.appendedWhenStored = this.appendedBytes;
     for (const session of this.awaitingStore) {
       if (session.onStored(upTo)) this.awaitingStore.delete(session);
     }
@@ -93,12 +122,7 @@ export class Broker {
     this.receivedMessages += 1;
     let after: GroupNumber = 0;
     if (message.retain) after = this.retained.set(topic.name, message, from?.identity);
-    let route = topic.route;
-    if (route === undefined || topic.routeGeneration !== this.subscriptions.generation) {
-      route = this.subscriptions.routeOf(topic.name);
-      topic.route = route;
-      topic.routeGeneration = this.subscriptions.generation;
-    }
+    const route = this.routeOf(topic);
     const { qos, retain } = message;
     let copies = after > 0 ? 1 : 0;
     const sender = from?.receiver;
@@ -114,6 +138,45 @@ export class Broker {
     return after;
   }
 
+  private routeOf(topic: Topic<Route>): Route {
+    if (topic.route !== undefined && topic.routeGeneration === this.subscriptions.generation) return topic.route;
+    topic.route = this.subscriptions.routeOf(topic.name);
+    topic.routeGeneration = this.subscriptions.generation;
+    return topic.route;
+  }
+
+  /** Whether taking the message adds something to the store. The removal of a retained message does not. */
+  needsStore({ receiver, identity }: Source, topic: Topic<Route>, { qos, retain, payloadLength }: Message): boolean {
+    if (qos === 0) return false;
+    if (qos === 2 && this.sessions.get(identity.kind, identity.id)?.session.durable) return true;
+    if (retain && payloadLength > 0 && !topic.isSystem) return true;
+    return this.routeOf(topic).some((to) => to.qos > 0 && to.receiver.durable && !(to.noLocal && to.receiver === receiver));
+  }
+
+  /** Publishes the will of a connection that has ended; one that the store can't take now is published when it can, if not too many wait. */
+  publishWill(from: Source, topic: Topic<Route>, message: Message): void {
+    if (this.admission.hasRoom(undefined) || !this.needsStore(from, topic, message)) return void this.publish(from, topic, message);
+    const { identity } = from;
+    const bytes = message.payloadLength + topic.bytes.length;
+    if (this.willBytes + bytes > MAX_WILL_BYTES) return;
+    this.willBytes += bytes - (this.wills.get(identity.id)?.bytes ?? 0);
+    this.wills.delete(identity.id);
+    this.wills.set(identity.id, { from, topic, message: ownCopy(message, topic.bytes), bytes });
+  }
+
+  /** Publishes the wills that wait, whatever the store says. */
+  publishWaitingWills(): void {
+    const waiting = [...this.wills.values()];
+    this.wills.clear();
+    this.willBytes = 0;
+    for (const { from, topic, message } of waiting) this.publish(from, topic, message);
+  }
+
+  private onRoom(): void {
+    this.publishWaitingWills();
+    this.replays.onRoom();
+  }
+
   /** Subscribes a client's session. Returns the group the SUBACK waits for, or the limit that forbids it, in words. */
   subscribe(entry: Entry, filter: string, qos: QoS): GroupNumber | string {
     const limit = entry.filters.has(filter) ? undefined : this.subscriptions.limitFor(entry.session, filter);
@@ -124,4 +187,9 @@ export class Broker {
   sendRetained(entry: Entry, filter: string): void {
     this.replays.start(entry, filter);
   }
+}
+
+/** The bytes of a message are its packet's, which is gone when it is published later. */
+function ownCopy({ payload, payloadStart, payloadEnd, qos, retain, receivedMs }: Message, topic: Buffer): Message {
+  return messageOf(topic, Buffer.from(payload.subarray(payloadStart, payloadEnd)), { qos, retain, receivedMs });
 }

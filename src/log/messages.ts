@@ -85,6 +85,7 @@ export const messages = {
   controlFailed: { id: 325, level: "W", text: "amqtdd ctl can't reach this daemon: {reason}" },
   bridgeNotificationRefused: { id: 326, level: "W", text: "Connection {name}: {address} ends connections that publish to $SYS; the connection's state is told here only" },
   subscriptionLimit: { id: 327, level: "W", text: "{client} may not subscribe to {filter}, and from now on to others, without a further line: {limit}" },
+  publishNotTaken: { id: 340, level: "W", text: "{connections} connections have published what the store can't take now; it is not acknowledged, and they are closed so that they send it again" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 

@@ -17,6 +17,9 @@ const INSPECT_AFTER_BYTES = 1024 * 1024;
 const FIRST_KEYS = 4;
 const MOST_KEYS = 1024;
 const MOST_GROWTH = 4;
+/** Every key of the store lies between them. */
+const FIRST_KEY = Buffer.from([0]);
+const LAST_KEY = Buffer.from([0xff]);
 
 export interface LevelStoreParts {
   readonly directory: StoreDirectory;
@@ -37,16 +40,18 @@ export interface LevelStoreParts {
  * LevelDB closes a full log without fsync, so a record written unsynced may be lost in a power cut although a later synced one survives.
  * Hence whoever touches `soon` writes records that hold a keeper's whole state: every later one supersedes those that may be missing.
  *
- * A failed batch ends its handle: LevelDB would append behind torn bytes and drop at recovery what it has acknowledged. So: close, reopen,
- * write the same records again, and only then go on. Whether the failed batch reached the disk does not matter: puts and deletes repeat.
+ * A failed batch ends its handle's use for writing: LevelDB would append behind torn bytes and drop at recovery what it has acknowledged. So:
+ * close, reopen, write the same records again, and only then go on. While the disk takes nothing, the spoilt handle is still read from. Whether the failed batch reached the disk does not matter: puts and deletes repeat.
  */
 export class LevelStore implements Store {
   readonly durable = true;
   readonly #parts: LevelStoreParts;
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   readonly #stateListeners: ((state: StoreState) => void)[] = [];
-  /** Undefined while a failed handle has been given up and none is open again. */
+  /** Undefined while none can be opened. */
   #database: Database | undefined;
+  /** A batch has failed: the handle is only read from, until it may be replaced. */
+  #isSpoilt = false;
   #current = new CollectingGroup(1);
   /** Closed, not yet stored: at most one. Nothing else is written before it, whatever it takes. */
   #unwritten: ClosedGroup | undefined;
@@ -65,6 +70,10 @@ export class LevelStore implements Store {
   #retryTimer: Timer | undefined;
   #roomTimer: Timer | undefined;
   #uninspectedBytes = 0;
+  /** Keys between which records have been deleted since that was compacted. What was deleted before the start is not known. */
+  #deletedFrom: Buffer | undefined = FIRST_KEY;
+  #deletedTo: Buffer = LAST_KEY;
+  #compaction: Promise<void> | undefined;
   #inspection: Promise<void> | undefined;
   #reserving: Promise<void> | undefined;
   #work: Promise<void> = Promise.resolve();
@@ -165,9 +174,8 @@ export class LevelStore implements Store {
     const group = this.#unwritten;
     if (group === undefined) return;
     try {
-      this.#database ??= await this.#reopen();
-      this.#releaseReaders();
-      if (group.records.count > 0) await this.#writeBatch(this.#database, group);
+      const database = this.#isSpoilt || this.#database === undefined ? await this.#replaceHandle(group) : this.#database;
+      if (group.records.count > 0) await this.#writeBatch(database, group);
     } catch (error) {
       await this.#giveUpHandle(error);
       return;
@@ -182,8 +190,10 @@ export class LevelStore implements Store {
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       const value = values[index];
-      if (value === undefined) batch.del(key);
-      else batch.put(key, value);
+      if (value === undefined) {
+        batch.del(key);
+        this.#noteDeleted(key);
+      } else batch.put(key, value);
     }
     await batch.write({ sync });
     this.#hasUnsynced = !sync;
@@ -208,19 +218,33 @@ export class LevelStore implements Store {
 
   async #giveUpHandle(error: unknown): Promise<void> {
     const { clock, directory, report } = this.#parts;
-    const failed = this.#database;
-    this.#database = undefined;
+    this.#isSpoilt = this.#database !== undefined;
     const outOfRoom = isOutOfRoom(error);
     if (this.#failure === undefined) report({ kind: "writeFailed", detail: describeError(error) });
     this.#failure = outOfRoom ? "full" : "failed";
     this.#updateState();
     if (outOfRoom) await directory.giveUpReserve();
-    await failed?.close().catch(() => undefined);
     if (this.#closed !== undefined) return;
     this.#retryTimer = clock.after(this.#retryMs, () => {
       this.#work = this.#writeUnwritten();
     });
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
+  }
+
+  /** A spoilt handle still reads: it is not closed before the disk takes what opening another one writes. */
+  async #replaceHandle(group: ClosedGroup): Promise<Database> {
+    const spoilt = this.#database;
+    if (spoilt !== undefined) {
+      await this.#parts.directory.tryWriting(group.records.bytes);
+      await this.#compaction;
+      this.#database = undefined;
+      await spoilt.close().catch(() => undefined);
+    }
+    const database = await this.#reopen();
+    this.#isSpoilt = false;
+    this.#database = database;
+    this.#releaseReaders();
+    return database;
   }
 
   /** Damage is repaired here too, but never set aside: what is in RAM builds on what is on disk. */
@@ -270,7 +294,33 @@ export class LevelStore implements Store {
       report({ kind: isShort ? "full" : "roomAgain", detail: `${free} bytes free, ${minFreeBytes} wanted` });
       this.#updateState();
     }
-    if (this.#failure === undefined && !isShort) this.#makeReserve(free - minFreeBytes);
+    if (this.#failure !== undefined) return;
+    if (isShort) this.#compact();
+    else this.#makeReserve(free - minFreeBytes);
+  }
+
+  #noteDeleted(key: Buffer): void {
+    if (this.#deletedFrom === undefined) {
+      this.#deletedFrom = this.#deletedTo = key;
+      return;
+    }
+    if (key.compare(this.#deletedFrom) < 0) this.#deletedFrom = key;
+    if (key.compare(this.#deletedTo) > 0) this.#deletedTo = key;
+  }
+
+  /** Deleted records hold their room until LevelDB compacts, which it does with what is written: nothing more is, while the disk is full. */
+  #compact(): void {
+    const database = this.#database;
+    const from = this.#deletedFrom;
+    if (database === undefined || from === undefined || this.#compaction !== undefined || this.#closed !== undefined) return;
+    this.#deletedFrom = undefined;
+    this.#compaction = database
+      .compactRange(from, this.#deletedTo)
+      .catch(() => undefined) // the next batch fails too, then
+      .finally(() => {
+        this.#compaction = undefined;
+        void this.#inspect();
+      });
   }
 
   /** Beside everything else: 16 MiB take a slow card seconds. */
@@ -293,6 +343,7 @@ export class LevelStore implements Store {
     }
     await this.#inspection;
     await this.#reserving;
+    await this.#compaction;
     const isLost = this.#unwritten !== undefined;
     await this.#database?.close();
     this.#database = undefined;
