@@ -313,9 +313,12 @@ export class LevelStore implements Store {
     const database = this.#database;
     const from = this.#deletedFrom;
     if (database === undefined || from === undefined || this.#compaction !== undefined || this.#closed !== undefined) return;
+    const to = this.#deletedTo;
     this.#deletedFrom = undefined;
+    // LevelDB counts the levels that it goes through before it writes out what is in memory: that has to be done before.
     this.#compaction = database
-      .compactRange(from, this.#deletedTo)
+      .compactRange(FIRST_KEY, FIRST_KEY)
+      .then(() => database.compactRange(from, to))
       .catch(() => undefined) // the next batch fails too, then
       .finally(() => {
         this.#compaction = undefined;
