@@ -3,6 +3,7 @@ import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
 import { readAccessFiles } from "./config/access-files.ts";
+import type { Timer } from "./clock/clock.ts";
 import { checkConfig } from "./config/checker.ts";
 import { problemText, type Config, type ConnectionConfig, type ListenerConfig, type Problem } from "./config/config.ts";
 import { parseConfig } from "./config/parser.ts";
@@ -19,8 +20,9 @@ import { Log, type LogLevel } from "./log/console.ts";
 import { messageOf } from "./queue/message.ts";
 import { MemoryBudget } from "./queue/memory-budget.ts";
 import type { Session } from "./session/session.ts";
+import { AbsentStore } from "./store/absent-store.ts";
 import { MemoryStore } from "./store/memory-store.ts";
-import type { StoreEvent } from "./store/open.ts";
+import { StoreError, type StoreEvent, type StoreOptions } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 import { machine, type Surroundings } from "./surroundings.ts";
 import { filterProblem } from "./topic/validity.ts";
@@ -59,6 +61,7 @@ export function createDaemon(config: Config, options: DaemonOptions = {}): Daemo
 }
 
 const STOP_LIMIT_MS = 10_000;
+const STORE_RETRY_MS = 5_000;
 const STOP_COMMAND_DELAY_MS = 200;
 /** What may happen thousands of times a second is told this often. */
 const REPEATED_LOG_INTERVAL_MS = 10_000;
@@ -78,7 +81,9 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 class RunningDaemon implements Daemon, Administration {
   private readonly surroundings: Surroundings;
   private readonly log: Log;
+  private readonly storeOptions: StoreOptions;
   private store: Store | undefined;
+  private storeTimer: Timer | undefined;
   private parts: Parts | undefined;
   private commandFile: CommandFile | undefined;
   private controlSocket: ControlSocket | undefined;
@@ -95,6 +100,15 @@ class RunningDaemon implements Daemon, Administration {
   ) {
     this.surroundings = options.surroundings ?? machine();
     this.settings = settingsOf(config);
+    this.storeOptions = {
+      directory: config.persistenceDirectory,
+      durability: config.durability,
+      commitIntervalMs: config.commitIntervalMs,
+      clock: this.surroundings.clock,
+      strict: config.strictStore,
+      minFreeBytes: config.limits.storeMinFreeBytes,
+      report: (event) => this.reportStore(event),
+    };
     this.log = new Log(options.writeLine ?? ((line) => process.stdout.write(`${line}\n`)), this.surroundings.clock, config.logLevel);
   }
 
@@ -117,12 +131,23 @@ class RunningDaemon implements Daemon, Administration {
   }
 
   private async open(): Promise<void> {
+    const { config, surroundings } = this;
+    this.startedMs = surroundings.clock.nowMs();
+    const store = await this.openFirstStore();
+    this.store = store;
+    const parts = await this.assemble(store, this.readAccess(config));
+    this.parts = parts;
+    // The queues take messages before the first listener opens.
+    this.addConnections(parts);
+    if (surroundings.hasControl) await this.openControl();
+    for (const listener of config.listeners) await this.openListener(parts, listener);
+    this.begin(parts);
+    if (store.state === "absent") this.openStoreLater();
+  }
+
+  private async assemble(store: Store, access: Access): Promise<Parts> {
     const { config, settings, surroundings } = this;
     const { clock, rng, dial, hostName } = surroundings;
-    this.startedMs = clock.nowMs();
-    const store = await this.openStore();
-    this.store = store;
-    const access = this.readAccess(config);
     const gate = new AckGate(config.limits.maxUncommittedBytes);
     store.onStored((upTo) => gate.release(upTo));
     gate.onStoreState(store.state === "healthy");
@@ -150,14 +175,18 @@ class RunningDaemon implements Daemon, Administration {
     const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
       surroundings.listen(listener, accept, (sockets) => this.reportRefused(sockets)),
     );
-    const parts: Parts = { store, broker, listeners, bridges, added, linkLimits };
-    this.parts = parts;
-    // The queues take messages before the first listener opens.
-    for (const connection of config.connections) bridges.add(connection);
+    return { store, broker, listeners, bridges, added, linkLimits };
+  }
+
+  /** None without the store: a remote's sessions can't be taken up without what we know of them. */
+  private addConnections(parts: Parts): void {
+    if (parts.store.state === "absent") return;
+    for (const connection of this.config.connections) parts.bridges.add(connection);
     this.addAddedConnections(parts);
     this.reportOrphans(parts);
-    if (surroundings.hasControl) await this.openControl();
-    for (const listener of config.listeners) await this.openListener(parts, listener);
+  }
+
+  private begin({ bridges, broker }: Parts): void {
     for (const bridge of bridges.all()) bridge.start();
     this.publishSystem(broker, "$SYS/broker/version", `amqtdd ${process.env["AMQTDD_VERSION"] ?? "unbuilt"}`);
   }
@@ -188,23 +217,53 @@ class RunningDaemon implements Daemon, Administration {
   }
 
   private async openStore(): Promise<Store> {
-    const { config, log } = this;
-    if (!config.persistence) {
-      log.write("persistenceOff", {});
+    const { storeOptions } = this;
+    const store = await this.surroundings.openStore(storeOptions);
+    this.log.write("storeOpened", { directory: storeOptions.directory });
+    return store;
+  }
+
+  private async openFirstStore(): Promise<Store> {
+    if (!this.config.persistence) {
+      this.log.write("persistenceOff", {});
       return new MemoryStore();
     }
-    const directory = config.persistenceDirectory;
-    const store = await this.surroundings.openStore({
-      directory,
-      durability: config.durability,
-      commitIntervalMs: config.commitIntervalMs,
-      clock: this.surroundings.clock,
-      strict: config.strictStore,
-      minFreeBytes: config.limits.storeMinFreeBytes,
-      report: (event) => this.reportStore(event),
+    try {
+      return await this.openStore();
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      this.log.write("storeUnavailable", { detail: error.message });
+      return new AbsentStore();
+    }
+  }
+
+  /** What forbids the opening may have passed. */
+  private openStoreLater(): void {
+    this.storeTimer = this.surroundings.clock.after(STORE_RETRY_MS, () => {
+      this.openStore().then(
+        (store) => this.takeUpStore(store),
+        (error: unknown) => {
+          if (!isUnavailable(error)) this.log.write("storeUnavailable", { detail: error instanceof Error ? error.message : String(error) });
+          if (this.parts) this.openStoreLater();
+        },
+      ).catch((error: unknown) => this.log.write("internalError", { name: "store", detail: String(error) }));
     });
-    log.write("storeOpened", { directory });
-    return store;
+  }
+
+  /** Everything begins anew with the store; nobody has been promised anything without it. */
+  private async takeUpStore(store: Store): Promise<void> {
+    const before = this.parts;
+    if (!before) return store.close(); // stopped meanwhile
+    this.store = store;
+    const parts = await this.assemble(store, before.broker.access);
+    if (this.parts !== before) return; // stopped meanwhile, and the store with it
+    this.parts = parts;
+    this.log.write("storeAvailable", {});
+    before.listeners.closeAll();
+    parts.broker.inherit(before.broker);
+    this.addConnections(parts);
+    await parts.listeners.change(this.config.listeners);
+    this.begin(parts);
   }
 
   private async openListener({ listeners }: Parts, listener: ListenerConfig): Promise<void> {
@@ -314,7 +373,7 @@ class RunningDaemon implements Daemon, Administration {
     const accessBefore = broker.access;
     broker.access = access;
     listeners.recheckAccess(accessBefore);
-    done.push(...this.changeConnections(parts, config.connections));
+    if (parts.store.state !== "absent") done.push(...this.changeConnections(parts, config.connections));
     for (const bridge of parts.bridges.all()) bridge.bindRights();
     const portsBefore = String(listeners.ports);
     done.push(...(await listeners.change(config.listeners)));
@@ -372,7 +431,8 @@ class RunningDaemon implements Daemon, Administration {
   }
 
   addConnection(name: string, text: string): string {
-    const { bridges, added } = this.running;
+    const { bridges, added, store } = this.running;
+    if (store.state === "absent") throw new CommandError("the store can't be opened");
     const isChange = bridges.get(name) !== undefined;
     if (isChange && !added.has(name)) throw new CommandError(`connection ${name} is in the configuration file: change it there and reload`);
     const { connection, problems } = parseConnection(text);
@@ -440,6 +500,7 @@ class RunningDaemon implements Daemon, Administration {
   async stop(): Promise<void> {
     const { log, parts } = this;
     log.write("stopping", {});
+    this.storeTimer?.cancel();
     this.commandFile?.stop();
     this.controlSocket?.close();
     parts?.listeners.closeAll();
@@ -456,6 +517,10 @@ class RunningDaemon implements Daemon, Administration {
     if (this.startedMs > 0) log.write("uptime", { seconds: Math.round((this.surroundings.clock.nowMs() - this.startedMs) / 1000) });
     log.write("stopped", {});
   }
+}
+
+function isUnavailable(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.code === "unavailable";
 }
 
 function settingsOf(config: Config): Mutable<ListenerSettings & Config["limits"]> {

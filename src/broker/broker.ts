@@ -61,7 +61,7 @@ export class Broker {
   private currentAccess: Access;
   private readonly awaitingStore = new Set<Session>();
 
-  constructor(context: BrokerContext) {
+  constructor(private readonly context: BrokerContext) {
     const sessionContext: SessionContext = {
       store: context.store,
       clock: context.clock,
@@ -86,6 +86,17 @@ export class Broker {
     this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName), () => this.admission.storeTakes);
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity));
     context.store.onStored((upTo) => this.onStored(upTo));
+  }
+
+  /** Whether the store can't be opened: sessions that outlive a connection can't be had. */
+  get isStoreAbsent(): boolean {
+    return this.context.store.state === "absent";
+  }
+
+  /** Takes over from the broker that served while the store could not be opened: retained messages and wills that wait. */
+  inherit(before: Broker): void {
+    before.retained.match("#", (message, name) => void this.publish(undefined, this.topics.intern(name), message));
+    for (const { from, topic, message } of before.wills.values()) this.publish(from, this.topics.intern(topic.name), message);
   }
 
   /** Who may connect and do what. */

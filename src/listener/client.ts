@@ -165,6 +165,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
 
   private accept(connect: Connect, identity: Identity): void {
     const { broker, log } = this.context;
+    if (!connect.cleanStart && broker.isStoreAbsent) return this.refuse(ConnackCode.serverUnavailable, "the store can't be opened");
     const holder = broker.sessions.get("client", connect.clientId)?.holder;
     const replacesOne = holder instanceof ClientConnection && holder.mount === this.mount;
     if (!replacesOne && !this.mount.admits()) {

@@ -1,10 +1,10 @@
-import { chmod, mkdir, readdir, rename } from "node:fs/promises";
+import { chmod, mkdir, readdir, rename, stat } from "node:fs/promises";
 import type { Clock } from "../clock/clock.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { formatKey } from "./keys.ts";
 import { LevelStore } from "./level-store.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
-import { describeError, isCorruption, isLocked, StoreError, type StoreEvent } from "./store-error.ts";
+import { describeError, isCorruption, isForbidden, isLocked, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 
 export { StoreError, type StoreEvent } from "./store-error.ts";
 
@@ -32,14 +32,35 @@ export interface StoreOptions {
 
 /**
  * Opens the store, creating it if it is missing. Only corruption leads to repair, and only a repair that ends in corruption to setting
- * the store aside: a full or read-only disk leaves it where it is. Rejects with StoreError.
+ * the store aside: a full or read-only disk leaves it where it is. Rejects with StoreError; `unavailable` may be tried again.
  */
 export async function openStore(options: StoreOptions): Promise<LevelStore> {
   try {
-    return await open(options);
+    return await openWithReserve(options);
   } catch (error) {
     if (error instanceof StoreError) throw error;
-    throw new StoreError("unwritable", `store ${options.directory}: ${describeError(error)}`, error);
+    const isUnavailable = mayPass(error) || (isForbidden(error) && (await mayBeThere(options.directory)));
+    throw new StoreError(isUnavailable ? "unavailable" : "unwritable", `store ${options.directory}: ${describeError(error)}`, error);
+  }
+}
+
+/** On a full disk the room for opening is what the reserve takes. */
+async function openWithReserve(options: StoreOptions): Promise<LevelStore> {
+  try {
+    return await open(options);
+  } catch (error) {
+    if (!isOutOfRoom(error)) throw error;
+    await new StoreDirectory(options.directory, 0).giveUpReserve();
+    return open(options);
+  }
+}
+
+/** Whether the directory holds anything, or can't be looked into. */
+async function mayBeThere(directory: string): Promise<boolean> {
+  try {
+    return (await readdir(directory)).length > 0;
+  } catch {
+    return (await stat(directory).catch(() => undefined)) !== undefined;
   }
 }
 

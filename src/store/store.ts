@@ -16,8 +16,11 @@ export interface Keeper {
 /** `synced`: somebody's acknowledgement waits for this change. `soon`: nobody does, the group need not sync for it. */
 export type Need = "synced" | "soon";
 
-/** `failed`: writes fail, a reopening is being tried. `full`: too little room, only what frees room is admitted. */
-export type StoreState = "healthy" | "failed" | "full";
+/**
+ * `failed`: writes fail, a reopening is being tried. `full`: too little room, only what frees room is admitted. `absent`: it can't be opened,
+ * and nothing is known of what it holds.
+ */
+export type StoreState = "healthy" | "failed" | "full" | "absent";
 
 export type StoredRecord = readonly [key: Buffer, value: Buffer];
 

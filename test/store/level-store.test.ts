@@ -127,6 +127,25 @@ describe("a store on disk", () => {
     await expect(openStore(optionsFor(join(root, "file", "store")))).rejects.toMatchObject({ code: "unwritable", message: expect.stringContaining("ENOTDIR") });
   });
 
+  it.each(["Permission denied", "Input/output error", "Too many open files", "Read-only file system", "No space left on device"])(
+    "leaves a store where it is when the system says %s, and opens it when it can",
+    async (message) => {
+      await fillAndClose();
+      const before = (await readdir(directory)).sort();
+      const openDatabase = async (): Promise<never> => Promise.reject(new Error("Database failed to open", { cause: new Error(`IO error: ${directory}/LOCK: ${message}`) }));
+      await expect(openStore({ ...optionsFor(directory, events), openDatabase })).rejects.toMatchObject({ code: "unavailable", message: expect.stringContaining(message) });
+      expect((await readdir(directory)).sort()).toEqual(before);
+      expect(events).toEqual([]);
+      store = await openStore(optionsFor(directory, events));
+      expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
+    },
+  );
+
+  it("takes a permission that is missing for a mistake where no store is yet", async () => {
+    const openDatabase = async (): Promise<never> => Promise.reject(new Error("IO error: Permission denied"));
+    await expect(openStore({ ...optionsFor(directory, events), openDatabase })).rejects.toMatchObject({ code: "unwritable" });
+  });
+
   it.each(["CURRENT", "MANIFEST"])("repairs a damaged %s and keeps what was stored", async (damaged) => {
     await fillAndClose();
     for (const name of await readdir(directory)) if (name.startsWith(damaged)) await writeFile(join(directory, name), "damaged");
