@@ -162,6 +162,7 @@ class RunningDaemon implements Daemon, Administration {
       access,
       events: {
         onDropped: (session) => this.reportDropped(session),
+        onDamaged: (topic) => this.log.write("storeDamaged", { detail: `the retained message of ${topic}` }),
         onRefused: (connections) => this.reportNotTaken(connections),
         onLost: (session, messages) => this.log.write("recordsLost", { client: session.clientId, messages }),
       },
@@ -320,6 +321,7 @@ class RunningDaemon implements Daemon, Administration {
 
   private reportStore(event: StoreEvent): void {
     const keys = {
+      damaged: "storeDamaged",
       repaired: "storeRepaired",
       setAside: "storeSetAside",
       writeFailed: "storeFailed",

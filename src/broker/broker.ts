@@ -16,6 +16,8 @@ import { Subscriptions, type Route, type Source } from "./subscriptions.ts";
 export interface BrokerEvents {
   onDropped(session: Session): void;
   onLost(session: Session, messages: number): void;
+  /** The retained message of this topic can't be read any more. */
+  onDamaged(topicName: string): void;
   /** A connection published what can't be stored; `connections` are in that state. */
   onRefused(connections: number): void;
 }
@@ -82,7 +84,7 @@ export class Broker {
       (connections) => context.events.onRefused(connections),
       () => this.onRoom(),
     );
-    this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs);
+    this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs, (topicName) => context.events.onDamaged(topicName));
     this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName), () => this.admission.storeTakes);
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity));
     context.store.onStored((upTo) => this.onStored(upTo));

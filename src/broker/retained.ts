@@ -38,6 +38,7 @@ export class Retained {
     private readonly store: Store,
     private readonly clock: Clock,
     private readonly autosaveIntervalMs: number,
+    private readonly onDamaged: (topicName: string) => void,
   ) {
     this.records = new Records(store);
   }
@@ -51,6 +52,7 @@ export class Retained {
     await readAll(this.store, retainedRange, (key, record) => {
       const value = decodeValue(key.toString("utf8", 1), record);
       if (value) this.add(value);
+      else this.onDamaged(key.toString("utf8", 1));
     });
   }
 

@@ -85,6 +85,7 @@ export const messages = {
   controlFailed: { id: 325, level: "W", text: "amqtdd ctl can't reach this daemon: {reason}" },
   bridgeNotificationRefused: { id: 326, level: "W", text: "Connection {name}: {address} ends connections that publish to $SYS; the connection's state is told here only" },
   subscriptionLimit: { id: 327, level: "W", text: "{client} may not subscribe to {filter}, and from now on to others, without a further line: {limit}" },
+  storeDamaged: { id: 343, level: "S", text: "A part of the store is damaged and left out: {detail}" },
   publishNotTaken: { id: 340, level: "W", text: "{connections} connections have published what the store can't take now; it is not acknowledged, and they are closed so that they send it again" },
   storeUnavailable: { id: 341, level: "E", text: "The store can't be opened; until it can, only QoS 0 and what needs no store is served, without bridges: {detail}" },
   storeAvailable: { id: 342, level: "W", text: "The store could be opened; every connection is closed, so that it finds its session" },

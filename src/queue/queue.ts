@@ -1,6 +1,6 @@
 import type { QoS } from "../mqtt/protocol.ts";
 import { pageKey, pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
-import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
+import type { GroupNumber, GroupWriter, Keeper, Store, StoredRecord } from "../store/store.ts";
 import { Chunk, ChunkList } from "./chunk.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Message } from "./message.ts";
@@ -319,6 +319,12 @@ export class Queue implements Keeper {
   }
 
   private advanceHead(): void {
+    const lostBefore = this.lost;
+    this.passHead();
+    if (this.lost > lostBefore) this.context.onLost(this.lost - lostBefore);
+  }
+
+  private passHead(): void {
     while (this.ackedBelow < this.nextSeq) {
       const slot = this.ackedBelow & this.mask;
       const head = this.front.head;
@@ -510,7 +516,7 @@ export class Queue implements Keeper {
       (records) => {
         this.loading = false;
         if (epoch !== this.epoch) return;
-        this.takePages(records.map(([, value]) => value));
+        this.takePages(records);
         this.context.onLoaded();
       },
       () => {
@@ -519,10 +525,15 @@ export class Queue implements Keeper {
     );
   }
 
-  private takePages(pages: readonly Buffer[]): void {
-    for (const page of pages) {
+  private takePages(pages: readonly StoredRecord[]): void {
+    for (const [key, page] of pages) {
       const intact = intactPart(page);
-      if (intact.length === 0) continue;
+      if (intact.length === 0) {
+        // Passed over: what comes next tells how many messages are lost.
+        this.gapFrom = this.gapPage = Math.max(this.gapFrom, pageSeq(key) + 1);
+        this.deletedPages.push(pageSeq(key));
+        continue;
+      }
       const chunk = Chunk.ofPage(intact);
       this.gapFrom = this.gapPage = chunk.endSeq;
       if (chunk.endSeq <= this.ackedBelow) {
@@ -539,9 +550,7 @@ export class Queue implements Keeper {
     }
     if (pages.length === 0) this.gapFrom = this.gapTo;
     if (!this.hasGap) this.front.absorb(this.back);
-    const lostBefore = this.lost;
     this.advanceHead();
-    if (this.lost > lostBefore) this.context.onLost(this.lost - lostBefore);
     if (this.deletedPages.length > 0) this.touch("soon");
   }
 }

@@ -1,7 +1,9 @@
 import type { Clock, Timer } from "../clock/clock.ts";
+import { isSealed, seal } from "./checked.ts";
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
 import { type ClosedGroup, CollectingGroup } from "./group.ts";
-import { formatKey } from "./keys.ts";
+import { formatKey, isPageKey } from "./keys.ts";
+import { behindDamage, readRange } from "./read-range.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isNotOpen, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
@@ -13,10 +15,6 @@ const LAST_RETRY_MS = 5000;
 const ROOM_CHECK_MS = 5000;
 /** After so much the directory is looked at: less than LevelDB's write buffer, after which it starts a new log. */
 const INSPECT_AFTER_BYTES = 1024 * 1024;
-/** Keys read at a time: at first, at most, and the factor between. */
-const FIRST_KEYS = 4;
-const MOST_KEYS = 1024;
-const MOST_GROWTH = 4;
 /** Every key of the store lies between them. */
 const FIRST_KEY = Buffer.from([0]);
 const LAST_KEY = Buffer.from([0xff]);
@@ -117,11 +115,27 @@ export class LevelStore implements Store {
         continue;
       }
       try {
-        return await readRange(database, Buffer.from(from), Buffer.from(to), maxBytes);
+        return await this.#readIntact(database, Buffer.from(from), Buffer.from(to), maxBytes);
       } catch (error) {
         if (isNotOpen(error) && this.#database !== database) continue;
         throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
       }
+    }
+  }
+
+  /** Pages that lie in damaged blocks are passed over: whoever reads misses their numbers. */
+  async #readIntact(database: Database, from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
+    const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
+    try {
+      return await readRange(database, from, to, maxBytes, onDamaged);
+    } catch (error) {
+      const next = isCorruption(error) ? await behindDamage(database, from, to) : undefined;
+      if (next === undefined) {
+        if (isCorruption(error) && isPageKey(from)) return [];
+        throw error;
+      }
+      onDamaged(describeError(error));
+      return await this.#readIntact(database, next, to, maxBytes);
     }
   }
 
@@ -193,7 +207,7 @@ export class LevelStore implements Store {
       if (value === undefined) {
         batch.del(key);
         this.#noteDeleted(key);
-      } else batch.put(key, value);
+      } else batch.put(key, isSealed(key) ? seal(key, value) : value);
     }
     await batch.write({ sync });
     this.#hasUnsynced = !sync;
@@ -358,31 +372,5 @@ export class LevelStore implements Store {
     const { number, records } = this.#takeCurrent();
     if (records.count === 0 && this.#hasUnsynced) records.put(formatKey, this.#parts.format);
     return { number, need: "synced", records };
-  }
-}
-
-/**
- * Keys by an iterator, values by `getMany`: a closed iterator keeps the last entries it has read until it is collected, and what native code
- * holds does not hurry the collector. Few keys at a time, since LevelDB reads values along with keys; more when the values turn out to be small.
- */
-async function readRange(database: Database, from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
-  const records: StoredRecord[] = [];
-  let bytes = 0;
-  let wanted = FIRST_KEYS;
-  let range: { gte?: Buffer; gt?: Buffer } = { gte: from };
-  for (;;) {
-    const keys = await database.keys({ ...range, lt: to, limit: wanted, fillCache: false }).all();
-    const last = keys.at(-1);
-    if (last === undefined) return records;
-    const values = await database.getMany(keys, { fillCache: false });
-    for (const [index, value] of values.entries()) {
-      const key = keys[index];
-      if (key === undefined || value === undefined) continue; // removed meanwhile
-      if (records.length > 0 && bytes + value.length > maxBytes) return records;
-      records.push([key, value]);
-      bytes += value.length;
-    }
-    if (bytes * MOST_GROWTH < maxBytes) wanted = Math.min(wanted * MOST_GROWTH, MOST_KEYS);
-    range = { gt: last };
   }
 }

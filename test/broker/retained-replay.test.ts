@@ -46,7 +46,7 @@ beforeEach(() => {
     maxUncommittedBytes: Infinity,
     autosaveIntervalMs: Infinity,
     access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
-    events: { onDropped: () => undefined, onLost: () => undefined, onRefused: () => undefined },
+    events: { onDropped: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
   });
 });
 

@@ -182,9 +182,41 @@ describe("a store on disk", () => {
   it("leaves a store alone that another program or version has written", async () => {
     await mkdir(directory);
     const foreign = await openLevelDatabase(directory);
-    await foreign.put(Buffer.from("f"), Buffer.from('{"format":2}'));
+    await foreign.put(Buffer.from("f"), Buffer.from('{"format":99}'));
     await foreign.close();
     await expect(openStore(optionsFor(directory))).rejects.toMatchObject({ code: "format" });
+  });
+
+  it("takes up a store of format 1, whose records have no CRCs", async () => {
+    await mkdir(directory);
+    const old = await openLevelDatabase(directory);
+    await old.put(Buffer.from("f"), Buffer.from('{"format":1}'));
+    await old.put(Buffer.from("s1"), Buffer.from("kept"));
+    await old.put(Buffer.from("p1"), Buffer.from("page"));
+    await old.close();
+    for (let start = 0; start < 2; start++) {
+      const opened = await openStore(optionsFor(directory, events));
+      expect(await readText(opened, "g", "z")).toEqual([["p1", "page"], ["s1", "kept"]]);
+      await opened.close();
+    }
+    expect(events).toEqual([]);
+  });
+
+  it("leaves out a record with a flipped bit, and says so", async () => {
+    const filled = await openStore(optionsFor(directory));
+    const keeper = new TestKeeper();
+    for (const key of ["s1", "s2", "s3"]) keeper.changes.set(key, "kept");
+    await untilStored(filled, filled.touch(keeper, "synced"));
+    await filled.close();
+    const behind = await openLevelDatabase(directory);
+    const value = await behind.get(Buffer.from("s2"));
+    if (value === undefined) throw new Error("s2 is missing");
+    value[1] = (value[1] ?? 0) ^ 1;
+    await behind.put(Buffer.from("s2"), value);
+    await behind.close();
+    store = await openStore(optionsFor(directory, events));
+    expect((await readText(store, "s", "t")).map(([key]) => key)).toEqual(["s1", "s3"]);
+    expect(events.map(({ kind }) => kind)).toEqual(["damaged"]);
   });
 
   it.each([
