@@ -88,6 +88,9 @@ export class Broker {
     this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName), () => this.admission.storeTakes);
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity));
     context.store.onStored((upTo) => this.onStored(upTo));
+    context.store.onState(() => {
+      for (const session of this.awaitingStore) session.pump(); // to a store that fails it may be in vain to wait
+    });
   }
 
   /** Whether the store can't be opened: sessions that outlive a connection can't be had. */

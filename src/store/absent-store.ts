@@ -4,6 +4,7 @@ import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from 
 export class AbsentStore implements Store {
   readonly durable = true;
   readonly state: StoreState = "absent";
+  readonly writesFail = false;
   readonly stored: GroupNumber = 0;
 
   /** A group that never is stored. */

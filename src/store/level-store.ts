@@ -87,6 +87,10 @@ export class LevelStore implements Store {
     return this.#state;
   }
 
+  get writesFail(): boolean {
+    return this.#failure !== undefined;
+  }
+
   get stored(): GroupNumber {
     return this.#stored;
   }

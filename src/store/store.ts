@@ -32,6 +32,8 @@ export interface Store {
   /** False for the memory store: nothing need be handed to it. */
   readonly durable: boolean;
   readonly state: StoreState;
+  /** The last attempt to write has failed, be it for want of room: nobody knows when anything will be stored. */
+  readonly writesFail: boolean;
   /** Everything up to this group is on disk. */
   readonly stored: GroupNumber;
   /** Returns the number of the group that will hold the change; 0 when nothing need be waited for (memory store). */

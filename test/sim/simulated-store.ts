@@ -15,6 +15,8 @@ const RETRY_MS = 100;
  */
 export class SimulatedStore implements Store {
   readonly durable = true;
+  /** Never, so that the simulation can hold everybody to DUP. */
+  readonly writesFail = false;
   /** From now on no write works. */
   failsWrites = false;
   #isFull = false;
