@@ -3,6 +3,7 @@ import { EchoGuards } from "./bridge/echo-guard.ts";
 import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
+import type { Timer } from "./clock/clock.ts";
 import { parseAddedConnection } from "./config/added-connection.ts";
 import { readAccessFiles } from "./config/access-files.ts";
 import { problemText, type Config, type ListenerConfig } from "./config/config.ts";
@@ -18,8 +19,9 @@ import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
 import { messageOf } from "./queue/message.ts";
 import { MemoryBudget } from "./queue/memory-budget.ts";
 import type { Session } from "./session/session.ts";
+import { AbsentStore } from "./store/absent-store.ts";
 import { MemoryStore } from "./store/memory-store.ts";
-import type { StoreEvent } from "./store/open.ts";
+import { StoreError, type StoreEvent } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 import { machine, type Surroundings } from "./surroundings.ts";
 
@@ -57,6 +59,7 @@ export function createDaemon(config: Config, options: DaemonOptions = {}): Daemo
 }
 
 const STOP_LIMIT_MS = 10_000;
+const STORE_RETRY_MS = 5_000;
 /** What may happen thousands of times a second is told this often. */
 const REPEATED_LOG_INTERVAL_MS = 10_000;
 
@@ -72,6 +75,8 @@ class RunningDaemon implements Daemon, Host {
   private controlSocket: ControlSocket | undefined;
   private readonly droppedLoggedMs = new WeakMap<Session, number>();
   private refusedLoggedMs = -Infinity;
+  private notTakenLoggedMs = -Infinity;
+  private storeTimer: Timer | undefined;
 
   constructor(
     public config: Config,
@@ -102,23 +107,41 @@ class RunningDaemon implements Daemon, Host {
 
   private async open(): Promise<void> {
     const { config, surroundings } = this;
+    this.startedMs = surroundings.clock.nowMs();
+    const store = await this.openFirstStore();
+    this.store = store;
+    const parts = await this.assemble(store, this.readAccess(config));
+    this.parts = parts;
+    const operations = new Operations(this, parts);
+    this.operations = operations;
+    // The queues take messages before the first listener opens.
+    this.addConnections(parts);
+    if (surroundings.hasControl) await this.openControl(operations);
+    for (const listener of config.listeners) await this.openListener(parts, listener);
+    this.begin(parts);
+    if (store.state === "absent") this.openStoreLater();
+  }
+
+  private async assemble(store: Store, access: Access): Promise<Parts> {
+    const { config, surroundings } = this;
     const settings = settingsOf(config);
     const { clock, rng, dial, hostName } = surroundings;
-    this.startedMs = clock.nowMs();
-    const store = await this.openStore();
-    this.store = store;
-    const access = this.readAccess(config);
     const gate = new AckGate(config.limits.maxUncommittedBytes);
     store.onStored((upTo) => gate.release(upTo));
+    gate.onStoreState(store.state === "healthy");
+    store.onState((state) => gate.onStoreState(state === "healthy"));
     const broker = new Broker({
       store,
       clock,
       budget: new MemoryBudget(config.limits.maxQueueMemoryBytes),
       limits: settings,
+      maxUncommittedBytes: config.limits.maxUncommittedBytes,
       autosaveIntervalMs: config.autosaveIntervalMs,
       access,
       events: {
         onDropped: (session) => this.reportDropped(session),
+        onDamaged: (topic) => this.log.write("storeDamaged", { detail: `the retained message of ${topic}` }),
+        onRefused: (connections) => this.reportNotTaken(connections),
         onLost: (session, messages) => this.log.write("recordsLost", { client: session.clientId, messages }),
       },
     });
@@ -131,16 +154,18 @@ class RunningDaemon implements Daemon, Host {
     const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
       surroundings.listen(listener, accept, (sockets) => this.reportRefused(sockets)),
     );
-    const parts: Parts = { store, gate, broker, listeners, bridges, added, settings, linkLimits };
-    this.parts = parts;
-    const operations = new Operations(this, parts);
-    this.operations = operations;
-    // The queues take messages before the first listener opens.
-    for (const connection of config.connections) bridges.add(connection);
+    return { store, gate, broker, listeners, bridges, added, settings, linkLimits };
+  }
+
+  /** None without the store: a remote's sessions can't be taken up without what we know of them. */
+  private addConnections(parts: Parts): void {
+    if (parts.store.state === "absent") return;
+    for (const connection of this.config.connections) parts.bridges.add(connection);
     this.addAddedConnections(parts);
     this.reportOrphans(parts);
-    if (surroundings.hasControl) await this.openControl(operations);
-    for (const listener of config.listeners) await this.openListener(parts, listener);
+  }
+
+  private begin({ bridges, broker }: Parts): void {
     for (const bridge of bridges.all()) bridge.start();
     this.publishSystem(broker, "$SYS/broker/version", `amqtdd ${process.env["AMQTDD_VERSION"] ?? "unbuilt"}`);
   }
@@ -171,23 +196,65 @@ class RunningDaemon implements Daemon, Host {
   }
 
   private async openStore(): Promise<Store> {
-    const { config, log } = this;
-    if (!config.persistence) {
-      log.write("persistenceOff", {});
-      return new MemoryStore();
-    }
-    const directory = config.persistenceDirectory;
-    const store = await this.surroundings.openStore({
-      directory,
+    const { config, surroundings } = this;
+    const store = await surroundings.openStore({
+      directory: config.persistenceDirectory,
       durability: config.durability,
       commitIntervalMs: config.commitIntervalMs,
-      clock: this.surroundings.clock,
+      clock: surroundings.clock,
       strict: config.strictStore,
       minFreeBytes: config.limits.storeMinFreeBytes,
       report: (event) => this.reportStore(event),
     });
-    log.write("storeOpened", { directory });
+    this.log.write("storeOpened", { directory: config.persistenceDirectory });
     return store;
+  }
+
+  private async openFirstStore(): Promise<Store> {
+    if (!this.config.persistence) {
+      this.log.write("persistenceOff", {});
+      return new MemoryStore();
+    }
+    try {
+      return await this.openStore();
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      this.log.write("storeUnavailable", { detail: error.message });
+      return new AbsentStore();
+    }
+  }
+
+  /** What forbids the opening may have passed. */
+  private openStoreLater(): void {
+    this.storeTimer = this.surroundings.clock.after(STORE_RETRY_MS, () => {
+      this.openStore()
+        .then(
+          (store) => this.takeUpStore(store),
+          (error: unknown) => {
+            if (!isUnavailable(error)) this.log.write("storeUnavailable", { detail: error instanceof Error ? error.message : String(error) });
+            if (this.parts) this.openStoreLater();
+          },
+        )
+        .catch((error: unknown) => this.log.write("internalError", { name: "store", detail: String(error) }));
+    });
+  }
+
+  /** Everything begins anew with the store; nobody has been promised anything without it. */
+  private async takeUpStore(store: Store): Promise<void> {
+    const before = this.parts;
+    if (!before) return store.close(); // stopped meanwhile
+    this.store = store;
+    const parts = await this.assemble(store, before.broker.access);
+    if (this.parts !== before) return; // stopped meanwhile, and the store with it
+    this.parts = parts;
+    this.operations?.moveTo(parts);
+    this.log.write("storeAvailable", {});
+    before.listeners.closeAll();
+    parts.broker.inherit(before.broker);
+    this.addConnections(parts);
+    const { commit } = await parts.listeners.prepare(this.config.listeners);
+    commit();
+    this.begin(parts);
   }
 
   private async openListener({ listeners }: Parts, listener: ListenerConfig): Promise<void> {
@@ -236,8 +303,16 @@ class RunningDaemon implements Daemon, Host {
     this.log.write("tooManySockets", { sockets });
   }
 
+  private reportNotTaken(connections: number): void {
+    const nowMs = this.surroundings.clock.nowMs();
+    if (nowMs - this.notTakenLoggedMs < REPEATED_LOG_INTERVAL_MS) return;
+    this.notTakenLoggedMs = nowMs;
+    this.log.write("publishNotTaken", { connections });
+  }
+
   private reportStore(event: StoreEvent): void {
     const keys = {
+      damaged: "storeDamaged",
       repaired: "storeRepaired",
       setAside: "storeSetAside",
       writeFailed: "storeFailed",
@@ -266,9 +341,11 @@ class RunningDaemon implements Daemon, Host {
     const { log, parts } = this;
     log.write("stopping", {});
     this.commandFile?.stop();
+    this.storeTimer?.cancel();
     this.controlSocket?.close();
     parts?.listeners.closeAll();
     parts?.bridges.closeAll(); // after the wills, which they may still take along
+    parts?.broker.publishWaitingWills();
     parts?.broker.retained.saveLazy();
     this.parts = this.operations = undefined;
     const { store } = this;
@@ -280,4 +357,8 @@ class RunningDaemon implements Daemon, Host {
     if (this.startedMs > 0) log.write("uptime", { seconds: Math.round((this.surroundings.clock.nowMs() - this.startedMs) / 1000) });
     log.write("stopped", {});
   }
+}
+
+function isUnavailable(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.code === "unavailable";
 }

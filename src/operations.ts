@@ -45,12 +45,18 @@ export class Operations implements Administration {
 
   constructor(
     private readonly host: Host,
-    private readonly parts: Parts,
+    private parts: Parts,
   ) {
-    parts.store.onStored(() => this.awaited.forEach((check) => check()));
-    this.takeUpTracing(host.config);
     if (host.surroundings.hasControl) host.log.onLine = (line, level) => this.captureIfSevere(level, line);
-    this.expireSessions(host.config);
+    this.moveTo(parts);
+  }
+
+  /** The parts have been made anew. */
+  moveTo(parts: Parts): void {
+    this.parts = parts;
+    parts.store.onStored(() => this.awaited.forEach((check) => check()));
+    this.takeUpTracing(this.host.config);
+    this.expireSessions(this.host.config);
   }
 
   private expireSessions({ sessionExpiryMs }: Config): void {
@@ -97,7 +103,7 @@ export class Operations implements Administration {
     const accessBefore = broker.access;
     broker.access = access;
     listeners.recheckAccess(accessBefore);
-    done.push(...this.changeConnections(config.connections));
+    if (this.parts.store.state !== "absent") done.push(...this.changeConnections(config.connections));
     for (const bridge of bridges.all()) bridge.bindRights();
     return done;
   }
@@ -172,7 +178,8 @@ export class Operations implements Administration {
   }
 
   addConnection(name: string, text: string): Promise<string> {
-    const { bridges, added } = this.parts;
+    const { bridges, added, store } = this.parts;
+    if (store.state === "absent") throw new CommandError("the store can't be opened");
     const isChange = bridges.get(name) !== undefined;
     if (isChange && !added.has(name)) throw new CommandError(`connection ${name} is in the configuration file: change it there and reload`);
     const { connection, problems } = parseAddedConnection(text, this.host.config);

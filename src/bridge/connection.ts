@@ -19,7 +19,7 @@ import { Notification } from "./notification.ts";
 import { Outgoing } from "./outgoing.ts";
 import { PrimaryProbe } from "./primary-probe.ts";
 import { Remote, type RemoteEnd, type RemoteOwner } from "./remote.ts";
-import { Suspicion, type Care } from "./suspicion.ts";
+import { Suspicion } from "./suspicion.ts";
 import type { Peer } from "../session/peer.ts";
 import { RemoteSubscriptions } from "./remote-subscriptions.ts";
 import { TopicMap } from "./topic-lines.ts";
@@ -253,31 +253,28 @@ export class BridgeConnection implements RemoteOwner, Holder {
     if (!echoes.isShared) echoes.clear();
     this.incoming.echoes = echoes;
     this.peer = this.outTopics.subscriptions.length > 0 ? new GuardedPeer(link, echoes, !addresses.dialect.bridge) : link;
-    this.attach(this.suspicion.begin(session.queuedMessages > 1));
+    if (this.suspicion.begin()) this.remote?.ping();
+    else session.attach(this.peer, context.settings.maxInflightMessages);
     this.sendRetained();
   }
 
-  private attach(care: Care): void {
-    const { peer, entry, context } = this;
-    if (!peer) return;
-    entry.session.attach(peer, care === "all" ? context.settings.maxInflightMessages : 1, { holdBack: care === "others" });
+  /** The remote is alive: the suspect goes out, alone, in its turn. */
+  onPingresp(): void {
+    this.hasHeard = true;
+    const { peer, suspicion, entry } = this;
+    if (!peer || entry.session.isAttached) return;
+    suspicion.answeredPing();
+    entry.session.attach(peer, 1);
   }
 
   /** A message has been answered for good. */
   private onAnswered(): void {
     const { suspicion, state } = this;
     const { session } = this.entry;
-    const { suspect, care } = suspicion;
-    if (!suspect || care === "all" || state !== "established") return;
-    if (care === "others") {
-      session.quiesce();
-      if (session.inFlightMessages > 0) return;
-      suspicion.othersGetThrough();
-      this.attach(suspicion.care);
-    } else if (!session.isQueued(suspect)) {
-      suspicion.acquit();
-      session.widen(this.context.settings.maxInflightMessages);
-    }
+    suspicion.taken();
+    if (!suspicion.suspect || state !== "established" || session.isQueued(suspicion.suspect)) return;
+    suspicion.acquit();
+    session.widen(this.context.settings.maxInflightMessages);
   }
 
   /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */
@@ -357,10 +354,6 @@ export class BridgeConnection implements RemoteOwner, Holder {
       default:
         throw new ProtocolViolation(Reason.ProtocolError, `packet type ${firstByte >> 4} is not for a server to send now`);
     }
-  }
-
-  onPingresp(): void {
-    this.hasHeard = true;
   }
 
   onDrain(): void {

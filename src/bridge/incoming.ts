@@ -81,6 +81,6 @@ export class Incoming {
 
   /** The message is dropped, yet acknowledged: the remote would send it for ever. */
   private skip(link: Link): void {
-    if (view.qos > 0) link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
+    if (view.qos > 0 && !this.context.broker.admission.isRefused(link)) link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
   }
 }

@@ -13,6 +13,7 @@ export interface OutgoingOptions {
 
 /** Takes what the local subscriptions of a connection match and queues it under its remote name. */
 export class Outgoing implements Receiver {
+  readonly durable = true;
   unmatched = 0;
   private hasDelivered = false;
   /** What an ACL lets the connection take; undefined: everything its topic lines match. */

@@ -81,6 +81,12 @@ export class Remote implements PacketHandler {
     this.tick();
   }
 
+  /** Asks for a sign of life; PINGRESP goes to the owner. */
+  ping(): void {
+    this.link?.send(PINGREQ);
+    this.pingSentMs = this.context.clock.nowMs();
+  }
+
   /** Ends it from our side: with DISCONNECT if the remote has accepted us. */
   leave(text: string): void {
     if (this.established) this.link?.send(DISCONNECT);
@@ -188,7 +194,6 @@ export class Remote implements PacketHandler {
       return;
     }
     if (nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) < config.keepAliveMs) return;
-    link.send(PINGREQ);
-    this.pingSentMs = nowMs;
+    this.ping();
   }
 }

@@ -4,61 +4,57 @@ interface Queued {
   readonly seq: number;
 }
 
-/** After so many connections that ended on the same message it is held back, to see whether others get through. */
+/** So many connections have to end on the same message, each after a PINGREQ has been answered on it. */
 const STRIKES = 3;
 
 /**
- * How much is sent on a connection. `all`: the window. `narrow`: one message at a time, so that it is known which one a connection ends on.
- * `others`: all but the suspect, one at a time. `suspect`: another one has got through on this very connection, now it is the suspect's turn.
- */
-export type Care = "all" | "narrow" | "others" | "suspect";
-
-/**
- * Finds a message that the remote answers by ending the connection. A link that breaks ends connections too: a message is guilty only if the
- * remote has just taken another one on the same connection.
+ * Finds a message that the remote answers by ending the connection. A link that breaks ends connections too, and a remote in trouble ends them
+ * on any message: so it is asked for an answer before the suspect is sent, alone; and only one message is found guilty before another one
+ * has been taken. Nothing overtakes the suspect meanwhile.
  */
 export class Suspicion {
-  private strikes = 0;
   suspect: Queued | undefined;
-  care: Care = "all";
+  private strikes = 0;
+  private isAlive = false;
+  private hasTakenOne = true;
 
-  /** A connection begins. */
-  begin(hasOthers: boolean): Care {
-    if (this.strikes === 0) this.care = "all";
-    else this.care = this.strikes >= STRIKES && hasOthers ? "others" : "narrow";
-    return this.care;
+  /** A connection begins. True: ask for an answer first, then send one message at a time. */
+  begin(): boolean {
+    this.isAlive = false;
+    return this.suspect !== undefined;
   }
 
-  /** Another message than the suspect has been answered for good: now it is the suspect's turn. */
-  othersGetThrough(): void {
-    this.care = "suspect";
+  /** The remote has answered PINGREQ. */
+  answeredPing(): void {
+    this.isAlive = true;
   }
 
-  /** The suspect has been answered for good. */
+  /** The remote has taken a message. */
+  taken(): void {
+    this.hasTakenOne = true;
+  }
+
+  /** The suspect has been taken. */
   acquit(): void {
-    this.clear();
-    this.care = "all";
+    this.suspect = undefined;
+    this.strikes = 0;
   }
 
   /** The connection has ended; `unanswered` is the message that it was sent first and has not answered. True if that one is guilty. */
   ended(unanswered: Queued | undefined, byRemote: boolean): boolean {
-    const { care } = this;
-    if (!unanswered || !byRemote || care === "others") {
-      this.clear(); // nothing gets through: it is not the message
+    if (!unanswered || !byRemote) {
+      this.acquit();
       return false;
     }
-    const isSame = unanswered.lane === this.suspect?.lane && unanswered.seq === this.suspect.seq;
-    if (care === "suspect" && isSame) {
-      this.clear();
-      return true;
+    if (unanswered.lane !== this.suspect?.lane || unanswered.seq !== this.suspect.seq) {
+      this.suspect = unanswered;
+      this.strikes = 0;
+      return false;
     }
-    this.strikes = isSame ? this.strikes + 1 : 1;
-    this.suspect = unanswered;
-    return false;
-  }
-
-  private clear(): void {
-    this.strikes = 0;
-    this.suspect = undefined;
+    if (this.isAlive) this.strikes += 1;
+    if (this.strikes < STRIKES || !this.hasTakenOne) return false;
+    this.hasTakenOne = false;
+    this.acquit();
+    return true;
   }
 }

@@ -2,11 +2,12 @@ import type { Access } from "../access/access.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
-import type { Message } from "../queue/message.ts";
+import { type Message, messageOf } from "../queue/message.ts";
 import type { Session, SessionContext, SessionLimits } from "../session/session.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import type { Topic } from "../topic/topic.ts";
 import { TopicTable } from "../topic/topic-table.ts";
+import { Admission } from "./admission.ts";
 import { Retained } from "./retained.ts";
 import { RetainedReplays } from "./retained-replay.ts";
 import { Sessions, type Entry } from "./sessions.ts";
@@ -15,6 +16,10 @@ import { Subscriptions, type Route, type Source } from "./subscriptions.ts";
 export interface BrokerEvents {
   onDropped(session: Session): void;
   onLost(session: Session, messages: number): void;
+  /** The retained message of this topic can't be read any more. */
+  onDamaged(topicName: string): void;
+  /** A connection published what can't be stored; `connections` are in that state. */
+  onRefused(connections: number): void;
 }
 
 export interface BrokerContext {
@@ -22,10 +27,22 @@ export interface BrokerContext {
   readonly clock: Clock;
   readonly budget: MemoryBudget;
   readonly limits: SessionLimits;
+  /** What may be taken and not on disk yet while the store fails, in all. */
+  readonly maxUncommittedBytes: number;
   readonly autosaveIntervalMs: number;
   readonly access: Access;
   readonly events: BrokerEvents;
 }
+
+interface Will {
+  readonly from: Source;
+  readonly topic: Topic<Route>;
+  readonly message: Message;
+  readonly bytes: number;
+}
+
+/** Wills that wait for room in the store. */
+const MAX_WILL_BYTES = 1024 * 1024;
 
 /** Where messages meet subscriptions. */
 export class Broker {
@@ -33,14 +50,20 @@ export class Broker {
   readonly subscriptions = new Subscriptions();
   readonly retained: Retained;
   readonly sessions: Sessions;
+  readonly admission: Admission;
   private readonly replays: RetainedReplays;
   receivedMessages = 0;
   /** Bytes that were handed to the store, one copy for each durable receiver. */
   appendedBytes = 0;
+  /** `appendedBytes` when a group was stored last. */
+  private appendedWhenStored = 0;
+  /** Wills that wait until the store takes them, the last of each client. */
+  private readonly wills = new Map<string, Will>();
+  private willBytes = 0;
   private currentAccess: Access;
   private readonly awaitingStore = new Set<Session>();
 
-  constructor(context: BrokerContext) {
+  constructor(private readonly context: BrokerContext) {
     const sessionContext: SessionContext = {
       store: context.store,
       clock: context.clock,
@@ -54,10 +77,31 @@ export class Broker {
       },
     };
     this.currentAccess = context.access;
-    this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs);
-    this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName));
+    this.admission = new Admission(
+      context.store,
+      context.clock,
+      () => this.appendedBytes - this.appendedWhenStored > context.maxUncommittedBytes,
+      (connections) => context.events.onRefused(connections),
+      () => this.onRoom(),
+    );
+    this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs, (topicName) => context.events.onDamaged(topicName));
+    this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName), () => this.admission.storeTakes);
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity));
     context.store.onStored((upTo) => this.onStored(upTo));
+    context.store.onState(() => {
+      for (const session of this.awaitingStore) session.pump(); // to a store that fails it may be in vain to wait
+    });
+  }
+
+  /** Whether the store can't be opened: sessions that outlive a connection can't be had. */
+  get isStoreAbsent(): boolean {
+    return this.context.store.state === "absent";
+  }
+
+  /** Takes over from the broker that served while the store could not be opened: retained messages and wills that wait. */
+  inherit(before: Broker): void {
+    before.retained.match("#", (message, name) => void this.publish(undefined, this.topics.intern(name), message));
+    for (const { from, topic, message } of before.wills.values()) this.publish(from, this.topics.intern(topic.name), message);
   }
 
   /** Who may connect and do what. */
@@ -79,6 +123,7 @@ export class Broker {
   }
 
   private onStored(upTo: GroupNumber): void {
+    this.appendedWhenStored = this.appendedBytes;
     for (const session of this.awaitingStore) {
       if (session.onStored(upTo)) this.awaitingStore.delete(session);
     }
@@ -93,12 +138,7 @@ export class Broker {
     this.receivedMessages += 1;
     let after: GroupNumber = 0;
     if (message.retain) after = this.retained.set(topic.name, message, from?.identity);
-    let route = topic.route;
-    if (route === undefined || topic.routeGeneration !== this.subscriptions.generation) {
-      route = this.subscriptions.routeOf(topic.name);
-      topic.route = route;
-      topic.routeGeneration = this.subscriptions.generation;
-    }
+    const route = this.routeOf(topic);
     const { qos, retain } = message;
     let copies = after > 0 ? 1 : 0;
     const sender = from?.receiver;
@@ -114,6 +154,45 @@ export class Broker {
     return after;
   }
 
+  private routeOf(topic: Topic<Route>): Route {
+    if (topic.route !== undefined && topic.routeGeneration === this.subscriptions.generation) return topic.route;
+    topic.route = this.subscriptions.routeOf(topic.name);
+    topic.routeGeneration = this.subscriptions.generation;
+    return topic.route;
+  }
+
+  /** Whether taking the message adds something to the store. The removal of a retained message does not. */
+  needsStore({ receiver, identity }: Source, topic: Topic<Route>, { qos, retain, payloadLength }: Message): boolean {
+    if (qos === 0) return false;
+    if (qos === 2 && this.sessions.get(identity.kind, identity.id)?.session.durable) return true;
+    if (retain && payloadLength > 0 && !topic.isSystem) return true;
+    return this.routeOf(topic).some((to) => to.qos > 0 && to.receiver.durable && !(to.noLocal && to.receiver === receiver));
+  }
+
+  /** Publishes the will of a connection that has ended; one that the store can't take now is published when it can, if not too many wait. */
+  publishWill(from: Source, topic: Topic<Route>, message: Message): void {
+    if (this.admission.hasRoom(undefined) || !this.needsStore(from, topic, message)) return void this.publish(from, topic, message);
+    const { identity } = from;
+    const bytes = message.payloadLength + topic.bytes.length;
+    if (this.willBytes + bytes > MAX_WILL_BYTES) return;
+    this.willBytes += bytes - (this.wills.get(identity.id)?.bytes ?? 0);
+    this.wills.delete(identity.id);
+    this.wills.set(identity.id, { from, topic, message: ownCopy(message, topic.bytes), bytes });
+  }
+
+  /** Publishes the wills that wait, whatever the store says. */
+  publishWaitingWills(): void {
+    const waiting = [...this.wills.values()];
+    this.wills.clear();
+    this.willBytes = 0;
+    for (const { from, topic, message } of waiting) this.publish(from, topic, message);
+  }
+
+  private onRoom(): void {
+    this.publishWaitingWills();
+    this.replays.onRoom();
+  }
+
   /** Subscribes a client's session. Returns the group the SUBACK waits for, or the limit that forbids it, in words. */
   subscribe(entry: Entry, filter: string, qos: QoS): GroupNumber | string {
     const limit = entry.filters.has(filter) ? undefined : this.subscriptions.limitFor(entry.session, filter);
@@ -124,4 +203,9 @@ export class Broker {
   sendRetained(entry: Entry, filter: string): void {
     this.replays.start(entry, filter);
   }
+}
+
+/** The bytes of a message are its packet's, which is gone when it is published later. */
+function ownCopy({ payload, payloadStart, payloadEnd, qos, retain, receivedMs }: Message, topic: Buffer): Message {
+  return messageOf(topic, Buffer.from(payload.subarray(payloadStart, payloadEnd)), { qos, retain, receivedMs });
 }

@@ -67,6 +67,8 @@ export class RetainedReplays {
     readonly retained: Retained,
     private readonly clock: Clock,
     readonly mayStillWrite: (author: Identity, topicName: string) => boolean,
+    /** Whether the store takes new messages. */
+    private readonly storeTakes: () => boolean,
   ) {}
 
   /** Begins, or begins again, for a filter that the session has just subscribed to. */
@@ -122,7 +124,7 @@ export class RetainedReplays {
   }
 
   get storeIsBehind(): boolean {
-    return this.unstoredBytes >= MAX_UNSTORED_BYTES;
+    return this.unstoredBytes >= MAX_UNSTORED_BYTES || !this.storeTakes();
   }
 
   noteQueued(group: GroupNumber, bytes: number): void {
@@ -134,6 +136,11 @@ export class RetainedReplays {
   onStored(upTo: GroupNumber): void {
     if (upTo < this.lastGroup) return;
     this.unstoredBytes = 0;
+    this.onRoom();
+  }
+
+  /** The store takes messages again. */
+  onRoom(): void {
     for (const replay of this.awaitingStore) this.makeReady(replay);
     this.awaitingStore.clear();
   }

@@ -38,6 +38,7 @@ export class Retained {
     private readonly store: Store,
     private readonly clock: Clock,
     private readonly autosaveIntervalMs: number,
+    private readonly onDamaged: (topicName: string) => void,
   ) {
     this.records = new Records(store);
   }
@@ -51,6 +52,7 @@ export class Retained {
     await readAll(this.store, retainedRange, (key, record) => {
       const value = decodeValue(key.toString("utf8", 1), record);
       if (value) this.add(value);
+      else this.onDamaged(key.toString("utf8", 1));
     });
   }
 
@@ -87,7 +89,7 @@ export class Retained {
       this.unsynced.delete(name);
       return this.write(name, key, "synced");
     }
-    if (this.lazy.size === 0) this.clock.after(LAZY_MS, () => this.saveLazy());
+    if (this.lazy.size === 0) this.clock.after(LAZY_MS, () => this.saveLazyIfRoom());
     this.lazy.set(name, key);
     return 0;
   }
@@ -95,6 +97,12 @@ export class Retained {
   private write(name: string, key: Buffer, need: Need): GroupNumber {
     const value = this.byTopic.get(name);
     return value ? this.records.put(key, encodeValue(value), need) : this.records.delete(key, need);
+  }
+
+  /** They can wait longer: a full disk is left to what frees room. */
+  private saveLazyIfRoom(): void {
+    if (this.store.state === "healthy") this.saveLazy();
+    else if (this.lazy.size > 0) this.clock.after(LAZY_MS, () => this.saveLazyIfRoom());
   }
 
   /** Hands the changes that wait to the store. */

@@ -7,6 +7,8 @@ import { SubscriptionTree } from "../topic/subscription-tree.ts";
 
 /** What takes routed messages: a client's session, or a bridge's topic lines before its session. */
 export interface Receiver {
+  /** Whether messages of QoS 1 and 2 for it are stored. */
+  readonly durable: boolean;
   /** Returns the group to wait for, 0 for none, below 0 if the message was dropped. */
   deliver(message: Message, qos: QoS, retain: boolean): GroupNumber;
   /** Whether it may get messages of this topic at all; when that changes, `Subscriptions.invalidate` is called. */

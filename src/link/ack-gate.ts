@@ -5,6 +5,8 @@ import type { Trace } from "./trace.ts";
 export interface Holding {
   /** Group `upTo` is stored: sends what waited for it. Returns true when nothing is held any more. */
   releaseHeld(upTo: number): boolean;
+  /** Whether it reads may have changed. */
+  regulateReading(): void;
 }
 
 /** Knows how far the store is and which links hold acknowledgements for groups that are not on disk yet. */
@@ -12,6 +14,7 @@ export class AckGate {
   stored = 0;
   /** Bytes that all links have taken and that are not on disk yet. */
   heldBytes = 0;
+  private isHealthy = true;
   readonly totals = new LinkTotals();
   /** Told of every packet of all links, while somebody wants to know. */
   trace: Trace | undefined;
@@ -24,6 +27,16 @@ export class AckGate {
 
   get isFull(): boolean {
     return this.heldBytes > this.maxHeldBytes;
+  }
+
+  /** A link over its share is not read until the disk has caught up; from a store that fails nobody knows when that is, so that nobody is paused. */
+  get pauses(): boolean {
+    return this.isHealthy;
+  }
+
+  onStoreState(isHealthy: boolean): void {
+    this.isHealthy = isHealthy;
+    for (const link of this.holding) link.regulateReading();
   }
 
   hold(link: Holding): void {

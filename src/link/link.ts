@@ -198,7 +198,7 @@ export class Link implements TransportListener {
     this.regulateReading();
   }
 
-  private regulateReading(): void {
+  regulateReading(): void {
     // A slow subscriber's PINGREQ is still read: only answers are added then, and they have their own bound.
     const pause = this.isHolding || this.readingStopped || this.unsentBytes > this.unsentLimit + MAX_ANSWERS_BYTES;
     if (pause === this.readingPaused || this.closed) return;
@@ -214,7 +214,11 @@ export class Link implements TransportListener {
 
   /** What the peer has published is not on disk yet, so much of it that nothing more is taken. */
   private get isHolding(): boolean {
-    return this.heldBytes > this.limits.maxUncommittedBytes || (this.heldBytes > 0 && this.gate.isFull);
+    return this.gate.pauses && (this.isOverShare || (this.heldBytes > 0 && this.gate.isFull));
+  }
+
+  get isOverShare(): boolean {
+    return this.heldBytes > this.limits.maxUncommittedBytes;
   }
 
   /** Room for `length` bytes at `outLength`. */

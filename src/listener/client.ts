@@ -171,6 +171,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
 
   private accept(connect: Connect, identity: Identity): void {
     const { broker, log } = this.context;
+    if (!connect.cleanStart && broker.isStoreAbsent) return this.refuse(ConnackCode.serverUnavailable, "the store can't be opened");
     const holder = broker.sessions.get("client", connect.clientId)?.holder;
     const replacesOne = holder instanceof ClientConnection && holder.mount === this.mount;
     if (!replacesOne && !this.mount.admits()) {
@@ -230,7 +231,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   /** The versions before 5 can't say no: the message is acknowledged and dropped. */
   private denyPublish(identity: Identity, topic: string): void {
     this.logDenial(identity, topic);
-    if (view.qos > 0) this.link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
+    if (view.qos > 0 && !this.context.broker.admission.isRefused(this.link)) this.link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
   }
 
   private logDenial(identity: Identity, topic: string): void {
@@ -313,7 +314,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const rights = broker.access.rightsOf(source.identity);
     if (rights && !rights.mayWrite(topic.name)) return this.logDenial(source.identity, topic.name);
     const { qos, retain, payload } = will;
-    broker.publish(source, topic, messageOf(topic.bytes, payload, { qos, retain, receivedMs: this.context.clock.nowMs() }));
+    broker.publishWill(source, topic, messageOf(topic.bytes, payload, { qos, retain, receivedMs: this.context.clock.nowMs() }));
   }
 }
 

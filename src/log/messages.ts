@@ -87,6 +87,10 @@ export const messages = {
   subscriptionLimit: { id: 327, level: "W", text: "{client} may not subscribe to {filter}, and from now on to others, without a further line: {limit}" },
   sessionExpired: { id: 328, level: "I", text: "The session of client {client} has expired, with {messages} queued messages" },
   bridgeParked: { id: 329, level: "E", text: "Connection {name}: {address} ends the connection when it is sent the message on {topic} ({bytes} bytes), and takes others; it is put aside (amqtdd ctl parked {name})" },
+  storeDamaged: { id: 343, level: "S", text: "A part of the store is damaged and left out: {detail}" },
+  publishNotTaken: { id: 340, level: "W", text: "{connections} connections have published what the store can't take now; it is not acknowledged, and they are closed so that they send it again" },
+  storeUnavailable: { id: 341, level: "E", text: "The store can't be opened; until it can, only QoS 0 and what needs no store is served, without bridges: {detail}" },
+  storeAvailable: { id: 342, level: "W", text: "The store could be opened; every connection is closed, so that it finds its session" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 

@@ -255,6 +255,8 @@ export class Queue implements Keeper {
     if (!this.durable) return true;
     if (qos === 2 && (seq >= this.storedBelow || (this.forgottenIn !== 0 && seq < this.forgottenBelow))) return false;
     if (seq >= this.writtenBelow || seq < this.sendableBelow) return true;
+    // No such record can be written now: better a copy without DUP after a crash than nothing for as long as the disk fails.
+    if (this.context.store.writesFail) return true;
     this.keepAhead();
     return seq < this.sendableBelow;
   }

@@ -21,6 +21,11 @@ export interface KeyRange {
   readonly to: Buffer;
 }
 
+/** Everything that is no page: few records, or in RAM while the daemon runs. */
+export const withoutPages: readonly KeyRange[] = [
+  { from: Buffer.from([0]), to: kindRange(KEY_PAGE).from },
+  { from: kindRange(KEY_PAGE).to, to: Buffer.from([0xff]) },
+];
 export const formatKey = Buffer.from([KEY_FORMAT]);
 
 function numbered(kind: number, session: SessionNumber): Buffer {
@@ -69,6 +74,8 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
   key.writeUIntBE(firstSeq, 6, 6);
   return key;
 }
+export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE;
+export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
 export const pageSeq = (key: Buffer): number => key.readUIntBE(6, 6);
 
 /** All pages of all lanes of a session. */

@@ -1,7 +1,9 @@
 import type { Clock, Timer } from "../clock/clock.ts";
+import { isSealed, seal } from "./checked.ts";
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
 import { type ClosedGroup, CollectingGroup } from "./group.ts";
-import { formatKey } from "./keys.ts";
+import { formatKey, isPageKey } from "./keys.ts";
+import { behindDamage, readRange } from "./read-range.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isNotOpen, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
@@ -13,10 +15,9 @@ const LAST_RETRY_MS = 5000;
 const ROOM_CHECK_MS = 5000;
 /** After so much the directory is looked at: less than LevelDB's write buffer, after which it starts a new log. */
 const INSPECT_AFTER_BYTES = 1024 * 1024;
-/** Keys read at a time: at first, at most, and the factor between. */
-const FIRST_KEYS = 4;
-const MOST_KEYS = 1024;
-const MOST_GROWTH = 4;
+/** Every key of the store lies between them. */
+const FIRST_KEY = Buffer.from([0]);
+const LAST_KEY = Buffer.from([0xff]);
 
 export interface LevelStoreParts {
   readonly directory: StoreDirectory;
@@ -37,16 +38,18 @@ export interface LevelStoreParts {
  * LevelDB closes a full log without fsync, so a record written unsynced may be lost in a power cut although a later synced one survives.
  * Hence whoever touches `soon` writes records that hold a keeper's whole state: every later one supersedes those that may be missing.
  *
- * A failed batch ends its handle: LevelDB would append behind torn bytes and drop at recovery what it has acknowledged. So: close, reopen,
- * write the same records again, and only then go on. Whether the failed batch reached the disk does not matter: puts and deletes repeat.
+ * A failed batch ends its handle's use for writing: LevelDB would append behind torn bytes and drop at recovery what it has acknowledged. So:
+ * close, reopen, write the same records again, and only then go on. While the disk takes nothing, the spoilt handle is still read from. Whether the failed batch reached the disk does not matter: puts and deletes repeat.
  */
 export class LevelStore implements Store {
   readonly durable = true;
   readonly #parts: LevelStoreParts;
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   readonly #stateListeners: ((state: StoreState) => void)[] = [];
-  /** Undefined while a failed handle has been given up and none is open again. */
+  /** Undefined while none can be opened. */
   #database: Database | undefined;
+  /** A batch has failed: the handle is only read from, until it may be replaced. */
+  #isSpoilt = false;
   #current = new CollectingGroup(1);
   /** Closed, not yet stored: at most one. Nothing else is written before it, whatever it takes. */
   #unwritten: ClosedGroup | undefined;
@@ -65,6 +68,10 @@ export class LevelStore implements Store {
   #retryTimer: Timer | undefined;
   #roomTimer: Timer | undefined;
   #uninspectedBytes = 0;
+  /** Keys between which records have been deleted since that was compacted. What was deleted before the start is not known. */
+  #deletedFrom: Buffer | undefined = FIRST_KEY;
+  #deletedTo: Buffer = LAST_KEY;
+  #compaction: Promise<void> | undefined;
   #inspection: Promise<void> | undefined;
   #reserving: Promise<void> | undefined;
   #work: Promise<void> = Promise.resolve();
@@ -78,6 +85,10 @@ export class LevelStore implements Store {
 
   get state(): StoreState {
     return this.#state;
+  }
+
+  get writesFail(): boolean {
+    return this.#failure !== undefined;
   }
 
   get stored(): GroupNumber {
@@ -108,11 +119,27 @@ export class LevelStore implements Store {
         continue;
       }
       try {
-        return await readRange(database, Buffer.from(from), Buffer.from(to), maxBytes);
+        return await this.#readIntact(database, Buffer.from(from), Buffer.from(to), maxBytes);
       } catch (error) {
         if (isNotOpen(error) && this.#database !== database) continue;
         throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
       }
+    }
+  }
+
+  /** Pages that lie in damaged blocks are passed over: whoever reads misses their numbers. */
+  async #readIntact(database: Database, from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
+    const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
+    try {
+      return await readRange(database, from, to, maxBytes, onDamaged);
+    } catch (error) {
+      const next = isCorruption(error) ? await behindDamage(database, from, to) : undefined;
+      if (next === undefined) {
+        if (isCorruption(error) && isPageKey(from)) return [];
+        throw error;
+      }
+      onDamaged(describeError(error));
+      return await this.#readIntact(database, next, to, maxBytes);
     }
   }
 
@@ -165,9 +192,8 @@ export class LevelStore implements Store {
     const group = this.#unwritten;
     if (group === undefined) return;
     try {
-      this.#database ??= await this.#reopen();
-      this.#releaseReaders();
-      if (group.records.count > 0) await this.#writeBatch(this.#database, group);
+      const database = this.#isSpoilt || this.#database === undefined ? await this.#replaceHandle(group) : this.#database;
+      if (group.records.count > 0) await this.#writeBatch(database, group);
     } catch (error) {
       await this.#giveUpHandle(error);
       return;
@@ -182,8 +208,10 @@ export class LevelStore implements Store {
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       const value = values[index];
-      if (value === undefined) batch.del(key);
-      else batch.put(key, value);
+      if (value === undefined) {
+        batch.del(key);
+        this.#noteDeleted(key);
+      } else batch.put(key, isSealed(key) ? seal(key, value) : value);
     }
     await batch.write({ sync });
     this.#hasUnsynced = !sync;
@@ -208,19 +236,33 @@ export class LevelStore implements Store {
 
   async #giveUpHandle(error: unknown): Promise<void> {
     const { clock, directory, report } = this.#parts;
-    const failed = this.#database;
-    this.#database = undefined;
+    this.#isSpoilt = this.#database !== undefined;
     const outOfRoom = isOutOfRoom(error);
     if (this.#failure === undefined) report({ kind: "writeFailed", detail: describeError(error) });
     this.#failure = outOfRoom ? "full" : "failed";
     this.#updateState();
     if (outOfRoom) await directory.giveUpReserve();
-    await failed?.close().catch(() => undefined);
     if (this.#closed !== undefined) return;
     this.#retryTimer = clock.after(this.#retryMs, () => {
       this.#work = this.#writeUnwritten();
     });
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
+  }
+
+  /** A spoilt handle still reads: it is not closed before the disk takes what opening another one writes. */
+  async #replaceHandle(group: ClosedGroup): Promise<Database> {
+    const spoilt = this.#database;
+    if (spoilt !== undefined) {
+      await this.#parts.directory.tryWriting(group.records.bytes);
+      await this.#compaction;
+      this.#database = undefined;
+      await spoilt.close().catch(() => undefined);
+    }
+    const database = await this.#reopen();
+    this.#isSpoilt = false;
+    this.#database = database;
+    this.#releaseReaders();
+    return database;
   }
 
   /** Damage is repaired here too, but never set aside: what is in RAM builds on what is on disk. */
@@ -270,7 +312,36 @@ export class LevelStore implements Store {
       report({ kind: isShort ? "full" : "roomAgain", detail: `${free} bytes free, ${minFreeBytes} wanted` });
       this.#updateState();
     }
-    if (this.#failure === undefined && !isShort) this.#makeReserve(free - minFreeBytes);
+    if (this.#failure !== undefined) return;
+    if (isShort) this.#compact();
+    else this.#makeReserve(free - minFreeBytes);
+  }
+
+  #noteDeleted(key: Buffer): void {
+    if (this.#deletedFrom === undefined) {
+      this.#deletedFrom = this.#deletedTo = key;
+      return;
+    }
+    if (key.compare(this.#deletedFrom) < 0) this.#deletedFrom = key;
+    if (key.compare(this.#deletedTo) > 0) this.#deletedTo = key;
+  }
+
+  /** Deleted records hold their room until LevelDB compacts, which it does with what is written: nothing more is, while the disk is full. */
+  #compact(): void {
+    const database = this.#database;
+    const from = this.#deletedFrom;
+    if (database === undefined || from === undefined || this.#compaction !== undefined || this.#closed !== undefined) return;
+    const to = this.#deletedTo;
+    this.#deletedFrom = undefined;
+    // LevelDB counts the levels that it goes through before it writes out what is in memory: that has to be done before.
+    this.#compaction = database
+      .compactRange(FIRST_KEY, FIRST_KEY)
+      .then(() => database.compactRange(from, to))
+      .catch(() => undefined) // the next batch fails too, then
+      .finally(() => {
+        this.#compaction = undefined;
+        void this.#inspect();
+      });
   }
 
   /** Beside everything else: 16 MiB take a slow card seconds. */
@@ -293,6 +364,7 @@ export class LevelStore implements Store {
     }
     await this.#inspection;
     await this.#reserving;
+    await this.#compaction;
     const isLost = this.#unwritten !== undefined;
     await this.#database?.close();
     this.#database = undefined;
@@ -304,31 +376,5 @@ export class LevelStore implements Store {
     const { number, records } = this.#takeCurrent();
     if (records.count === 0 && this.#hasUnsynced) records.put(formatKey, this.#parts.format);
     return { number, need: "synced", records };
-  }
-}
-
-/**
- * Keys by an iterator, values by `getMany`: a closed iterator keeps the last entries it has read until it is collected, and what native code
- * holds does not hurry the collector. Few keys at a time, since LevelDB reads values along with keys; more when the values turn out to be small.
- */
-async function readRange(database: Database, from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
-  const records: StoredRecord[] = [];
-  let bytes = 0;
-  let wanted = FIRST_KEYS;
-  let range: { gte?: Buffer; gt?: Buffer } = { gte: from };
-  for (;;) {
-    const keys = await database.keys({ ...range, lt: to, limit: wanted, fillCache: false }).all();
-    const last = keys.at(-1);
-    if (last === undefined) return records;
-    const values = await database.getMany(keys, { fillCache: false });
-    for (const [index, value] of values.entries()) {
-      const key = keys[index];
-      if (key === undefined || value === undefined) continue; // removed meanwhile
-      if (records.length > 0 && bytes + value.length > maxBytes) return records;
-      records.push([key, value]);
-      bytes += value.length;
-    }
-    if (bytes * MOST_GROWTH < maxBytes) wanted = Math.min(wanted * MOST_GROWTH, MOST_KEYS);
-    range = { gt: last };
   }
 }

@@ -4,6 +4,7 @@ import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from 
 export class MemoryStore implements Store {
   readonly durable = false;
   readonly state: StoreState = "healthy";
+  readonly writesFail = false;
   readonly stored: GroupNumber = 0;
 
   touch(_keeper: Keeper, _need: Need): GroupNumber {

@@ -1,14 +1,18 @@
-import { chmod, mkdir, readdir, rename } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rename, stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
+import { isSealed, seal } from "./checked.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
-import { formatKey } from "./keys.ts";
+import { formatKey, withoutPages } from "./keys.ts";
 import { LevelStore } from "./level-store.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
-import { describeError, isCorruption, isLocked, StoreError, type StoreEvent } from "./store-error.ts";
+import { describeError, isCorruption, isForbidden, isLocked, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 
 export { StoreError, type StoreEvent } from "./store-error.ts";
 
-const FORMAT = 1;
+const FORMAT = 2;
+/** Its records had no CRCs but those of messages. */
+const UNSEALED_FORMAT = 1;
 
 export interface StoreOptions {
   readonly directory: string;
@@ -32,14 +36,35 @@ export interface StoreOptions {
 
 /**
  * Opens the store, creating it if it is missing. Only corruption leads to repair, and only a repair that ends in corruption to setting
- * the store aside: a full or read-only disk leaves it where it is. Rejects with StoreError.
+ * the store aside: a full or read-only disk leaves it where it is. Rejects with StoreError; `unavailable` may be tried again.
  */
 export async function openStore(options: StoreOptions): Promise<LevelStore> {
   try {
-    return await open(options);
+    return await openWithReserve(options);
   } catch (error) {
     if (error instanceof StoreError) throw error;
-    throw new StoreError("unwritable", `store ${options.directory}: ${describeError(error)}`, error);
+    const isUnavailable = mayPass(error) || (isForbidden(error) && (await mayBeThere(options.directory)));
+    throw new StoreError(isUnavailable ? "unavailable" : "unwritable", `store ${options.directory}: ${describeError(error)}`, error);
+  }
+}
+
+/** On a full disk the room for opening is what the reserve takes. */
+async function openWithReserve(options: StoreOptions): Promise<LevelStore> {
+  try {
+    return await open(options);
+  } catch (error) {
+    if (!isOutOfRoom(error)) throw error;
+    await new StoreDirectory(options.directory, 0).giveUpReserve();
+    return open(options);
+  }
+}
+
+/** Whether the directory holds anything, or can't be looked into. */
+async function mayBeThere(directory: string): Promise<boolean> {
+  try {
+    return (await readdir(directory)).length > 0;
+  } catch {
+    return (await stat(directory).catch(() => undefined)) !== undefined;
   }
 }
 
@@ -82,10 +107,10 @@ interface Opened {
 
 async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase): Promise<Opened> {
   const { directory } = options;
-  const first = await tryOpen(directory, openDatabase);
+  const first = await tryOpen(options, openDatabase);
   if (first.database !== undefined) return { database: first.database, repaired: false };
 
-  const second = await repairAndOpen(directory, openDatabase);
+  const second = await repairAndOpen(options, openDatabase);
   if (second.database !== undefined) {
     options.report({ kind: "repaired", detail: `store ${directory} was damaged (${first.damage}) and has been repaired; messages may be missing` });
     return { database: second.database, repaired: true };
@@ -102,10 +127,19 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase): 
 type Attempt = { readonly database: Database; readonly damage?: never } | { readonly database?: never; readonly damage: string };
 
 /** Resolves with the damage when it is corruption; every other error is thrown. */
-async function tryOpen(directory: string, openDatabase: OpenDatabase): Promise<Attempt> {
+async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
+  const { directory } = options;
   if (await lostItsCurrentFile(directory)) return { damage: "the file CURRENT is missing" };
   try {
-    return { database: await openDatabase(directory) };
+    const database = await openDatabase(directory);
+    try {
+      await readAllButPages(database);
+    } catch (error) {
+      await database.close();
+      throw error;
+    }
+    await reportDropped(options);
+    return { database };
   } catch (error) {
     if (isLocked(error)) throw new StoreError("locked", `store ${directory} is in use by another process`, error);
     if (!isDamage(error)) throw error;
@@ -113,7 +147,15 @@ async function tryOpen(directory: string, openDatabase: OpenDatabase): Promise<A
   }
 }
 
-async function repairAndOpen(directory: string, openDatabase: OpenDatabase): Promise<Attempt> {
+/** What a start needs must be readable: damage there is repaired now. Damaged pages show, and are passed over, when they are read. */
+async function readAllButPages(database: Database): Promise<void> {
+  for (const { from, to } of withoutPages) {
+    for await (const _entry of database.iterator({ gte: from, lt: to, fillCache: false }));
+  }
+}
+
+async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
+  const { directory } = options;
   try {
     await repairLevelDatabase(directory);
   } catch (error) {
@@ -121,12 +163,18 @@ async function repairAndOpen(directory: string, openDatabase: OpenDatabase): Pro
     if (!isDamage(error)) throw error;
     return { damage: describeError(error) };
   }
-  return tryOpen(directory, openDatabase);
+  return tryOpen(options, openDatabase);
 }
 
-/** LevelDB says "not found" or "no such file" when a file that its manifest names is missing; the directory itself is there by now. */
+/** LevelDB passes over what is damaged in a log and says so in its own. */
+async function reportDropped({ directory, report }: StoreOptions): Promise<void> {
+  const text = await readFile(join(directory, "LOG"), "utf8").catch(() => "");
+  for (const [detail] of text.matchAll(/[^ /\n]+\.log: dropping \d+ bytes; .*/g)) report({ kind: "damaged", detail });
+}
+
+/** LevelDB reads beyond the end of a table that is cut short ("invalid argument"). It says "not found" or "no such file" when a file that its manifest names is missing; the directory itself is there by now. */
 function isDamage(error: unknown): boolean {
-  return isCorruption(error) || /Corruption|No such file|does not exist|NotFound/i.test(describeError(error));
+  return isCorruption(error) || /Corruption|No such file|does not exist|NotFound|\.(ldb|sst): Invalid argument/i.test(describeError(error));
 }
 
 /** Without CURRENT LevelDB would take the directory for a new database and delete what is in it. */
@@ -140,12 +188,29 @@ async function ensureFormat(database: Database, directory: string, repaired: boo
   const present = await database.get(formatKey);
   if (present !== undefined) {
     if (formatOf(present) === FORMAT) return present;
+    if (formatOf(present) === UNSEALED_FORMAT) return sealAll(database, clock);
     throw new StoreError("format", `store ${directory} has a format this version does not know: ${present.toString("utf8", 0, 200)}`);
   }
   const [someKey] = await database.keys({ limit: 1 }).all();
   if (someKey !== undefined && !repaired) throw new StoreError("format", `store ${directory} is a LevelDB database, but not ours`);
-  const format = Buffer.from(JSON.stringify({ format: FORMAT, created: new Date(clock.wallMs()).toISOString() }));
+  const format = formatRecord(clock);
   await database.put(formatKey, format, { sync: true });
+  return format;
+}
+
+function formatRecord(clock: Clock): Buffer {
+  return Buffer.from(JSON.stringify({ format: FORMAT, created: new Date(clock.wallMs()).toISOString() }));
+}
+
+/** Makes a store of format 1 one of format 2, in one batch. */
+async function sealAll(database: Database, clock: Clock): Promise<Buffer> {
+  const batch = database.batch();
+  for (const { from, to } of withoutPages) {
+    for (const [key, value] of await database.iterator({ gte: from, lt: to }).all()) if (isSealed(key)) batch.put(key, seal(key, value));
+  }
+  const format = formatRecord(clock);
+  batch.put(formatKey, format);
+  await batch.write({ sync: true });
   return format;
 }
 

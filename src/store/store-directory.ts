@@ -7,6 +7,8 @@ const MIB = 1024 * 1024;
 /** Given up when the disk is full all the same, so that progress and deletion have room. */
 export const RESERVE_BYTES = 16 * MIB;
 export const RESERVE_NAME = "reserve";
+const PROBE_NAME = "probe";
+const PROBE_BYTES = 256 * 1024;
 
 /** What the store does with its directory beside LevelDB: free room, the reserve file, fsync of its names. */
 export class StoreDirectory {
@@ -41,32 +43,54 @@ export class StoreDirectory {
     this.#syncedNames = new Set(names);
   }
 
-  /** Makes the reserve if it is missing or cut short and well within `spareBytes`. It holds random bytes: a sparse or compressed file would reserve nothing. */
+  /** Makes the reserve if it is missing or cut short and well within `spareBytes`. */
   async makeReserve(spareBytes: number): Promise<void> {
     if (this.#reserveBytes === 0 || spareBytes < 2 * this.#reserveBytes) return;
     const present = await stat(this.#reservePath).catch(() => undefined);
     if (present?.size === this.#reserveBytes) return;
     try {
-      await this.#fillReserve();
+      await writeRandom(this.#reservePath, this.#reserveBytes);
     } catch {
       await this.giveUpReserve();
     }
   }
 
-  async #fillReserve(): Promise<void> {
-    const block = randomFillSync(Buffer.allocUnsafe(Math.min(MIB, this.#reserveBytes)));
-    const handle = await open(this.#reservePath, "w", 0o600);
+  /**
+   * Rejects with the system's error if the disk does not take as much as opening the database writes (its logs as tables, a manifest) and `bytes`
+   * more. The file is removed again.
+   */
+  async tryWriting(bytes: number): Promise<void> {
+    let wanted = bytes + PROBE_BYTES;
+    for (const name of await readdir(this.path)) {
+      if (/^(MANIFEST-\d+|\d+\.log)$/.test(name)) wanted += await fileSize(join(this.path, name));
+    }
+    const path = join(this.path, PROBE_NAME);
     try {
-      for (let written = 0; written < this.#reserveBytes; written += block.length) {
-        await handle.write(block, 0, Math.min(block.length, this.#reserveBytes - written));
-      }
-      await handle.sync();
+      await writeRandom(path, wanted);
     } finally {
-      await handle.close();
+      await rm(path, { force: true }).catch(() => undefined);
     }
   }
 
   async giveUpReserve(): Promise<void> {
     await rm(this.#reservePath, { force: true }).catch(() => undefined);
   }
+}
+
+/** Random, because a sparse or compressed file would take no room. */
+async function writeRandom(path: string, bytes: number): Promise<void> {
+  const block = randomFillSync(Buffer.allocUnsafe(Math.min(MIB, bytes)));
+  const handle = await open(path, "w", 0o600);
+  try {
+    for (let written = 0; written < bytes; ) {
+      written += (await handle.write(block, 0, Math.min(block.length, bytes - written))).bytesWritten;
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function fileSize(path: string): Promise<number> {
+  return (await stat(path).catch(() => undefined))?.size ?? 0;
 }

@@ -1,8 +1,9 @@
 /**
- * `locked`: another process has the store. `unwritable`: the system refuses (no room, read-only, no permission, I/O error).
+ * `locked`: another process has the store. `unwritable`: the system refuses, and will until something is changed. `unavailable`: it refuses for
+ * a reason that may pass (no room, read-only, I/O error, no permission where a store may be): what is there is left as it is.
  * `corrupt`: repair did not help. `format`: written by a version we do not know, or not ours. `closed`: used after `close`.
  */
-export type StoreErrorCode = "locked" | "unwritable" | "corrupt" | "format" | "closed";
+export type StoreErrorCode = "locked" | "unwritable" | "unavailable" | "corrupt" | "format" | "closed";
 
 export class StoreError extends Error {
   override readonly name = "StoreError";
@@ -14,9 +15,9 @@ export class StoreError extends Error {
   }
 }
 
-/** What the operator should hear of. `setAside` and `repaired` are severe: something may be lost. */
+/** What the operator should hear of. `damaged`: something can't be read and is left out. `setAside` and `repaired` are severe: something may be lost. */
 export interface StoreEvent {
-  readonly kind: "repaired" | "setAside" | "writeFailed" | "writeRecovered" | "full" | "roomAgain";
+  readonly kind: "damaged" | "repaired" | "setAside" | "writeFailed" | "writeRecovered" | "full" | "roomAgain";
   readonly detail: string;
 }
 
@@ -49,6 +50,14 @@ export const isNotOpen = (error: unknown): boolean => hasCode(error, "LEVEL_DATA
 /** LevelDB hands on the text of strerror, not the code. */
 export const isOutOfRoom = (error: unknown): boolean =>
   causesOf(error).some((cause) => cause.code === "ENOSPC" || cause.code === "EDQUOT" || /No space left|quota exceeded/i.test(cause.message));
+
+/** Of the machine's condition, not of a mistake in the configuration. LevelDB hands on strerror's text. */
+export const mayPass = (error: unknown): boolean =>
+  isOutOfRoom(error) ||
+  causesOf(error).some(({ code, message }) => /^(EROFS|EIO|EMFILE|ENFILE)$/.test(code) || /Read-only file system|Input\/output error|Too many open files/i.test(message));
+
+export const isForbidden = (error: unknown): boolean =>
+  causesOf(error).some(({ code, message }) => /^(EACCES|EPERM)$/.test(code) || /Permission denied|Operation not permitted/i.test(message));
 
 /** The innermost reason, with its code when it is the system's. */
 export function describeError(error: unknown): string {

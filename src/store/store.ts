@@ -16,8 +16,11 @@ export interface Keeper {
 /** `synced`: somebody's acknowledgement waits for this change. `soon`: nobody does, the group need not sync for it. */
 export type Need = "synced" | "soon";
 
-/** `failed`: writes fail, a reopening is being tried. `full`: too little room, only what frees room is admitted. */
-export type StoreState = "healthy" | "failed" | "full";
+/**
+ * `failed`: writes fail, a reopening is being tried. `full`: too little room, only what frees room is admitted. `absent`: it can't be opened,
+ * and nothing is known of what it holds.
+ */
+export type StoreState = "healthy" | "failed" | "full" | "absent";
 
 export type StoredRecord = readonly [key: Buffer, value: Buffer];
 
@@ -29,6 +32,8 @@ export interface Store {
   /** False for the memory store: nothing need be handed to it. */
   readonly durable: boolean;
   readonly state: StoreState;
+  /** The last attempt to write has failed, be it for want of room: nobody knows when anything will be stored. */
+  readonly writesFail: boolean;
   /** Everything up to this group is on disk. */
   readonly stored: GroupNumber;
   /** Returns the number of the group that will hold the change; 0 when nothing need be waited for (memory store). */

@@ -4,55 +4,54 @@ import { Suspicion } from "../../src/bridge/suspicion.ts";
 const first = { lane: 0, seq: 7 };
 const second = { lane: 0, seq: 8 };
 
-/** Three connections that end without an answer to the first message. */
-function strikes(suspicion: Suspicion): void {
-  for (const care of ["all", "narrow", "narrow"]) {
-    expect(suspicion.begin(true)).toBe(care);
+/** A connection on which the remote answers PINGREQ and then ends without an answer to the message. */
+const strike = (suspicion: Suspicion, message = first): boolean => {
+  suspicion.begin();
+  suspicion.answeredPing();
+  return suspicion.ended(message, true);
+};
+
+it("finds a message guilty on which three connections have ended that were alive", () => {
+  const suspicion = new Suspicion();
+  expect(suspicion.begin()).toBe(false);
+  expect(suspicion.ended(first, true)).toBe(false);
+  expect(suspicion.begin()).toBe(true);
+  expect([strike(suspicion), strike(suspicion), strike(suspicion)]).toEqual([false, false, true]);
+  expect(suspicion.begin()).toBe(false);
+});
+
+it("counts no connection that breaks before the remote has shown that it is alive", () => {
+  const suspicion = new Suspicion();
+  for (let round = 0; round < 10; round++) {
+    suspicion.begin();
     expect(suspicion.ended(first, true)).toBe(false);
   }
-}
-
-it("finds a message guilty that ends a connection on which another one has just been taken", () => {
-  const suspicion = new Suspicion();
-  strikes(suspicion);
-  expect(suspicion.begin(true)).toBe("others");
-  suspicion.othersGetThrough();
-  expect(suspicion.care).toBe("suspect");
-  expect(suspicion.ended(first, true)).toBe(true);
-  expect(suspicion.begin(true)).toBe("all");
+  expect(suspicion.begin()).toBe(true);
 });
 
-it("acquits a message that gets through after all", () => {
+it("finds no second one guilty before the remote has taken something: it is the remote, then", () => {
   const suspicion = new Suspicion();
-  strikes(suspicion);
-  suspicion.begin(true);
-  suspicion.othersGetThrough();
+  const results = (message: typeof first): boolean[] => Array.from({ length: 8 }, () => strike(suspicion, message));
+  expect(results(first).filter(Boolean)).toHaveLength(1);
+  expect(results(second).filter(Boolean)).toHaveLength(0);
+  suspicion.taken();
+  expect(strike(suspicion, second)).toBe(true);
+});
+
+it("acquits a message that gets through, and counts anew for another", () => {
+  const suspicion = new Suspicion();
+  for (let round = 0; round < 3; round++) strike(suspicion);
   suspicion.acquit();
-  expect([suspicion.care, suspicion.suspect]).toEqual(["all", undefined]);
-  expect(suspicion.ended(second, true)).toBe(false);
+  expect(suspicion.begin()).toBe(false);
+  strike(suspicion);
+  strike(suspicion);
+  expect([strike(suspicion, second), strike(suspicion, first)]).toEqual([false, false]);
 });
 
-it("does not blame a message when no other gets through either", () => {
+it("does not count what we end ourselves", () => {
   const suspicion = new Suspicion();
-  strikes(suspicion);
-  expect(suspicion.begin(true)).toBe("others");
-  expect(suspicion.ended(first, true)).toBe(false);
-  expect(suspicion.begin(true)).toBe("all");
-});
-
-it("does not hold back a message when there is no other", () => {
-  const suspicion = new Suspicion();
-  strikes(suspicion);
-  expect(suspicion.begin(false)).toBe("narrow");
-});
-
-it("counts anew for another message, and not at all what we end ourselves", () => {
-  const suspicion = new Suspicion();
-  suspicion.begin(true);
-  suspicion.ended(first, true);
-  suspicion.begin(true);
-  suspicion.ended(second, true);
-  expect(suspicion.begin(true)).toBe("narrow");
-  suspicion.ended(second, false);
-  expect(suspicion.begin(true)).toBe("all");
+  strike(suspicion);
+  suspicion.begin();
+  expect(suspicion.ended(first, false)).toBe(false);
+  expect(suspicion.begin()).toBe(false);
 });

@@ -43,9 +43,10 @@ beforeEach(() => {
     clock,
     budget: new MemoryBudget(Infinity),
     limits: { maxInflightMessages: MAX_IN_FLIGHT, maxQueuedMessages: MAX_QUEUED },
+    maxUncommittedBytes: Infinity,
     autosaveIntervalMs: Infinity,
     access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
-    events: { onDropped: () => undefined, onLost: () => undefined },
+    events: { onDropped: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
   });
 });
 

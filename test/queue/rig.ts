@@ -126,6 +126,7 @@ const arrivals = (): Promise<void> => new Promise((resolve) => setImmediate(reso
 function accompanied(store: SimulatedStore, companion: Keeper): Store {
   return {
     durable: true,
+    writesFail: false,
     get state() { return store.state; },
     get stored() { return store.stored; },
     touch: (keeper, need) => Math.max(store.touch(companion, need), store.touch(keeper, need)),

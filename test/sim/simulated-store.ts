@@ -6,14 +6,24 @@ import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from 
 export type Disk = Map<string, Buffer>;
 
 const SOON_MS = 1000;
+const RETRY_MS = 100;
 
 /**
  * A store on a Map that can crash. A group takes a random time to be written. A synced one survives; an unsynced one survives or not, each
- * on its own, though later ones survive: what LevelDB's log rotation can do. A group is all or nothing, as a batch is.
+ * on its own, though later ones survive: what LevelDB's log rotation can do. A group is all or nothing, as a batch is. It can fail, too: the
+ * group in flight reaches the disk or not, is not called stored, and is written again until that works.
  */
 export class SimulatedStore implements Store {
   readonly durable = true;
-  readonly state: StoreState = "healthy";
+  /** Never, so that the simulation can hold everybody to DUP. */
+  readonly writesFail = false;
+  /** From now on no write works. */
+  failsWrites = false;
+  #isFull = false;
+  /** The group in flight has failed at least once. */
+  #hasFailed = false;
+  #state: StoreState = "healthy";
+  readonly #stateListeners: ((state: StoreState) => void)[] = [];
   readonly #clock: Clock;
   readonly #rng: Rng;
   readonly #maxWriteMs: () => number;
@@ -37,6 +47,23 @@ export class SimulatedStore implements Store {
     this.#surviving = new Map(surviving);
   }
 
+  get state(): StoreState {
+    return this.#state;
+  }
+
+  /** Little room is left: new messages are not to be admitted, what is written is stored all the same. */
+  set isFull(isFull: boolean) {
+    this.#isFull = isFull;
+    this.#updateState();
+  }
+
+  #updateState(): void {
+    const state = this.#hasFailed ? "failed" : this.#isFull ? "full" : "healthy";
+    if (state === this.#state || this.#hasEnded) return;
+    this.#state = state;
+    for (const listener of this.#stateListeners) listener(state);
+  }
+
   get stored(): GroupNumber {
     return this.#stored;
   }
@@ -57,8 +84,9 @@ export class SimulatedStore implements Store {
     this.#storedListeners.push(listener);
   }
 
-  /** Never called: this disk crashes, it does not fail. */
-  onState(_listener: (state: StoreState) => void): void {}
+  onState(listener: (state: StoreState) => void): void {
+    this.#stateListeners.push(listener);
+  }
 
   read(from: Uint8Array, to: Uint8Array, maxBytes: number): Promise<StoredRecord[]> {
     const [first, end] = [keyText(from), keyText(to)];
@@ -103,8 +131,17 @@ export class SimulatedStore implements Store {
     this.#isBusy = true;
     const closed = this.#takeCurrent();
     this.#inFlight = closed;
+    this.#try(closed);
+  }
+
+  #try(group: ClosedGroup): void {
     this.#clock.after(this.#rng() * this.#maxWriteMs(), () => {
-      if (this.#inFlight === closed) this.#finish(closed);
+      if (this.#inFlight !== group) return;
+      if (!this.failsWrites) return this.#finish(group);
+      if (this.#rng() < 0.5) apply(group, this.#surviving); // the failed batch may be there after all
+      this.#hasFailed = true;
+      this.#updateState();
+      this.#clock.after(RETRY_MS, () => this.#try(group));
     });
   }
 
@@ -120,6 +157,8 @@ export class SimulatedStore implements Store {
     apply(group, this.#written);
     if (group.need === "synced" || this.#rng() < 0.5) apply(group, this.#surviving);
     this.#stored = group.number;
+    this.#hasFailed = false;
+    this.#updateState();
     for (const listener of this.#storedListeners) listener(group.number);
     this.#schedule();
   }

@@ -5,7 +5,7 @@ const isLong = process.env["AMQTDD_LONG"] === "1";
 const firstSeed = Number(process.env["AMQTDD_SEED"] ?? 1);
 const seeds = process.env["AMQTDD_SEED"] === undefined ? (isLong ? 5_000 : 200) : 1;
 
-it(`keeps its promises under ${seeds} seeds of cuts and power cuts`, { timeout: isLong ? 7_200_000 : 300_000 }, async () => {
+it(`keeps its promises under ${seeds} seeds of cuts, power cuts, full and failing disks`, { timeout: isLong ? 7_200_000 : 300_000 }, async () => {
   const complaints: string[] = [];
   for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
     const world = new World(seed);

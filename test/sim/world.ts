@@ -97,6 +97,13 @@ class SimulatedDaemon {
     this.daemon = undefined;
   }
 
+  /** Trouble with the disk: writes fail, or it is full; or it is over. */
+  troubleDisk(trouble: "fails" | "full" | "none"): void {
+    if (!this.store || this.life.isOver) return;
+    this.store.failsWrites = trouble === "fails";
+    this.store.isFull = trouble === "full";
+  }
+
   /** Message pages that are still on disk. */
   get storedPages(): number {
     return this.storedKeys("p").length;
@@ -224,6 +231,7 @@ listener ${CENTRAL_PORT}
     }
     this.maxWriteMs = 20;
     this.visitor.stop();
+    for (const daemon of [this.central, this.edge]) daemon.troubleDisk("none");
     for (const daemon of [this.central, this.edge]) if (!daemon.isRunning) await daemon.start();
     await this.until(() => this.publishers.every(({ unfinished }) => unfinished === 0), "the last acknowledgement");
     const total = [...this.published.values()].reduce((sum, payloads) => sum + payloads.length, 0);
@@ -260,6 +268,7 @@ listener ${CENTRAL_PORT}
     if (dice < 0.35) return this.network.cut(this.rng());
     const daemon = dice < 0.65 ? this.edge : this.central;
     if (!daemon.isRunning) return daemon.start();
+    if (this.rng() < 0.4) return daemon.troubleDisk(this.pick(["fails", "full", "none"] as const));
     if (dice >= 0.8) return;
     daemon.crash();
     const subscriber = daemon === this.edge ? this.local : this.collector;

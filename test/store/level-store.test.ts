@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { cp, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -6,6 +7,7 @@ import { SystemClock } from "../../src/clock/system-clock.ts";
 import { type Database, openLevelDatabase } from "../../src/store/database.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent, type StoreOptions } from "../../src/store/open.ts";
+import type { Keeper } from "../../src/store/store.ts";
 import { readText, storeContract, TestKeeper, untilStored } from "./contract.ts";
 
 const clock = new SystemClock();
@@ -41,6 +43,49 @@ function failingDatabase(failures: number, message: string): { openDatabase: (di
     });
   };
   return { openDatabase, opened: () => opened };
+}
+
+const causes = ["No space left on device", "Input/output error", "Read-only file system"] as const;
+
+/**
+ * A real database whose writes fail while `failing`: on append nothing of the batch reaches the file, on sync all of it does, yet the caller
+ * is told that it failed. Once failed, a handle is never to be written again.
+ */
+class FaultyDatabase {
+  failing: "append" | "sync" | undefined;
+  reopenFails = false;
+  writesToSpoilt = 0;
+  private cause: string = causes[0];
+
+  fail(how: "append" | "sync", cause: string): void {
+    this.failing = how;
+    this.cause = cause;
+  }
+
+  readonly openDatabase = async (directory: string): Promise<Database> => {
+    if (this.failing !== undefined && this.reopenFails) throw new Error(`IO error: ${this.cause}`);
+    const database = await openLevelDatabase(directory);
+    let isSpoilt = false;
+    const write = async (batch: { write(options: object): Promise<void> }, options: object): Promise<void> => {
+      if (isSpoilt) this.writesToSpoilt++;
+      if (this.failing === "sync") await batch.write({ sync: false });
+      isSpoilt = this.failing !== undefined;
+      if (isSpoilt) throw new Error(`IO error: ${this.cause}`);
+      await batch.write(options);
+    };
+    return new Proxy(database, {
+      get(target, name) {
+        if (name === "batch") {
+          return () => {
+            const batch = target.batch();
+            return { put: (key: Buffer, value: Buffer) => batch.put(key, value), del: (key: Buffer) => batch.del(key), write: (options: object) => write(batch, options) };
+          };
+        }
+        const value: unknown = Reflect.get(target, name, target);
+        return typeof value === "function" ? (value.bind(target) as unknown) : value;
+      },
+    });
+  };
 }
 
 describe("a store on disk", () => {
@@ -82,6 +127,25 @@ describe("a store on disk", () => {
     await expect(openStore(optionsFor(join(root, "file", "store")))).rejects.toMatchObject({ code: "unwritable", message: expect.stringContaining("ENOTDIR") });
   });
 
+  it.each(["Permission denied", "Input/output error", "Too many open files", "Read-only file system", "No space left on device"])(
+    "leaves a store where it is when the system says %s, and opens it when it can",
+    async (message) => {
+      await fillAndClose();
+      const before = (await readdir(directory)).sort();
+      const openDatabase = async (): Promise<never> => Promise.reject(new Error("Database failed to open", { cause: new Error(`IO error: ${directory}/LOCK: ${message}`) }));
+      await expect(openStore({ ...optionsFor(directory, events), openDatabase })).rejects.toMatchObject({ code: "unavailable", message: expect.stringContaining(message) });
+      expect((await readdir(directory)).sort()).toEqual(before);
+      expect(events).toEqual([]);
+      store = await openStore(optionsFor(directory, events));
+      expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
+    },
+  );
+
+  it("takes a permission that is missing for a mistake where no store is yet", async () => {
+    const openDatabase = async (): Promise<never> => Promise.reject(new Error("IO error: Permission denied"));
+    await expect(openStore({ ...optionsFor(directory, events), openDatabase })).rejects.toMatchObject({ code: "unwritable" });
+  });
+
   it.each(["CURRENT", "MANIFEST"])("repairs a damaged %s and keeps what was stored", async (damaged) => {
     await fillAndClose();
     for (const name of await readdir(directory)) if (name.startsWith(damaged)) await writeFile(join(directory, name), "damaged");
@@ -118,9 +182,41 @@ describe("a store on disk", () => {
   it("leaves a store alone that another program or version has written", async () => {
     await mkdir(directory);
     const foreign = await openLevelDatabase(directory);
-    await foreign.put(Buffer.from("f"), Buffer.from('{"format":2}'));
+    await foreign.put(Buffer.from("f"), Buffer.from('{"format":99}'));
     await foreign.close();
     await expect(openStore(optionsFor(directory))).rejects.toMatchObject({ code: "format" });
+  });
+
+  it("takes up a store of format 1, whose records have no CRCs", async () => {
+    await mkdir(directory);
+    const old = await openLevelDatabase(directory);
+    await old.put(Buffer.from("f"), Buffer.from('{"format":1}'));
+    await old.put(Buffer.from("s1"), Buffer.from("kept"));
+    await old.put(Buffer.from("p1"), Buffer.from("page"));
+    await old.close();
+    for (let start = 0; start < 2; start++) {
+      const opened = await openStore(optionsFor(directory, events));
+      expect(await readText(opened, "g", "z")).toEqual([["p1", "page"], ["s1", "kept"]]);
+      await opened.close();
+    }
+    expect(events).toEqual([]);
+  });
+
+  it("leaves out a record with a flipped bit, and says so", async () => {
+    const filled = await openStore(optionsFor(directory));
+    const keeper = new TestKeeper();
+    for (const key of ["s1", "s2", "s3"]) keeper.changes.set(key, "kept");
+    await untilStored(filled, filled.touch(keeper, "synced"));
+    await filled.close();
+    const behind = await openLevelDatabase(directory);
+    const value = await behind.get(Buffer.from("s2"));
+    if (value === undefined) throw new Error("s2 is missing");
+    value[1] = (value[1] ?? 0) ^ 1;
+    await behind.put(Buffer.from("s2"), value);
+    await behind.close();
+    store = await openStore(optionsFor(directory, events));
+    expect((await readText(store, "s", "t")).map(([key]) => key)).toEqual(["s1", "s3"]);
+    expect(events.map(({ kind }) => kind)).toEqual(["damaged"]);
   });
 
   it.each([
@@ -142,6 +238,88 @@ describe("a store on disk", () => {
     expect(keeper.asked).toBe(1);
     expect(events.map(({ kind }) => kind)).toEqual(["writeFailed", "writeRecovered"]);
     expect(await readText(opening, "r", "s")).toEqual([["r1", "kept"]]);
+  });
+
+  describe.each(causes)("whose writes fail with %s", (cause) => {
+    it.each(["append", "sync"] as const)("on %s: calls nothing stored meanwhile, then all of it, in order, and has it after a kill", async (how) => {
+      const faulty = new FaultyDatabase();
+      const failing = await openStore({ ...optionsFor(directory, events), openDatabase: faulty.openDatabase });
+      store = failing;
+      const expected: [string, string][] = [];
+      const stored: number[] = [];
+      failing.onStored((upTo) => stored.push(upTo));
+      const state = (wanted: string): Promise<void> => new Promise((resolve) => (failing.state === wanted ? resolve() : failing.onState((to) => to === wanted && resolve())));
+      let group = 0;
+      for (let round = 0; round < 3; round++) {
+        for (let at = 0; at < 3; at++) {
+          const keeper = new TestKeeper();
+          const key = `r${round}${at}`;
+          keeper.changes.set(key, `value of ${key}`);
+          expected.push([key, `value of ${key}`]);
+          if (at === 1) faulty.fail(how, cause);
+          group = failing.touch(keeper, "synced");
+          if (at === 0) await untilStored(failing, group);
+          else if (at === 1) {
+            await state(cause.startsWith("No space") ? "full" : "failed");
+            expect(failing.stored).toBe(group - 1);
+            // Reads go on, with the batch that failed or without it.
+            expect((await readText(failing, "r", "s")).slice(0, expected.length - 1)).toEqual(expected.slice(0, -1));
+          } else {
+            faulty.failing = undefined;
+            await untilStored(failing, group);
+          }
+        }
+      }
+      expect(failing.state).toBe("healthy");
+      expect(stored).toEqual(Array.from({ length: group }, (_, index) => index + 1));
+      expect(faulty.writesToSpoilt).toBe(0);
+      expect(events.map(({ kind }) => kind)).toEqual(["writeFailed", "writeRecovered", "writeFailed", "writeRecovered", "writeFailed", "writeRecovered"]);
+      // What a killed process leaves.
+      const killed = join(root, "killed");
+      await cp(directory, killed, { recursive: true });
+      const after = await openStore(optionsFor(killed));
+      expect(await readText(after, "r", "s")).toEqual(expected);
+      await after.close();
+    });
+  });
+
+  it("waits for a handle to read from while none can be opened, and keeps what waits to be written", async () => {
+    const faulty = new FaultyDatabase();
+    store = await openStore({ ...optionsFor(directory, events), openDatabase: faulty.openDatabase });
+    faulty.reopenFails = true;
+    faulty.fail("append", causes[1]);
+    const keeper = new TestKeeper();
+    keeper.changes.set("r1", "kept");
+    const group = store.touch(keeper, "synced");
+    const opening = store;
+    await new Promise<void>((resolve) => opening.onState((to) => to === "failed" && resolve()));
+    setTimeout(() => (faulty.failing = undefined), 500);
+    await untilStored(store, group);
+    expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
+  });
+
+  it("compacts what was deleted while the disk is full", async () => {
+    let free = 1000;
+    const room = await openStore({ ...optionsFor(directory, events), minFreeBytes: 1000, freeBytes: () => Promise.resolve(free) });
+    store = room;
+    const sizeOfTables = async (): Promise<number> => {
+      const sizes = (await readdir(directory)).filter((name) => name.endsWith(".ldb")).map(async (name) => (await stat(join(directory, name))).size);
+      return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+    };
+    const keeper: Keeper = {
+      writeTo: (group) => {
+        for (let page = 0; page < 200; page++) group.put(Buffer.from(`p${page}`), randomBytes(60_000));
+      },
+    };
+    await untilStored(room, room.touch(keeper, "synced"));
+    const eraser: Keeper = {
+      writeTo: (group) => {
+        for (let page = 0; page < 200; page++) group.delete(Buffer.from(`p${page}`));
+      },
+    };
+    await untilStored(room, room.touch(eraser, "synced"));
+    free = 999;
+    await expect.poll(sizeOfTables, { timeout: 15_000 }).toBeLessThan(1_000_000);
   });
 
   it("does not call close done when the disk refuses to the end", async () => {

@@ -1,0 +1,92 @@
+import { isSealed, unseal } from "./checked.ts";
+import type { Database } from "./database.ts";
+import { isPageKey, pageSeq } from "./keys.ts";
+import type { StoredRecord } from "./store.ts";
+import { isCorruption } from "./store-error.ts";
+
+/** Keys read at a time: at first, at most, and the factor between. */
+const FIRST_KEYS = 4;
+const MOST_KEYS = 1024;
+const MOST_GROWTH = 4;
+const MAX_PAGE_SEQ = 2 ** 48 - 1;
+
+/**
+ * Keys by an iterator, values by `getMany`: a closed iterator keeps the last entries it has read until it is collected, and what native code
+ * holds does not hurry the collector. Few keys at a time, since LevelDB reads values along with keys; more when the values turn out to be small.
+ * What is damaged is left out; `onDamaged` hears of it.
+ */
+export async function readRange(database: Database, from: Buffer, to: Buffer, maxBytes: number, onDamaged: (detail: string) => void): Promise<StoredRecord[]> {
+  const records: StoredRecord[] = [];
+  let bytes = 0;
+  let wanted = FIRST_KEYS;
+  let range: { gte?: Buffer; gt?: Buffer } = { gte: from };
+  for (;;) {
+    let keys: Buffer[];
+    let values: (Buffer | undefined)[];
+    try {
+      keys = await database.keys({ ...range, lt: to, limit: wanted, fillCache: false }).all();
+      values = await database.getMany(keys, { fillCache: false });
+    } catch (error) {
+      if (!isCorruption(error) || (wanted === 1 && records.length === 0)) throw error;
+      if (wanted === 1) return records;
+      wanted = 1; // as far as the damage
+      continue;
+    }
+    const last = keys.at(-1);
+    if (last === undefined) return records;
+    for (const [index, value] of values.entries()) {
+      const key = keys[index];
+      if (key === undefined || value === undefined) continue; // removed meanwhile
+      if (records.length > 0 && bytes + value.length > maxBytes) return records;
+      const intact = isSealed(key) ? unseal(key, value) : value;
+      if (intact === undefined) {
+        onDamaged(`record ${key.toString("hex", 0, 64)}`);
+        continue;
+      }
+      records.push([key, intact]);
+      bytes += value.length;
+    }
+    if (bytes * MOST_GROWTH < maxBytes) wanted = Math.min(wanted * MOST_GROWTH, MOST_KEYS);
+    range = { gt: last };
+  }
+}
+
+/**
+ * The first page key from `from` on behind a block that can't be read; undefined if there is none, or if `from` is no page's. Looked for in
+ * doubling steps and then by halves: a block holds pages of neighbouring numbers.
+ */
+export async function behindDamage(database: Database, from: Buffer, to: Buffer): Promise<Buffer | undefined> {
+  if (!isPageKey(from) || from.length < 12) return undefined;
+  const start = pageSeq(from);
+  const end = isPageKey(to) && to.length === from.length && to.compare(from, 0, 6, 0, 6) === 0 ? pageSeq(to) : MAX_PAGE_SEQ;
+  const at = (seq: number): Buffer => {
+    const key = Buffer.from(from);
+    key.writeUIntBE(seq, 6, 6);
+    return key;
+  };
+  let damaged = start;
+  let readable = start;
+  for (let step = 1; ; step *= 2) {
+    readable = Math.min(start + step, end);
+    if (await canRead(database, at(readable), to)) break;
+    if (readable === end) return undefined;
+    damaged = readable;
+  }
+  while (readable - damaged > 1) {
+    const middle = Math.floor((damaged + readable) / 2);
+    if (await canRead(database, at(middle), to)) readable = middle;
+    else damaged = middle;
+  }
+  return at(readable);
+}
+
+async function canRead(database: Database, from: Buffer, to: Buffer): Promise<boolean> {
+  try {
+    const keys = await database.keys({ gte: from, lt: to, limit: 1, fillCache: false }).all();
+    await database.getMany(keys, { fillCache: false });
+    return true;
+  } catch (error) {
+    if (isCorruption(error)) return false;
+    throw error;
+  }
+}

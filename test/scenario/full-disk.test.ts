@@ -1,0 +1,225 @@
+import { mkdirSync, rmSync } from "node:fs";
+import path from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { connect311, type TestClient } from "./clients.ts";
+import { DaemonProcess, freePort } from "./daemon.ts";
+import { within } from "./process.ts";
+import { noSmallDisk, SmallDisk } from "./small-disk.ts";
+
+const problem = noSmallDisk();
+const cleanups: (() => Promise<void> | void)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+interface Place {
+  readonly disk: SmallDisk;
+  readonly daemon: DaemonProcess;
+  readonly port: number;
+}
+
+async function place(config = "", megabytes = 100): Promise<Place> {
+  const disk = new SmallDisk(megabytes);
+  cleanups.push(() => disk.remove());
+  mkdirSync(disk.storeFolder);
+  const port = await freePort();
+  const daemon = await DaemonProcess.start(`listener ${port} 127.0.0.1\nmax_queued_messages 0\n${config}`, { storeFolder: disk.storeFolder });
+  cleanups.push(() => daemon.cleanup());
+  return { disk, daemon, port };
+}
+
+const PAYLOAD_BYTES = 10_000;
+
+/** Random, so that the disk fills as fast as it is said to. */
+function payloadOf(number: number): string {
+  return `${number} ${Array.from({ length: PAYLOAD_BYTES }, () => String.fromCharCode(32 + Math.floor(Math.random() * 90))).join("")}`;
+}
+
+/** Publishes numbered messages, `window` at a time, until it is stopped. */
+class Publisher {
+  readonly acknowledged = new Set<number>();
+  private next = 0;
+  private stopped = false;
+  private awaited = Infinity;
+  private reached: () => void = () => undefined;
+  private readonly lanes: Promise<void>[];
+
+  constructor(
+    readonly client: TestClient,
+    qos: 1 | 2,
+    window = 20,
+  ) {
+    const lane = async (): Promise<void> => {
+      while (!this.stopped) {
+        const number = this.next++;
+        await client.publish("load", payloadOf(number), { qos });
+        this.acknowledged.add(number);
+        if (this.acknowledged.size >= this.awaited) this.reached();
+      }
+    };
+    this.lanes = Array.from({ length: window }, lane);
+  }
+
+  get published(): number {
+    return this.next;
+  }
+
+  /** Resolves when so many are acknowledged. */
+  until(count: number): Promise<void> {
+    const reached = new Promise<void>((resolve) => (this.reached = resolve));
+    this.awaited = this.acknowledged.size >= count ? 0 : count;
+    return this.awaited === 0 ? Promise.resolve() : within(reached, 60_000, () => `${this.acknowledged.size} of ${count} were acknowledged`);
+  }
+
+  /** Resolves when everything that was begun is acknowledged. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await Promise.all(this.lanes);
+  }
+}
+
+async function durableSubscriber(port: number): Promise<void> {
+  const subscriber = await connect311(port, { clientId: "collector", clean: false });
+  await subscriber.subscribe("load", 2);
+  await subscriber.end();
+}
+
+async function collector(port: number): Promise<TestClient> {
+  const client = await connect311(port, { clientId: "collector", clean: false, reconnectPeriod: 200, resubscribe: false });
+  cleanups.push(() => client.client.endAsync(true));
+  return client;
+}
+
+const numbersOf = (client: TestClient): number[] => client.messages.filter(({ topic }) => topic === "load").map(({ payload }) => Number(payload.slice(0, payload.indexOf(" "))));
+
+async function publisherOn(port: number, qos: 1 | 2): Promise<Publisher> {
+  const client = await connect311(port, { clientId: "sensor", clean: false, reconnectPeriod: 200 });
+  cleanups.push(() => client.client.endAsync(true));
+  return new Publisher(client, qos);
+}
+
+async function servesQoS0(port: number): Promise<void> {
+  const live = await connect311(port, { clientId: `live${Math.random()}` });
+  await live.subscribe("live");
+  await live.publish("live", "now");
+  await live.waitFor("live", "now");
+  await live.publish("nobody", "needs the store for this", { qos: 1 });
+  await live.end();
+}
+
+describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : `skipped: no tmpfs can be mounted here (${problem})`, () => {
+  it.each([1, 2] as const)("full of QoS %i messages: takes no more, is drained, takes more, by itself; nothing acknowledged is lost", { timeout: 180_000 }, async (qos) => {
+    const { disk, daemon, port } = await place();
+    await durableSubscriber(port);
+    const publisher = await publisherOn(port, qos);
+    await daemon.waitForLine(/CWNAN0306E/, { timeoutMs: 60_000 });
+    await daemon.waitForLine(/CWNAN0340W/);
+    const whenFull = publisher.acknowledged.size;
+    expect(whenFull).toBeGreaterThan(1_000);
+    // It comes back after ten seconds, and is refused again.
+    await daemon.waitForLine(/CWNAN0340W/, { count: 2, timeoutMs: 30_000 });
+    await servesQoS0(port);
+    // A little more may have found room: what compacting gave back.
+    expect(publisher.acknowledged.size).toBeLessThan(whenFull + 1_000);
+    expect(disk.freeBytes).toBeGreaterThan(40 * 1024 * 1024);
+
+    const subscriber = await collector(port);
+    await daemon.waitForLine(/CWNAN0307W/, { timeoutMs: 60_000 });
+    await publisher.until(publisher.acknowledged.size + 500);
+    await publisher.stop();
+    await subscriber.waitUntil(() => new Set(numbersOf(subscriber)).size >= publisher.published, 60_000);
+    const numbers = numbersOf(subscriber);
+    const first = [...new Set(numbers)];
+    expect(first).toEqual([...first].sort((a, b) => a - b));
+    if (qos === 2) expect(numbers.length).toBe(first.length);
+    expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]|CWNAN0304/.test(line))).toEqual([]);
+  });
+
+  it("without a byte left: subscribers are sent what is stored, and with room again all that was acknowledged is there", { timeout: 180_000 }, async () => {
+    const { disk, daemon, port } = await place("store_min_free 1000000");
+    await durableSubscriber(port);
+    const publisher = await publisherOn(port, 1);
+    await publisher.until(2_000);
+    // The reserve's room too, before the store can use it: it reads from the handle that it has.
+    disk.fill();
+    rmSync(path.join(disk.storeFolder, "amqtdd-store", "reserve"), { force: true });
+    disk.fill();
+    await daemon.waitForLine(/CWNAN0304E/, { timeoutMs: 20_000 });
+    const whenFull = publisher.acknowledged.size;
+    await servesQoS0(port);
+    const subscriber = await collector(port);
+    await subscriber.waitUntil(() => new Set(numbersOf(subscriber)).size >= whenFull, 60_000);
+    disk.fill();
+
+    disk.clear();
+    await daemon.waitForLine(/CWNAN0305W/, { timeoutMs: 30_000 });
+    await publisher.until(whenFull + 200);
+    await publisher.stop();
+    await subscriber.waitUntil(() => new Set(numbersOf(subscriber)).size >= publisher.published, 60_000);
+    expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]/.test(line))).toEqual([]);
+  });
+
+  /** A store with messages for the absent collector; the daemon has been killed. */
+  async function killedWithMessages(count: number): Promise<Place & { readonly acknowledged: number }> {
+    const { disk, daemon, port } = await place("store_min_free 1000000");
+    await durableSubscriber(port);
+    const publisher = await publisherOn(port, 1);
+    await publisher.until(count);
+    await daemon.kill("SIGKILL");
+    publisher.client.drop();
+    await publisher.client.end();
+    return { disk, daemon, port, acknowledged: publisher.acknowledged.size };
+  }
+
+  async function receivesAll(port: number, acknowledged: number): Promise<void> {
+    const subscriber = await collector(port);
+    expect(subscriber.sessionPresent).toBe(true);
+    await subscriber.waitUntil(() => new Set(numbersOf(subscriber)).size >= acknowledged, 30_000);
+    const numbers = new Set(numbersOf(subscriber));
+    expect(Array.from({ length: acknowledged }, (_, number) => number).filter((number) => !numbers.has(number))).toEqual([]);
+  }
+
+  it("full at the start: opens the store in the room of the reserve", { timeout: 60_000 }, async () => {
+    const { disk, daemon, port, acknowledged } = await killedWithMessages(500);
+    disk.fill();
+    await daemon.start();
+    await servesQoS0(port);
+    await receivesAll(port, acknowledged);
+    expect(daemon.lines.filter((line) => /CWNAN0341|CWNAN\d{4}[SF]/.test(line))).toEqual([]);
+  });
+
+  it.each(["full, without a reserve", "read-only"])("%s at the start: starts without the store, leaves it as it is, and takes it up when it can", { timeout: 60_000 }, async (condition) => {
+    const { disk, daemon, port, acknowledged } = await killedWithMessages(500);
+    if (condition === "read-only") disk.remount("ro");
+    else {
+      rmSync(path.join(disk.storeFolder, "amqtdd-store", "reserve"));
+      disk.fill();
+    }
+    const from = daemon.lines.length;
+    await daemon.start();
+    await daemon.waitForLine(/CWNAN0341E.*(ENOSPC|No space|EROFS|Read-only)/, { from });
+    await servesQoS0(port);
+    await expect(connect311(port, { clientId: "collector", clean: false })).rejects.toThrow(/Server unavailable/i);
+    const live = await connect311(port, { clientId: "live" });
+    cleanups.push(() => live.client.endAsync(true));
+    await live.publish("value", "retained without the store", { retain: true });
+    let isAcknowledged = false;
+    const stored = live.publish("value/stored", "needs the store", { qos: 1, retain: true }).then(() => (isAcknowledged = true));
+    stored.catch(() => undefined);
+    await servesQoS0(port);
+    expect(isAcknowledged).toBe(false);
+
+    if (condition === "read-only") disk.remount("rw");
+    else disk.clear();
+    await daemon.waitForLine(/CWNAN0342W/, { from, timeoutMs: 15_000 });
+    await live.closed();
+    await daemon.waitForLine(/CWNAN0014I/, { from, count: 2 });
+    await receivesAll(port, acknowledged);
+    const late = await connect311(port, { clientId: "late" });
+    await late.subscribe("value/#");
+    await late.waitFor("value", "retained without the store");
+    await late.end();
+    expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]/.test(line))).toEqual([]);
+  });
+});
