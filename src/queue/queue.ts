@@ -90,8 +90,6 @@ export class Queue implements Keeper {
   private forgottenBelow = 0;
   private writtenLimit = 1;
   private isAttached = false;
-  /** The message that is not sent on this connection; 0: none. */
-  heldSeq = 0;
   /** On this connection the cursor has passed every message below; nothing else can be acknowledged. */
   private passedBelow = 1;
   private loading = false;
@@ -462,12 +460,10 @@ export class Queue implements Keeper {
     this.context.budget.usedBytes -= chunk.bytes.length;
   }
 
-  /** A connection begins. On it message `heldSeq` is passed over, as if it had never been sent. */
-  attach(heldSeq = 0): void {
+  /** A connection begins. */
+  attach(): void {
     this.isAttached = true;
     this.rewind();
-    this.heldSeq = heldSeq;
-    if (this.slotOf(heldSeq) === Slot.sent) this.slots[heldSeq & this.mask] = Slot.unsent;
     if (!this.durable) return;
     if (this.messages === 0) this.sendableBelow = Infinity;
     else this.keepAhead();

@@ -68,7 +68,6 @@ export function isIntactRecord(bytes: Buffer, at: number, end: number): boolean 
 
 export const recordEnd = (bytes: Buffer, at: number): number => at + 4 + bytes.readUInt32BE(at);
 export const recordSeq = (bytes: Buffer, at: number): number => readUInt48(bytes, at + SEQ_AT);
-export const recordQoS = (bytes: Buffer, at: number): QoS => ((bytes[at + FLAGS_AT] ?? 0) & 3) as QoS;
 export const recordLane = (bytes: Buffer, at: number): number => ((bytes[at + FLAGS_AT] ?? 0) >> LANE_SHIFT) & 3;
 export const recordReceivedMs = (bytes: Buffer, at: number): number => readUInt48(bytes, at + RECEIVED_AT);
 

@@ -157,15 +157,12 @@ export class Session {
     return queue;
   }
 
-  /**
-   * A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. With `holdBack` that is not so
-   * of `firstUnanswered`: on this connection it is passed over.
-   */
-  attach(peer: Peer, maxInflight: number, { holdBack = false } = {}): void {
+  /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
+  attach(peer: Peer, maxInflight: number): void {
     this.peer = peer;
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
     this.sentFirst = undefined;
-    for (const queue of this.lanes) queue?.attach(holdBack && queue.lane === this.unanswered?.lane ? this.unanswered.seq : 0);
+    for (const queue of this.lanes) queue?.attach();
     this.pump();
   }
 
@@ -435,7 +432,7 @@ export class Session {
       const seq = queue.cursorSeq;
       const slot = queue.slotOf(seq);
       const id = packetIdOf(queue.lane, seq);
-      if (slot === Slot.acknowledged || seq < queue.ackedBelow || seq === queue.heldSeq) {
+      if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
         queue.stepCursor();
         continue;
       }

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Message, messageOf } from "../../src/queue/message.ts";
 import {
-  isIntactRecord, readRecord, readUInt48, recordEnd, recordQoS, recordReceivedMs, recordSeq, recordSize, sealRecords, writeRecord, writeUInt48,
+  isIntactRecord, readRecord, readUInt48, recordEnd, recordReceivedMs, recordSeq, recordSize, sealRecords, writeRecord, writeUInt48,
 } from "../../src/queue/record.ts";
 import { payloadOf, topicOf } from "./messages.ts";
 
@@ -50,7 +50,7 @@ describe("message record", () => {
           readRecord(read, bytes, at);
           expect({ topic: topicOf(read), payload: payloadOf(read), qos: read.qos, retain: read.retain, receivedMs: read.receivedMs })
             .toEqual({ topic, payload, qos, retain, receivedMs });
-          expect([recordSeq(bytes, at), recordQoS(bytes, at), recordReceivedMs(bytes, at)]).toEqual([seq, qos, receivedMs]);
+          expect([recordSeq(bytes, at), recordReceivedMs(bytes, at)]).toEqual([seq, receivedMs]);
           expect(recordEnd(bytes, at)).toBe(starts[index + 1] ?? end);
           expect(isIntactRecord(bytes, at, end)).toBe(true);
         }

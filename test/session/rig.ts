@@ -74,9 +74,9 @@ export class SessionRig {
     if (incoming) this.session.incoming.recover(incoming);
   }
 
-  attach(inflight = 100, options: { holdBack?: boolean } = {}): RecordingPeer {
+  attach(inflight = 100): RecordingPeer {
     const peer = new RecordingPeer();
-    this.session.attach(peer, inflight, options);
+    this.session.attach(peer, inflight);
     return peer;
   }
 
