@@ -10,7 +10,6 @@ interface MessageTemplate {
 /** Every console line of the daemon. `{name}` stands for a value. */
 export const messages = {
   bridgeBackToPrimary: { id: 0, level: "I", text: "Connection {name} goes back to its first address {address}" },
-  invalidPublish: { id: 12, level: "I", text: "Client {client} published to the invalid topic {topic}" },
   internalError: { id: 13, level: "S", text: "Internal error in the connection of {name}, which is closed: {detail}" },
   listening: { id: 14, level: "I", text: "MQTT protocol starting, listening on port {port}" },
   listenerFailed: { id: 15, level: "W", text: "The listener on port {port} could not be started: {reason}" },
@@ -66,7 +65,6 @@ export const messages = {
   storeFull: { id: 306, level: "E", text: "The store's disk is full: {detail}" },
   storeRoomAgain: { id: 307, level: "W", text: "The store's disk has room again: {detail}" },
   recordsLost: { id: 308, level: "S", text: "{messages} stored messages for {client} can't be read any more and are lost" },
-  openListener: { id: 309, level: "W", text: "The listener on port {port} can be used by anyone who reaches it" },
   bridgeLost: { id: 310, level: "W", text: "Connection {name} to {address} has ended: {reason}" },
   bridgeSubscribeRefused: { id: 311, level: "W", text: "Connection {name}: the remote refused the subscription to {filter}" },
   bridgeQueueKept: { id: 312, level: "W", text: "There is no connection {name} any more; its {messages} queued messages are kept" },

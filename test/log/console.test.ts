@@ -42,10 +42,10 @@ describe("a console line", () => {
   });
 
   it("is written when it is of the level or above", () => {
-    const examples: readonly MessageKey[] = ["stopped", "openListener", "storeFull", "storeSetAside"]; // I, W, E, S
+    const examples: readonly MessageKey[] = ["stopped", "persistenceOff", "storeFull", "storeSetAside"]; // I, W, E, S
     const written = (level: LogLevel): number => {
       const { log, lines } = logAt(level);
-      for (const key of examples) log.write(key as "openListener", { port: 1 });
+      for (const key of examples) log.write(key as "persistenceOff", {});
       return lines.length;
     };
     expect(logLevels.map((level) => [level, written(level)])).toEqual([
@@ -69,7 +69,7 @@ describe("a console line", () => {
 /** Numbers and letters of the original for what it, too, had to say. */
 const ORIGINAL: Partial<Record<MessageKey, string>> = {
   commandFile: "68I", systemRetained: "65A", bridgeDuplicateId: "56W", queueDropped: "64W",
-  bridgeBackToPrimary: "0I", invalidPublish: "12I", internalError: "13S", listening: "14I", listenerFailed: "15W", listenerStopped: "16I",
+  bridgeBackToPrimary: "0I", internalError: "13S", listening: "14I", listenerFailed: "15W", listenerStopped: "16I",
   socketError: "18W", badPacket: "19W", badPacketUnknown: "21W", firstPacketNotConnect: "23W", keepAliveExpired: "24I", connectRefused: "31W",
   unsupportedVersion: "32W", clientConnecting: "33I", duplicateClientId: "34I", clientDisconnect: "38I", uptime: "42I", queueFull: "45W",
   stopping: "46I", stopped: "47I", configFile: "49I", ackUnknownId: "50W", version: "53I", features: "54I", bridgeDeleted: "57I",

@@ -1,7 +1,6 @@
 import { describe, it, expect } from "vitest";
 import fc from "fast-check";
 import { MountedTopics, TopicTable } from "../../src/topic/topic-table.ts";
-import { Remap } from "../../src/topic/remap.ts";
 
 const lookup = <R>(table: TopicTable<R> | MountedTopics<R>, name: string) =>
   table.lookup(Buffer.from(`<${name}>`), 1, 1 + Buffer.byteLength(name));
@@ -78,23 +77,5 @@ describe("MountedTopics", () => {
     const mounted = new MountedTopics(new TopicTable<string>(), "p/");
     for (const name of ["", "+", "x".repeat(65_534)]) expect(lookup(mounted, name).valid).toBe(false);
     expect(lookup(mounted, "x".repeat(65_533)).valid).toBe(true);
-  });
-});
-
-describe("Remap", () => {
-  const apply = (strip: string, add: string, name: string) => new Remap(strip, add).apply(Buffer.from(name))?.toString();
-
-  it("exchanges one prefix for another", () => {
-    expect(apply("in/", "out/x/", "in/a")).toBe("out/x/a");
-    expect(apply("", "out/", "a")).toBe("out/a");
-    expect(apply("in/", "", "in/a")).toBe("a");
-    expect(apply("", "", "a")).toBe("a");
-  });
-
-  it("gives nothing for a foreign, empty or too long name", () => {
-    expect(apply("in/", "out/", "on/a")).toBeUndefined();
-    expect(apply("in/", "", "in/")).toBeUndefined();
-    expect(apply("in/", "", "i")).toBeUndefined();
-    expect(apply("", "o/", "x".repeat(65_534))).toBeUndefined();
   });
 });
