@@ -26,7 +26,7 @@ export class PrimaryProbe implements PacketHandler {
 
   start(): void {
     this.timer = this.context.clock.after(this.config.connectTimeoutMs, () => this.finish(false));
-    this.dialed = this.context.dial(this.address, (open) => this.onConnected(open), () => this.finish(false));
+    this.dialed = this.context.dial(this.address, this.config.dial, (open) => this.onConnected(open), () => this.finish(false));
   }
 
   private onConnected(open: (listener: TransportListener) => Transport): void {

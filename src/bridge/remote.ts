@@ -75,6 +75,7 @@ export class Remote implements PacketHandler {
   start(): void {
     this.dialed = this.context.dial(
       this.options.address,
+      this.config.dial,
       (open) => this.onConnected(open),
       (error) => this.end({ kind: "unreachable", text: error.message, byRemote: true }),
     );

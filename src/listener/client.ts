@@ -48,6 +48,8 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   constructor(
     private readonly mount: MountPoint,
     private readonly context: ListenerContext,
+    /** The user name that was proved before CONNECT: by a certificate or a key. */
+    private readonly provenUser?: string,
   ) {
     this.connectedAtMs = context.clock.nowMs();
   }
@@ -127,6 +129,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
 
   private authenticate(connect: Connect): void {
     const { access } = this.context.broker;
+    if (this.provenUser !== undefined) return this.judge(connect, access.admitProven(connect.clientId, this.provenUser));
     const admission = access.admit(connect.clientId, connect.username, connect.password, () => this.link.isClosed);
     if (!(admission instanceof Promise)) return this.judge(connect, admission);
     this.isAuthenticating = true;
