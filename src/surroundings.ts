@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
+import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import type { VerifyArgon2id } from "./access/password-hash.ts";
@@ -7,6 +8,7 @@ import { verifyArgon2id } from "./argon2id.ts";
 import type { Dial } from "./bridge/context.ts";
 import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
+import type { ProcessUsage } from "./control/system-topics.ts";
 import type { ListenerConfig } from "./config/config.ts";
 import { dial } from "./link/dial.ts";
 import type { Secure } from "./link/secure.ts";
@@ -28,6 +30,8 @@ export interface Surroundings {
   /** Whether commands are taken from a file and a socket beside the store. */
   readonly hasControl: boolean;
   readonly verifyArgon2id: VerifyArgon2id;
+  /** What the process takes. */
+  usage(): ProcessUsage;
   /** Rejects with StoreError. */
   openStore(options: StoreOptions): Promise<Store>;
   /** Resolves when the port is open; rejects with the system's error. `onRefused`: a socket was one too many for the process. */
@@ -43,6 +47,10 @@ export function machine(): Surroundings {
     newClientId: () => randomBytes(12).toString("hex"),
     hasControl: true,
     verifyArgon2id,
+    usage: () => {
+      const { heapUsed, rss } = process.memoryUsage();
+      return { heapBytes: heapUsed, residentBytes: rss, writtenBytes: writtenBytes() };
+    },
     openStore,
     listen: async ({ port, host, ipv6, tls }, accept, onRefused) => {
       const server = new TcpServer(({ transport, user }) => accept(transport, user), onRefused, tls && (await secureBy(tls)));
@@ -58,4 +66,14 @@ export function machine(): Surroundings {
 async function secureBy(settings: ServerTls): Promise<Secure> {
   const { TlsServer } = await import("./link/tls-server.ts"); // costs those nothing who do without
   return new TlsServer(settings, readMaterial(settings), () => undefined);
+}
+
+/** Linux counts it. */
+function writtenBytes(): number | undefined {
+  try {
+    const bytes = /^write_bytes: (\d+)$/m.exec(readFileSync("/proc/self/io", "latin1"))?.[1];
+    return bytes === undefined ? undefined : Number(bytes);
+  } catch {
+    return undefined;
+  }
 }

@@ -140,6 +140,8 @@ export interface Config {
   /** Beginning of the identifiers that we give. */
   readonly clientIdPrefix: string;
   readonly connectionMessages: boolean;
+  /** Figures below $SYS are published so often; Infinity: at the start only. */
+  readonly sysIntervalMs: number;
 }
 
 /** Something that is wrong with a configuration file. Columns count from 1. */

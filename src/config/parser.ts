@@ -183,6 +183,7 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     allowEmptyClientId: global.boolean("allow_zero_length_clientid"),
     clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
+    sysIntervalMs: global.number("sys_interval") > 0 ? global.number("sys_interval") * 1000 : Infinity,
   };
 }
 

@@ -136,6 +136,7 @@ export class Link implements TransportListener {
     const { packetsRead } = this;
     try {
       const taken = this.reader.read(bytes);
+      this.gate.traffic.receivedBytes += taken;
       if (taken < bytes.length && !this.closed) this.unread.push(Buffer.from(bytes.subarray(taken)));
     } catch (error) {
       this.close(reasonOf(error));
@@ -260,6 +261,7 @@ export class Link implements TransportListener {
     this.lastSentMs = this.clock.nowMs();
     this.writtenBytes += out.length;
     this.gate.totals.unsentBytes += out.length;
+    this.gate.traffic.sentBytes += length;
     this.transport.write(out.subarray(0, length), () => this.onWritten(out));
     this.regulateReading();
   }
@@ -269,6 +271,7 @@ export class Link implements TransportListener {
     payload: Buffer, payloadStart: number, payloadEnd: number,
   ): void {
     if (this.closed) return;
+    this.gate.traffic.sentMessages += 1;
     const size = publishSize(topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3);
     const out = this.reserve(size);
     const start = this.outLength;
@@ -278,6 +281,7 @@ export class Link implements TransportListener {
 
   forward(frame: Buffer, frameStart: number, frameEnd: number): void {
     if (this.closed) return;
+    this.gate.traffic.sentMessages += 1;
     const out = this.reserve(frameEnd - frameStart);
     frame.copy(out, this.outLength, frameStart, frameEnd);
     out[this.outLength] = QOS_0_PUBLISH;

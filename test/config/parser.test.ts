@@ -476,6 +476,7 @@ describe("defaults", () => {
       allowEmptyClientId: true,
       clientIdPrefix: "auto-",
       connectionMessages: true,
+      sysIntervalMs: 10_000,
     });
   });
 

@@ -77,6 +77,7 @@ class SimulatedDaemon {
           network.dial(owner, port, (open) => (life.isOver ? undefined : onConnected(open)), (error) => (life.isOver ? undefined : onFailed(error))),
         hasControl: false,
         verifyArgon2id: () => Promise.resolve(false),
+        usage: () => ({ heapBytes: 0, residentBytes: 0, writtenBytes: undefined }),
         openStore: () => Promise.resolve(store),
         listen: ({ port }, accept) => {
           network.listen(owner, port, accept);
