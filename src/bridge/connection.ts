@@ -347,7 +347,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
       case PacketType.PUBREL:
         return receivePubrel(session, link, decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
       case PacketType.SUBACK:
-        return this.subscriptions.onSuback(firstByte, bytes, bodyStart, bodyEnd);
+        return this.subscriptions.onSuback(link, firstByte, bytes, bodyStart, bodyEnd);
       case PacketType.UNSUBACK:
         decodeAck(version, firstByte, bytes, bodyStart, bodyEnd);
         return;
