@@ -1,34 +1,6 @@
-/**
- * Packets as data. `bytes` is hex, with `LL` for the number of bytes that follow it (below 128) and `<text>` for a
- * length-prefixed string. A row that decodes is also encoded again, unless `decodeOnly` says that it is not our spelling.
- */
-export interface PacketCase {
-  readonly name: string;
-  readonly clause: string;
-  readonly version: 3 | 4 | 5;
-  readonly bytes: string;
-  readonly expect: { readonly packet: object } | { readonly violation: string; readonly reason?: number } | { readonly unsupported: number };
-  readonly decodeOnly?: true;
-  /** Who sends it, where that matters; a client else. */
-  readonly sender?: "server";
-}
+import type { PacketCase } from "./notation.ts";
 
-/** Bytes of a case's notation. */
-export function bytesOf(notation: string): Buffer {
-  const [head, tail] = notation.split("LL");
-  if (tail === undefined) return plain(notation);
-  const body = plain(tail);
-  return Buffer.concat([plain(head ?? ""), Buffer.from([body.length]), body]);
-}
-
-function plain(notation: string): Buffer {
-  const hex = notation.replace(/<([^>]*)>/g, (_, text: string) => {
-    const bytes = Buffer.from(text);
-    return bytes.length.toString(16).padStart(4, "0") + bytes.toString("hex");
-  });
-  return Buffer.from(hex.replaceAll(" ", ""), "hex");
-}
-
+/** Packets of MQTT 3.1 and 3.1.1; those of MQTT 5 are in `packets5.ts`. */
 type Row = readonly [name: string, clause: string, version: 3 | 4 | 5, bytes: string, expect: PacketCase["expect"], decodeOnly?: true];
 
 const bad = (violation: string): { violation: string } => ({ violation });
