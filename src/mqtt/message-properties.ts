@@ -1,3 +1,4 @@
+import { copyBytes } from "./copy.ts";
 import { PropertyCursor } from "./property-cursor.ts";
 import { protocolError } from "./violation.ts";
 
@@ -35,13 +36,13 @@ export class MessageProperties {
   block: Buffer = NO_BYTES;
   blockStart = 0;
   blockEnd = 0;
-  private isClear = true;
+  /** Whether there were any. */
+  isSet = false;
   private scratch: Buffer = NO_BYTES;
 
   /** Takes the fields back to "no properties". */
   clear(): void {
-    if (this.isClear) return;
-    this.isClear = true;
+    this.isSet = false;
     this.topicAlias = 0;
     this.expirySeconds = -1;
     this.payloadFormat = -1;
@@ -57,9 +58,9 @@ export class MessageProperties {
    * @throws ProtocolViolation; the fields are then undefined.
    */
   read(place: "PUBLISH" | "WILL", sender: "client" | "server", bytes: Buffer, at: number, bodyEnd: number): number {
-    this.clear();
+    if (this.isSet) this.clear();
     if (at < bodyEnd && bytes[at] === 0) return at + 1;
-    this.isClear = false;
+    this.isSet = true;
     this.block = bytes;
     cursor.open(place, bytes, at, bodyEnd);
     while (cursor.next()) {
@@ -94,15 +95,15 @@ export class MessageProperties {
     const { bytes, propertyStart, valueEnd } = cursor;
     if (this.blockEnd === 0) this.blockStart = propertyStart;
     else if (this.block !== bytes) {
-      this.blockEnd += bytes.copy(this.scratch, this.blockEnd, propertyStart, valueEnd);
+      this.blockEnd = copyBytes(this.scratch, this.blockEnd, bytes, propertyStart, valueEnd);
       return;
     } else if (this.blockEnd !== propertyStart) {
       // All that can follow lies before the end of the packet's properties, and so fits.
       if (this.scratch.length < cursor.end - this.blockStart) this.scratch = Buffer.allocUnsafeSlow(cursor.end - this.blockStart);
-      const length = bytes.copy(this.scratch, 0, this.blockStart, this.blockEnd);
+      const length = copyBytes(this.scratch, 0, bytes, this.blockStart, this.blockEnd);
       this.block = this.scratch;
       this.blockStart = 0;
-      this.blockEnd = length + bytes.copy(this.scratch, length, propertyStart, valueEnd);
+      this.blockEnd = copyBytes(this.scratch, length, bytes, propertyStart, valueEnd);
       return;
     }
     this.blockEnd = valueEnd;

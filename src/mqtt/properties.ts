@@ -78,7 +78,7 @@ export type Properties = { readonly [R in Row as R["key"]]?: ValueOf<R> };
 
 export const NO_PROPERTIES: Properties = Object.freeze({});
 
-/** Where a property may stand, as bits: one for each packet type, 1 for a will. */
+/** A place as a bit: one for each packet type, 1 for a will. */
 export function placeBit(place: PropertyPlace): number {
   return place === "WILL" ? 1 : 1 << PacketType[place];
 }

@@ -1,12 +1,11 @@
 import { malformed, protocolError } from "./violation.ts";
+import { copyBytes } from "./copy.ts";
 import { MessageProperties } from "./message-properties.ts";
 import { remainingLengthSize, writeRemainingLength } from "./frame.ts";
 import type { ProtocolVersion, QoS } from "./protocol.ts";
 
 /** PUBLISH's first byte without flags. */
 export const PUBLISH_BYTE = 0x30;
-/** Up to here a loop is faster than the call into native code. */
-const SHORT_COPY_BYTES = 32;
 const NO_BYTES = Buffer.alloc(0);
 
 /**
@@ -66,12 +65,8 @@ export function decodePublish(
     at += 2;
   }
 
-  if (version === 5) {
-    at = view.properties.read("PUBLISH", view.sender, bytes, at, bodyEnd);
-    if (view.topicStart === view.topicEnd && view.properties.topicAlias === 0) {
-      throw protocolError("PUBLISH with neither a topic name nor a Topic Alias [MQTT 5.0 section 3.3.2.1]");
-    }
-  } else view.properties.clear();
+  if (version === 5) at = readProperties(view, bytes, at, bodyEnd);
+  else if (view.properties.isSet) view.properties.clear();
 
   view.bytes = bytes;
   view.qos = qos as QoS;
@@ -79,6 +74,15 @@ export function decodePublish(
   view.retain = (firstByte & 1) !== 0;
   view.payloadStart = at;
   view.payloadEnd = bodyEnd;
+}
+
+function readProperties(view: PublishView, bytes: Buffer, at: number, bodyEnd: number): number {
+  const { properties } = view;
+  const end = properties.read("PUBLISH", view.sender, bytes, at, bodyEnd);
+  if (view.topicStart === view.topicEnd && properties.topicAlias === 0) {
+    throw protocolError("PUBLISH with neither a topic name nor a Topic Alias [MQTT 5.0 section 3.3.2.1]");
+  }
+  return end;
 }
 
 /** Bytes of a whole PUBLISH packet for MQTT 3.1 and 3.1.1. */
@@ -117,18 +121,4 @@ export function encodePublish(
     target[position++] = packetId & 0xff;
   }
   return copyBytes(target, position, payload, payloadStart, payloadEnd);
-}
-
-/** Copies a range, fast for short ones too; returns the position after it. */
-export function copyBytes(target: Buffer, at: number, source: Uint8Array, start: number, end: number): number {
-  const length = end - start;
-  if (length <= SHORT_COPY_BYTES) {
-    for (let i = 0; i < length; i++) target[at + i] = source[start + i] as number;
-  } else if (start === 0 && end === source.length) {
-    target.set(source, at);
-  } else {
-    // Buffer's copy takes any Uint8Array and, unlike set, needs no subarray object for a range.
-    Buffer.prototype.copy.call(source, target, at, start, end);
-  }
-  return at + length;
 }

@@ -1,5 +1,6 @@
+import { copyBytes } from "./copy.ts";
 import { remainingLengthSize, writeRemainingLength } from "./frame.ts";
-import { copyBytes, PUBLISH_BYTE } from "./publish.ts";
+import { PUBLISH_BYTE } from "./publish.ts";
 
 const MESSAGE_EXPIRY = 0x02;
 const SUBSCRIPTION_IDENTIFIER = 0x0b;
