@@ -10,8 +10,12 @@ import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
 import type { ProcessUsage } from "./control/system-topics.ts";
 import type { ListenerConfig } from "./config/config.ts";
-import { dialTcp, TcpServer } from "./link/tcp.ts";
+import { dial } from "./link/dial.ts";
+import type { Secure } from "./link/secure.ts";
+import { TcpServer } from "./link/tcp.ts";
 import type { Accept, Server } from "./listener/listeners.ts";
+import { readMaterial } from "./tls/material.ts";
+import type { ServerTls } from "./tls/settings.ts";
 import { openStore, type StoreOptions } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 
@@ -39,7 +43,7 @@ export function machine(): Surroundings {
     clock: new SystemClock(),
     rng: Math.random,
     hostName: hostname(),
-    dial: dialTcp,
+    dial: ({ host, port }, { tls }, onConnected, onFailed) => dial({ host, port, tls }, onConnected, onFailed),
     newClientId: () => randomBytes(12).toString("hex"),
     hasControl: true,
     verifyArgon2id,
@@ -48,8 +52,8 @@ export function machine(): Surroundings {
       return { heapBytes: heapUsed, residentBytes: rss, writtenBytes: writtenBytes() };
     },
     openStore,
-    listen: async ({ port, host, ipv6 }, accept, onRefused) => {
-      const server = new TcpServer(accept, onRefused);
+    listen: async ({ port, host, ipv6, tls }, accept, onRefused) => {
+      const server = new TcpServer(({ transport, user }) => accept(transport, user), onRefused, tls && (await secureBy(tls)));
       // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
       const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
       const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;
@@ -57,6 +61,11 @@ export function machine(): Surroundings {
       return server;
     },
   };
+}
+
+async function secureBy(settings: ServerTls): Promise<Secure> {
+  const { TlsServer } = await import("./link/tls-server.ts"); // costs those nothing who do without
+  return new TlsServer(settings, readMaterial(settings), () => undefined);
 }
 
 /** Linux counts it. */

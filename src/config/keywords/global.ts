@@ -1,5 +1,6 @@
 import { logLevels } from "../../log/console.ts";
 import { boolean, connectionCount, duration, limit, only, oneOf, string, whole, type Keyword } from "../keyword.ts";
+import { tlsListenerKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
 const COMPATIBLE = "Read for compatibility";
@@ -11,6 +12,8 @@ export const globalKeywords = [
   { name: "bind_address", aliases: [], reload: true, type: string, default: undefined, doc: "Address of the default listener; without it all addresses." },
   { name: "max_connections", aliases: [], reload: true, type: connectionCount, default: Infinity, doc: "Clients the default listener serves at one time." },
   { name: "ipv6", aliases: [], reload: true, type: boolean, default: undefined, doc: "false: the default listener takes IPv4 only." },
+  ...tlsListenerKeywords,
+  { name: "psk_file", aliases: [], reload: true, type: string, default: undefined, doc: "File of identity:key lines, the keys in hexadecimal digits, for listeners with a psk_hint." },
   { name: "log_level", aliases: [], reload: true, type: oneOf(...logLevels), default: "info", doc: "Least level of console lines." },
   { name: "connection_messages", aliases: [], reload: true, type: boolean, default: true, doc: "Log clients that connect and disconnect." },
   { name: "max_inflight_messages", aliases: [], reload: true, type: limit("messages"), default: 10, doc: "Messages of QoS 1 and 2 on their way to one receiver without its acknowledgement." },
