@@ -1,6 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { lookup } from "node:dns/promises";
-import { isIP } from "node:net";
 import { hostname } from "node:os";
 import type { VerifyArgon2id } from "./access/password-hash.ts";
 import { verifyArgon2id } from "./argon2id.ts";
@@ -8,8 +6,9 @@ import type { Dial } from "./bridge/context.ts";
 import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
 import type { ListenerConfig } from "./config/config.ts";
-import { dialTcp, TcpServer } from "./link/tcp.ts";
-import type { Accept, Server } from "./listener/listeners.ts";
+import { dialTcp } from "./link/tcp.ts";
+import type { Server } from "./listener/listeners.ts";
+import { openPort, type PortContext } from "./port.ts";
 import { openStore, type StoreOptions } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 
@@ -26,8 +25,8 @@ export interface Surroundings {
   readonly verifyArgon2id: VerifyArgon2id;
   /** Rejects with StoreError. */
   openStore(options: StoreOptions): Promise<Store>;
-  /** Resolves when the port is open; rejects with the system's error. `onRefused`: a socket was one too many for the process. */
-  listen(listener: ListenerConfig, accept: Accept, onRefused: (sockets: number) => void): Promise<Server>;
+  /** Resolves when the port is open; rejects with the system's error. */
+  listen(listener: ListenerConfig, context: PortContext): Promise<Server>;
 }
 
 export function machine(): Surroundings {
@@ -40,13 +39,6 @@ export function machine(): Surroundings {
     hasControl: true,
     verifyArgon2id,
     openStore,
-    listen: async ({ port, host, ipv6 }, accept, onRefused) => {
-      const server = new TcpServer(accept, onRefused);
-      // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
-      const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
-      const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;
-      await server.listen({ port, ...(address === undefined ? {} : { host: address }) });
-      return server;
-    },
+    listen: openPort,
   };
 }

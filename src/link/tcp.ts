@@ -4,9 +4,9 @@ import { socketLimit } from "./socket-limit.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** How long a socket that we ended may take to close before it is destroyed. */
-const LINGER_MS = 5_000;
+export const LINGER_MS = 5_000;
 /** After so much silence the system asks whether the other side is still there: for clients without keep alive. */
-const PROBE_AFTER_MS = 60_000;
+export const PROBE_AFTER_MS = 60_000;
 
 /** A TCP socket as a transport. */
 export class TcpTransport implements Transport {
@@ -33,10 +33,8 @@ export class TcpTransport implements Transport {
     return this.socket.writableLength;
   }
 
-  /** What libuv has not handed to the system yet falls with each part that is taken; `writableLength` only with whole writes. */
   get progressMark(): number {
-    const { _handle: handle } = this.socket as unknown as { _handle?: { writeQueueSize?: number } | null };
-    return this.socket.bytesWritten - (handle?.writeQueueSize ?? this.socket.writableLength);
+    return unsentMark(this.socket);
   }
 
   write(bytes: Buffer, done: () => void): void {
@@ -72,6 +70,15 @@ export class TcpTransport implements Transport {
   }
 }
 
+/**
+ * Changes whenever the other side has taken something: what libuv has not handed to the system yet falls with each part that is taken,
+ * `writableLength` only with whole writes.
+ */
+export function unsentMark(socket: net.Socket): number {
+  const { _handle: handle } = socket as unknown as { _handle?: { writeQueueSize?: number } | null };
+  return socket.bytesWritten - (handle?.writeQueueSize ?? socket.writableLength);
+}
+
 /** Sockets that all servers have accepted and that are open. */
 let acceptedSockets = 0;
 let maxAcceptedSockets: number | undefined;
@@ -81,7 +88,7 @@ export class TcpServer {
   private readonly server: net.Server;
 
   constructor(
-    private readonly accept: (open: (listener: TransportListener) => Transport) => void,
+    private readonly take: (socket: net.Socket) => void,
     /** A socket was refused: there are as many as the limit of open files allows. */
     private readonly onRefused: (sockets: number) => void,
   ) {
@@ -99,7 +106,7 @@ export class TcpServer {
     socket.once("close", () => {
       acceptedSockets -= 1;
     });
-    this.accept((listener) => new TcpTransport(socket, listener));
+    this.take(socket);
   }
 
   /** Resolves when the port is open; rejects with the system's error. */

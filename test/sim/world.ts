@@ -78,7 +78,7 @@ class SimulatedDaemon {
         hasControl: false,
         verifyArgon2id: () => Promise.resolve(false),
         openStore: () => Promise.resolve(store),
-        listen: ({ port }, accept) => {
+        listen: ({ port }, { accept }) => {
           network.listen(owner, port, accept);
           return Promise.resolve({ port, close: () => undefined });
         },
