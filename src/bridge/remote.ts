@@ -2,6 +2,7 @@ import type { Timer } from "../clock/clock.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
 import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
+import type { Log } from "../log/console.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
 import { decodeConnack } from "../mqtt/connack.ts";
 import { encodeConnect } from "../mqtt/connect.ts";
@@ -196,4 +197,11 @@ export class Remote implements PacketHandler {
     if (nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) < config.keepAliveMs) return;
     this.ping();
   }
+}
+
+/** Tells of an attempt that has led to no connection. */
+export function logFailedAttempt(log: Log, place: { readonly name: string; readonly address: string }, { kind, text, code = 0 }: RemoteEnd): void {
+  if (kind === "timeout") log.write("bridgeConnectTimeout", place);
+  else if (kind === "refused" || kind === "unspeakable") log.write("bridgeRefused", { ...place, code });
+  else if (kind === "unreachable" || kind === "closed") log.write("bridgeConnectFailed", { ...place, reason: text });
 }
