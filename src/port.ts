@@ -1,15 +1,12 @@
 import { lookup } from "node:dns/promises";
 import { isIP, type Socket } from "node:net";
 import type { ListenerConfig } from "./config/config.ts";
-import type { LinkLimits } from "./link/link.ts";
 import { TcpServer, TcpTransport } from "./link/tcp.ts";
 import type { WebOptions } from "./link/web-server.ts";
 import type { Accept, Server } from "./listener/listeners.ts";
 
 export interface PortContext {
   readonly accept: Accept;
-  /** As they are now: a reload changes them. */
-  readonly limits: LinkLimits;
   /** A socket was one too many for the process. */
   readonly onRefused: (sockets: number) => void;
 }
@@ -40,11 +37,11 @@ export async function openPort(config: ListenerConfig, context: PortContext): Pr
   };
 }
 
-async function takerOf(config: ListenerConfig, { accept, limits }: PortContext): Promise<Taker> {
+async function takerOf(config: ListenerConfig, { accept }: PortContext): Promise<Taker> {
   const takeMqtt = (socket: Socket): void => accept((listener) => new TcpTransport(socket, listener));
   if (config.protocol === "mqtt") return { take: takeMqtt };
   const { WebServer } = await import("./link/web-server.ts"); // with what it needs, of no use to others
-  const web = new WebServer(await webOptions(config), accept, limits);
+  const web = new WebServer(await webOptions(config), accept);
   return {
     take: (socket) => (config.protocol === "auto" ? web.takeEither(socket, takeMqtt) : web.take(socket)),
     change: async (changed) => {

@@ -53,8 +53,6 @@ export class Link implements TransportListener {
   private packetsRead = 0;
   private trickledBytes = 0;
   private unfinishedBytes = 0;
-  /** The transport's share of them. */
-  private pendingBytes = 0;
   private progressMark = 0;
   private transport: Transport | undefined;
   private readonly reader: FrameReader;
@@ -143,29 +141,17 @@ export class Link implements TransportListener {
       this.close(reasonOf(error));
     }
     this.trickledBytes += bytes.length;
-    if (this.packetsRead !== packetsRead || this.trickledBytes >= TRICKLE_BYTES) this.hear(nowMs);
-    if (this.reader.partialBytes + this.pendingBytes !== this.unfinishedBytes) this.countUnfinished();
+    if (this.packetsRead !== packetsRead || this.trickledBytes >= TRICKLE_BYTES) {
+      this.lastHeardMs = nowMs;
+      this.trickledBytes = 0;
+    }
+    if (this.reader.partialBytes !== this.unfinishedBytes) this.countUnfinished();
     this.regulateReading();
-  }
-
-  onPending(bytes: number): void {
-    const grown = bytes - this.pendingBytes;
-    this.pendingBytes = bytes;
-    if (grown === 0 || this.closed) return;
-    if (grown > 0) this.trickledBytes += grown;
-    if (this.trickledBytes >= TRICKLE_BYTES) this.hear(this.clock.nowMs());
-    this.countUnfinished();
-    if (this.isHandshake && bytes > MAX_PENDING_HANDSHAKE_BYTES) this.close({ kind: "violation", text: "a WebSocket message that is too large before CONNECT" });
-  }
-
-  private hear(nowMs: number): void {
-    this.lastHeardMs = nowMs;
-    this.trickledBytes = 0;
   }
 
   private countUnfinished(): void {
     const { totals } = this.gate;
-    const bytes = this.closed ? 0 : this.reader.partialBytes + this.pendingBytes;
+    const bytes = this.closed ? 0 : this.reader.partialBytes;
     const grown = bytes - this.unfinishedBytes;
     this.unfinishedBytes = bytes;
     if (this.isHandshake) totals.handshakeBytes += grown;
@@ -412,8 +398,6 @@ function reasonOf(error: unknown): CloseReason {
 
 /** So many bytes of a packet that is not whole yet are a sign of life. */
 const TRICKLE_BYTES = 1024;
-/** A WebSocket message is handed on when it is whole: so large it may become before its sender is logged in. */
-const MAX_PENDING_HANDSHAKE_BYTES = 256 * 1024;
 /** A packet of this size is never too much. */
 const FREE_UNFINISHED_BYTES = 4 * 1024;
 /** What may wait for one peer when too much waits for all of them. */

@@ -6,7 +6,7 @@ import type { Transport, TransportListener } from "./transport.ts";
 /** How long a socket that we ended may take to close before it is destroyed. */
 export const LINGER_MS = 5_000;
 /** After so much silence the system asks whether the other side is still there: for clients without keep alive. */
-export const PROBE_AFTER_MS = 60_000;
+const PROBE_AFTER_MS = 60_000;
 
 /** A TCP socket as a transport. */
 export class TcpTransport implements Transport {
@@ -33,8 +33,10 @@ export class TcpTransport implements Transport {
     return this.socket.writableLength;
   }
 
+  /** What libuv has not handed to the system yet falls with each part that is taken; `writableLength` only with whole writes. */
   get progressMark(): number {
-    return unsentMark(this.socket);
+    const { _handle: handle } = this.socket as unknown as { _handle?: { writeQueueSize?: number } | null };
+    return this.socket.bytesWritten - (handle?.writeQueueSize ?? this.socket.writableLength);
   }
 
   write(bytes: Buffer, done: () => void): void {
@@ -68,15 +70,6 @@ export class TcpTransport implements Transport {
   destroy(): void {
     this.socket.destroy();
   }
-}
-
-/**
- * Changes whenever the other side has taken something: what libuv has not handed to the system yet falls with each part that is taken,
- * `writableLength` only with whole writes.
- */
-export function unsentMark(socket: net.Socket): number {
-  const { _handle: handle } = socket as unknown as { _handle?: { writeQueueSize?: number } | null };
-  return socket.bytesWritten - (handle?.writeQueueSize ?? socket.writableLength);
 }
 
 /** Sockets that all servers have accepted and that are open. */

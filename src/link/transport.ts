@@ -19,8 +19,6 @@ export interface Transport {
 /** What a transport tells its link. Bytes are valid until the call returns. */
 export interface TransportListener {
   onBytes(bytes: Buffer): void;
-  /** So much RAM is taken by what has come and can't be handed on yet. For transports that hold bytes back. */
-  onPending?(bytes: number): void;
   onDrain(): void;
   onClose(error: Error | undefined): void;
 }

@@ -1,13 +1,11 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { WebSocketServer } from "ws";
+import { LINGER_MS, TcpTransport } from "./tcp.ts";
 import type { Transport, TransportListener } from "./transport.ts";
+import { answerUpgrade, type UpgradeRefusal } from "./upgrade.ts";
 import type { WebFolder } from "./web-folder.ts";
-import { LINGER_MS } from "./tcp.ts";
 import { WebSocketTransport } from "./websocket.ts";
 
-/** Names under which MQTT is spoken over a WebSocket [MQTT-6.0.0-3]; the second is what clients of MQTT 3.1 offer. */
-const SUBPROTOCOLS = ["mqtt", "mqttv3.1"];
 /** Time for a request, from the connection or the answer before it. */
 const REQUEST_MS = 10_000;
 /** Time for an answer to be taken. */
@@ -16,13 +14,6 @@ const MAX_REQUESTS_A_SOCKET = 100;
 /** Connections that have not asked yet; and those being answered, each of which may hold a file open. The oldest gives way. */
 const MAX_WAITING = 1_000;
 const MAX_ANSWERED = 32;
-/** A WebSocket message holds one packet, or what was written in one go. */
-const MIN_MESSAGE_BYTES = 256 * 1024;
-/** Parts of a message cost more than their bytes. */
-const FRAGMENT_BYTES = 16 * 1024;
-const CHUNK_BYTES = 256;
-const MIN_PARTS = 1_024;
-
 export interface WebOptions {
   /** Longest head of a request. */
   readonly maxHeaderBytes: number;
@@ -66,20 +57,12 @@ const answered = new Deadlines(MAX_ANSWERED, ANSWER_MS);
 /** HTTP on connections that a port has accepted: becomes a WebSocket, or is answered from a folder. */
 export class WebServer {
   private readonly http;
-  private readonly webSockets = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false, // a small message may inflate to any size
-    skipUTF8Validation: true, // a text frame ends the connection unread
-    handleProtocols: (offered) => [...offered].find((name) => SUBPROTOCOLS.includes(name)) ?? false,
-  });
   private readonly sockets = new Set<Socket>();
 
   constructor(
     /** May be exchanged while it runs. */
     public options: WebOptions,
     private readonly accept: (open: (listener: TransportListener) => Transport) => void,
-    private readonly limits: { readonly maxPacketSizeBytes: number },
   ) {
     this.http = createServer({ maxHeaderSize: options.maxHeaderBytes, keepAliveTimeout: REQUEST_MS });
     this.http.maxRequestsPerSocket = MAX_REQUESTS_A_SOCKET;
@@ -145,19 +128,15 @@ export class WebServer {
 
   private onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     this.leave(socket);
-    const { webSockets } = this;
-    socket.on("error", () => undefined);
-    const offered = (request.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
-    if (!SUBPROTOCOLS.some((name) => offered.includes(name))) return refuseUpgrade(socket, "400 Bad Request", "the subprotocol is not mqtt");
-    if (!this.allowsOrigin(request.headers.origin)) return refuseUpgrade(socket, "403 Forbidden", "the origin is not allowed");
-    const maxPayload = Math.max(this.limits.maxPacketSizeBytes, MIN_MESSAGE_BYTES);
-    Object.assign(webSockets.options, {
-      maxPayload,
-      maxFragments: MIN_PARTS + Math.ceil(maxPayload / FRAGMENT_BYTES),
-      maxBufferedChunks: MIN_PARTS + Math.ceil(maxPayload / CHUNK_BYTES),
-    });
-    webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-      this.accept((listener) => new WebSocketTransport(webSocket, socket, listener));
+    const answer = answerUpgrade(request);
+    if ("status" in answer) return refuseUpgrade(socket, answer);
+    if (!this.allowsOrigin(request.headers.origin)) return refuseUpgrade(socket, { status: 403, reason: "the origin is not allowed" });
+    if (head.length > 0) socket.unshift(head);
+    socket.write(answer.head);
+    this.accept((listener) => {
+      const webSocket = new WebSocketTransport(listener);
+      webSocket.open(new TcpTransport(socket, webSocket));
+      return webSocket;
     });
   }
 
@@ -183,8 +162,10 @@ function refuse(response: ServerResponse, status: number): void {
   response.end();
 }
 
-function refuseUpgrade(socket: Socket, status: string, reason: string): void {
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${reason.length + 1}\r\n\r\n${reason}\n`);
+function refuseUpgrade(socket: Socket, { status, reason, headers = "" }: UpgradeRefusal): void {
+  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`, "Connection: close", "Content-Type: text/plain", `Content-Length: ${reason.length + 1}`];
+  socket.on("error", () => undefined);
+  socket.end(`${lines.join("\r\n")}\r\n${headers}\r\n${reason}\n`);
   const timer = setTimeout(() => socket.destroy(), LINGER_MS);
   socket.once("close", () => clearTimeout(timer));
   socket.resume();
