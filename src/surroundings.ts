@@ -1,12 +1,14 @@
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import type { VerifyArgon2id } from "./access/password-hash.ts";
 import { verifyArgon2id } from "./argon2id.ts";
 import type { Dial } from "./bridge/context.ts";
 import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
+import type { ProcessUsage } from "./control/system-topics.ts";
 import type { ListenerConfig } from "./config/config.ts";
-import { dialTcp } from "./link/tcp.ts";
+import { dial } from "./link/dial.ts";
 import type { Server } from "./listener/listeners.ts";
 import { openPort, type PortContext } from "./port.ts";
 import { openStore, type StoreOptions } from "./store/open.ts";
@@ -23,6 +25,8 @@ export interface Surroundings {
   /** Whether commands are taken from a file and a socket beside the store. */
   readonly hasControl: boolean;
   readonly verifyArgon2id: VerifyArgon2id;
+  /** What the process takes. */
+  usage(): ProcessUsage;
   /** Rejects with StoreError. */
   openStore(options: StoreOptions): Promise<Store>;
   /** Resolves when the port is open; rejects with the system's error. */
@@ -34,11 +38,25 @@ export function machine(): Surroundings {
     clock: new SystemClock(),
     rng: Math.random,
     hostName: hostname(),
-    dial: dialTcp,
+    dial: ({ host, port }, { tls }, onConnected, onFailed) => dial({ host, port, tls }, onConnected, onFailed),
     newClientId: () => randomBytes(12).toString("hex"),
     hasControl: true,
     verifyArgon2id,
+    usage: () => {
+      const { heapUsed, rss } = process.memoryUsage();
+      return { heapBytes: heapUsed, residentBytes: rss, writtenBytes: writtenBytes() };
+    },
     openStore,
     listen: openPort,
   };
+}
+
+/** Linux counts it. */
+function writtenBytes(): number | undefined {
+  try {
+    const bytes = /^write_bytes: (\d+)$/m.exec(readFileSync("/proc/self/io", "latin1"))?.[1];
+    return bytes === undefined ? undefined : Number(bytes);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,6 +1,7 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { LINGER_MS, TcpTransport } from "./tcp.ts";
+import type { Accepted } from "./secure.ts";
+import { LINGER_MS } from "./tcp.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 import { answerUpgrade, type UpgradeRefusal } from "./upgrade.ts";
 import type { WebFolder } from "./web-folder.ts";
@@ -57,12 +58,13 @@ const answered = new Deadlines(MAX_ANSWERED, ANSWER_MS);
 /** HTTP on connections that a port has accepted: becomes a WebSocket, or is answered from a folder. */
 export class WebServer {
   private readonly http;
-  private readonly sockets = new Set<Socket>();
+  /** Connections that have not become WebSockets. */
+  private readonly open = new Map<Socket, Accepted>();
 
   constructor(
     /** May be exchanged while it runs. */
     public options: WebOptions,
-    private readonly accept: (open: (listener: TransportListener) => Transport) => void,
+    private readonly accept: (open: (listener: TransportListener) => Transport, user: string | undefined) => void,
   ) {
     this.http = createServer({ maxHeaderSize: options.maxHeaderBytes, keepAliveTimeout: REQUEST_MS });
     this.http.maxRequestsPerSocket = MAX_REQUESTS_A_SOCKET;
@@ -71,14 +73,15 @@ export class WebServer {
   }
 
   /** A connection whose first bytes are still to be read. */
-  take(socket: Socket): void {
-    this.wait(socket);
-    this.http.emit("connection", socket);
+  take(accepted: Accepted): void {
+    this.wait(accepted);
+    this.http.emit("connection", accepted.socket);
   }
 
   /** A connection that speaks HTTP or MQTT: its first byte tells. */
-  takeEither(socket: Socket, takeMqtt: (socket: Socket) => void): void {
-    this.wait(socket);
+  takeEither(accepted: Accepted, takeMqtt: (accepted: Accepted) => void): void {
+    this.wait(accepted);
+    const { socket } = accepted;
     const end = (): void => void socket.destroy();
     socket.once("error", end).once("end", end);
     socket.once("data", (bytes: Buffer) => {
@@ -89,21 +92,22 @@ export class WebServer {
         this.http.emit("connection", socket);
       } else {
         this.leave(socket);
-        takeMqtt(socket);
+        takeMqtt(accepted);
       }
       socket.resume();
     });
   }
 
-  private wait(socket: Socket): void {
-    this.sockets.add(socket);
+  private wait(accepted: Accepted): void {
+    const { socket } = accepted;
+    this.open.set(socket, accepted);
     waiting.add(socket);
     socket.once("close", () => this.leave(socket));
   }
 
   /** It is no connection of HTTP any more. */
   private leave(socket: Socket): void {
-    this.sockets.delete(socket);
+    this.open.delete(socket);
     waiting.delete(socket);
     answered.delete(socket);
   }
@@ -127,7 +131,9 @@ export class WebServer {
   }
 
   private onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const accepted = this.open.get(socket);
     this.leave(socket);
+    if (!accepted) return void socket.destroy();
     const answer = answerUpgrade(request);
     if ("status" in answer) return refuseUpgrade(socket, answer);
     if (!this.allowsOrigin(request.headers.origin)) return refuseUpgrade(socket, { status: 403, reason: "the origin is not allowed" });
@@ -135,9 +141,9 @@ export class WebServer {
     socket.write(answer.head);
     this.accept((listener) => {
       const webSocket = new WebSocketTransport(listener);
-      webSocket.open(new TcpTransport(socket, webSocket));
+      webSocket.open(accepted.transport(webSocket));
       return webSocket;
-    });
+    }, accepted.user);
   }
 
   /** As mosquitto does: when origins are given, who names none has no access. */
@@ -150,7 +156,7 @@ export class WebServer {
 
   /** Ends what is not a WebSocket. */
   close(): void {
-    for (const socket of this.sockets) socket.destroy();
+    for (const socket of this.open.keys()) socket.destroy();
   }
 }
 

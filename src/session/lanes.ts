@@ -55,6 +55,12 @@ export class Lanes {
     return messages;
   }
 
+  get bytes(): number {
+    let bytes = 0;
+    for (const queue of this.queues) bytes += queue.bytes;
+    return bytes;
+  }
+
   get inFlight(): number {
     let messages = 0;
     for (const queue of this.queues) messages += queue.inFlight;

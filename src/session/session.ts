@@ -104,6 +104,11 @@ export class Session {
     return this.lanes.messages;
   }
 
+  /** Of their records. */
+  get queuedBytes(): number {
+    return this.lanes.bytes;
+  }
+
   /** About when the oldest queued message came; undefined if none is queued. */
   get oldestMs(): number | undefined {
     return this.lanes.oldestMs;
