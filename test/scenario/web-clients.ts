@@ -126,7 +126,12 @@ export class RawWebSocket extends RawConnection {
   readonly opcodes = new Set<number>();
 
   static async open(port: number, options: UpgradeOptions & { host?: string } = {}): Promise<RawWebSocket> {
-    const webSocket = new RawWebSocket(await dialled(port, options.host ?? "127.0.0.1"));
+    return RawWebSocket.over(await dialled(port, options.host ?? "127.0.0.1"), options);
+  }
+
+  /** On a socket that is connected. */
+  static async over(socket: net.Socket, options: UpgradeOptions = {}): Promise<RawWebSocket> {
+    const webSocket = new RawWebSocket(socket);
     webSocket.write(upgradeRequest(options));
     const { status } = await webSocket.answer();
     if (status !== 101) throw new Error(`the upgrade was answered with ${status}`);
