@@ -38,7 +38,7 @@ export class Listeners {
   /** Rejects with the system's error. */
   async add(config: ListenerConfig): Promise<void> {
     const { log, broker } = this.context;
-    const mount = new MountPoint(config.port, config.mountPoint, config.maxConnections, broker);
+    const mount = new MountPoint(config.port, config.mountPoint, config, broker);
     const listener = new Listener(mount, this.context);
     try {
       const server = await this.listen(config, (open, user) => listener.accept(open, user));
@@ -78,7 +78,7 @@ export class Listeners {
     }
     return {
       commit: () => {
-        for (const [open, config] of kept) open.listener.mount.maxConnections = config.maxConnections;
+        for (const [open, config] of kept) open.listener.mount.options = config;
         for (const open of dropped) if (!replaced.includes(open)) this.close(open);
         this.open = this.open.filter((open) => !dropped.includes(open));
       },

@@ -1,4 +1,4 @@
-import { boolean, connectionCount, oneOf, only, string, type Keyword } from "../keyword.ts";
+import { boolean, connectionCount, oneOf, only, protocolVersions, string, whole, type Keyword } from "../keyword.ts";
 import { tlsListenerKeywords } from "./tls.ts";
 
 /** Keywords of a `listener PORT [ADDRESS [PROTOCOL]]` section. */
@@ -9,7 +9,9 @@ export const listenerKeywords = [
   { name: "ipv6", aliases: [], reload: true, type: boolean, default: undefined, doc: "false: this listener takes IPv4 only." },
   { name: "protocol", aliases: [], type: only("mqtt"), default: "mqtt", doc: "What is spoken on the listener." },
   { name: "socket_domain", aliases: [], reload: true, type: oneOf("ipv4", "ipv6"), default: undefined, doc: "ipv4: as `ipv6 false`." },
-  { name: "max_qos", aliases: [], type: only("2"), default: "2", doc: "Highest QoS of the listener." },
+  { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: undefined, doc: "Protocol versions that this listener serves." },
+  { name: "max_qos", aliases: [], reload: true, type: whole(0, 2), default: undefined, doc: "Highest QoS of this listener: more is not taken, nor granted." },
+  { name: "max_topic_alias", aliases: [], reload: true, type: whole(0, 65535), default: undefined, doc: "Topic aliases that a client of this listener may use; 0: none." },
   { name: "use_username_as_clientid", aliases: [], type: only("false"), default: "false", doc: "Client identifiers are the clients' own." },
   ...tlsListenerKeywords,
 ] as const satisfies readonly Keyword[];
