@@ -94,6 +94,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.clientId = config.clientId ?? defaultClientId(context.hostName, config.name);
     const { entry } = broker.sessions.open(this.identity, false, this);
     this.entry = entry;
+    entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
     this.outgoing = new Outgoing(entry.session, this.outTopics, {
       outgoingRetain: config.outgoingRetain,
@@ -322,6 +323,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
         const wasMissed = retained.qos === 0 && retained.receivedMs >= leftMs;
         if (!wasMissed && retained.receivedMs >= queuedSinceMs) return;
         if (!this.outgoing.mayRead(topicName) || (author && !context.broker.access.mayStillWrite(author, topicName))) return;
+        retained.receivedMs = context.clock.nowMs(); // it waits from now on, however old the value is
         this.outgoing.deliver(retained, retained.qos < qos ? retained.qos : qos, true);
       });
     }

@@ -1,6 +1,7 @@
 import type { Rights } from "../access/acl.ts";
 import type { Identity } from "../access/identity.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import type { QueueLimits } from "../session/bounds.ts";
 import { Session, type SessionContext } from "../session/session.ts";
 import {
   goneKey, goneRange, incomingRange, MAX_SESSION_NUMBER, nextNumberKey, nextNumberRange, pagesBetween, pagesOf, queueKey, queueRange,
@@ -78,6 +79,7 @@ export class Sessions {
   private nextNumber: SessionNumber = 1;
   private expiryMs = Infinity;
   private expiryTimer: Timer | undefined;
+  private ageTimer: Timer | undefined;
 
   constructor(
     private readonly store: Store,
@@ -86,15 +88,15 @@ export class Sessions {
     private readonly rightsOf: (identity: Identity) => Rights | undefined,
   ) {
     this.records = new Records(store);
-    // What waits for a remote broker is bounded by the disk, not by a count: full client queues never take a bridge's room.
     const { limits } = context;
     const bridgeLimits = {
+      ...BRIDGE_LIMITS,
       get maxInflightMessages(): number {
         return limits.maxInflightMessages;
       },
-      maxQueuedMessages: Infinity,
     };
-    this.bridgeContext = { ...context, limits: bridgeLimits };
+    // Full client queues never take a bridge's room.
+    this.bridgeContext = { ...context, limits: bridgeLimits, totals: { messages: 0, bytes: 0 } };
   }
 
   get(kind: SessionKind, clientId: string): Entry | undefined {
@@ -245,6 +247,21 @@ export class Sessions {
     else if (this.expiryMs < Infinity && entry.kind === "client") this.keep(entry, "soon");
   }
 
+  /** Has messages that are too old for their queues dropped, from now on. */
+  watchAges(): void {
+    const check = (): void => {
+      for (const { session } of this.entries.values()) session.dropOld();
+      this.ageTimer = this.context.clock.after(AGE_CHECK_MS, check);
+    };
+    check();
+  }
+
+  /** Nothing happens by itself any more. */
+  stopTimers(): void {
+    this.ageTimer?.cancel();
+    this.expiryTimer?.cancel();
+  }
+
   /** From now on clients' sessions end when nobody has taken them up for so long. */
   expireAfter(expiryMs: number, onExpired: (clientId: string, messages: number) => void): void {
     this.expiryTimer?.cancel();
@@ -321,6 +338,16 @@ function numberValue(number: SessionNumber): Buffer {
   return value;
 }
 
+/** What waits for a remote broker is bounded by the disk, unless its connection says otherwise. */
+const BRIDGE_LIMITS: QueueLimits = {
+  maxQueuedMessages: Infinity,
+  maxQueuedBytes: Infinity,
+  maxQueuedAgeMs: Infinity,
+  queueFull: "drop_oldest",
+  maxTotalQueuedMessages: Infinity,
+  maxTotalQueuedBytes: Infinity,
+};
 const NOTHING = Buffer.alloc(0);
+const AGE_CHECK_MS = 1_000;
 const EXPIRY_CHECK_MS = 60_000;
 const REMOVAL_PAUSE_MS = 1_100;

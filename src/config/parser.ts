@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
 import { parseAddress } from "./address.ts";
-import type { AccessConfig, AddressConfig, Config, ConnectionConfig, ListenerConfig, LogDestination, Place, Problem, TopicLine } from "./config.ts";
+import type { AccessConfig, AddressConfig, Config, ConnectionConfig, ListenerConfig, LogDestination, Place, Problem, QueueConfig, TopicLine } from "./config.ts";
 import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
 import { globalKeywords } from "./keywords/global.ts";
@@ -151,7 +151,10 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     file,
     limits: {
       maxInflightMessages: Math.min(global.number("max_inflight_messages"), MAX_INFLIGHT),
-      maxQueuedMessages: global.number("max_queued_messages"),
+      ...buildQueue(global),
+      maxTotalQueuedMessages: global.number("max_total_queued_messages"),
+      maxTotalQueuedBytes: global.number("max_total_queued_bytes"),
+      blockTimeoutMs: global.number("block_timeout") * 1000,
       maxQueueMemoryBytes: global.number("max_queue_memory"),
       maxUncommittedBytes: global.number("max_uncommitted_bytes"),
       maxPacketSizeBytes: Math.min(global.number("max_packet_size"), MAX_PACKET_BYTES),
@@ -181,6 +184,15 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     allowEmptyClientId: global.boolean("allow_zero_length_clientid"),
     clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
+  };
+}
+
+function buildQueue(section: Section): QueueConfig {
+  return {
+    maxQueuedMessages: section.number("max_queued_messages"),
+    maxQueuedBytes: section.number("max_queued_bytes"),
+    maxQueuedAgeMs: section.number("max_queued_age"),
+    queueFull: section.string("queue_full") as QueueConfig["queueFull"],
   };
 }
 
@@ -306,6 +318,7 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     notificationsLocalOnly: section.boolean("notifications_local_only"),
     protocolVersion: section.string("bridge_protocol_version") === "mqttv31" ? 3 : 4,
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
+    queue: buildQueue(section),
     ...placeOf(section),
   };
 }

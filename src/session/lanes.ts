@@ -55,6 +55,25 @@ export class Lanes {
     return messages;
   }
 
+  get bytes(): number {
+    let bytes = 0;
+    for (const queue of this.queues) bytes += queue.bytes;
+    return bytes;
+  }
+
+  /** Messages beyond the in-flight windows, and the size of their records. */
+  get waiting(): number {
+    let messages = 0;
+    for (const queue of this.queues) messages += queue.waiting;
+    return messages;
+  }
+
+  get waitingBytes(): number {
+    let bytes = 0;
+    for (const queue of this.queues) bytes += queue.waitingBytes;
+    return bytes;
+  }
+
   get inFlight(): number {
     let messages = 0;
     for (const queue of this.queues) messages += queue.inFlight;

@@ -4,10 +4,12 @@ import type { QoS } from "../mqtt/protocol.ts";
 import { Message } from "../queue/message.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import type { ParkedMessage } from "../queue/parked.ts";
-import type { Queue } from "../queue/queue.ts";
+import type { Queue, QueueTotals } from "../queue/queue.ts";
 import { Slot } from "../queue/window.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
+import { recordSize } from "../queue/record.ts";
+import { Bounds, type QueueLimits } from "./bounds.ts";
 import { IncomingIds } from "./incoming.ts";
 import { Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
 import { packetIdOf, PARKED_LANE } from "./packet-id.ts";
@@ -16,21 +18,23 @@ import type { Peer } from "./peer.ts";
 import { type Replay, Replayed } from "./replayed.ts";
 import { type ReadRights, View } from "./view.ts";
 
-/** Both may change while the daemon runs. */
-export interface SessionLimits {
+/** They may change while the daemon runs. */
+export interface SessionLimits extends QueueLimits {
   readonly maxInflightMessages: number;
-  readonly maxQueuedMessages: number;
 }
 
 export interface SessionContext {
   readonly store: Store;
   readonly clock: Clock;
   readonly budget: MemoryBudget;
+  readonly totals: QueueTotals;
   readonly limits: SessionLimits;
   /** The queue changed: it wants to hear when its group is stored. */
   readonly onAppended: (session: Session) => void;
-  /** A message was dropped because the queue is full; `dropped` is the count so far. */
+  /** A limit has cost a message; `droppedMessages` is the count so far. */
   readonly onDropped: (session: Session) => void;
+  /** The queue has come near its limit of messages, or is not near it any more. */
+  readonly onLevel: (session: Session, isNearlyFull: boolean) => void;
   readonly onLost: (session: Session, messages: number) => void;
   /** A session is below another mount point than it was: what it may get has changed. */
   readonly onRemounted: (session: Session) => void;
@@ -46,13 +50,13 @@ const REPLAY_UNSENT_BYTES = 256 * 1024;
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session {
   readonly incoming: IncomingIds;
-  droppedMessages = 0;
   /** Retained messages for new subscriptions that are not all handed over yet. */
   replay: Replay | undefined;
   private readonly view = new View();
   private readonly replayed = new Replayed();
   private readonly lanes: Lanes;
   private readonly parking: Parking;
+  private readonly bounds: Bounds;
   private readonly record = new Message();
   private peer: Peer | undefined;
   private maxInflight: number;
@@ -69,9 +73,13 @@ export class Session {
     const onLost = (messages: number): void => context.onLost(this, messages);
     this.incoming = new IncomingIds(number, store, isStored);
     this.maxInflight = limits.maxInflightMessages;
-    const queueContext = { store, budget, onLoaded: () => this.onLoaded(), onLost };
+    const queueContext = { store, budget, totals: context.totals, onLoaded: () => this.onLoaded(), onLost };
     this.lanes = new Lanes(number, isStored, () => limits.maxInflightMessages, queueContext, () => this.isAttached);
     this.parking = new Parking(number, isStored, store, this.lanes, onLost);
+    this.bounds = new Bounds(limits, this.lanes, this.replayed, context.totals, budget, context.clock, {
+      onDropped: () => context.onDropped(this),
+      onLevel: (isNearlyFull) => context.onLevel(this, isNearlyFull),
+    });
   }
 
   /** Prefix that is taken off topics before they are sent (a listener's mount point). */
@@ -102,6 +110,30 @@ export class Session {
 
   get queuedMessages(): number {
     return this.lanes.messages;
+  }
+
+  /** Of those the ones beyond the in-flight window. */
+  get waitingMessages(): number {
+    return this.lanes.waiting;
+  }
+
+  /** Size of the records of all. */
+  get queuedBytes(): number {
+    return this.lanes.bytes;
+  }
+
+  /** Messages that a limit has cost, since the start. */
+  get droppedMessages(): number {
+    return this.bounds.dropped;
+  }
+
+  /** What its queue may hold, if not what all sessions of its kind may. */
+  set queueLimits(limits: QueueLimits) {
+    this.bounds.limits = limits;
+  }
+
+  get queueLimits(): QueueLimits {
+    return this.bounds.limits;
   }
 
   /** About when the oldest queued message came; undefined if none is queued. */
@@ -171,7 +203,10 @@ export class Session {
    * Rejects with StoreError when the store can't be read; what was not appended stays aside.
    */
   retryParked(): Promise<number> {
-    return this.parking.takeBack((message, lane) => void this.enqueue(this.lanes.at(lane), message, message.qos, message.retain));
+    return this.parking.takeBack((message, lane) => {
+      message.receivedMs = this.context.clock.nowMs();
+      this.enqueue(this.lanes.at(lane), message, message.qos, message.retain);
+    });
   }
 
   /** Returns how many were dropped. */
@@ -187,6 +222,7 @@ export class Session {
    */
   forgetPeer(): GroupNumber {
     const group = Math.max(this.incoming.clear(), this.lanes.forgetPeer());
+    this.bounds.forgetPeer();
     if (this.lanes.awaitsStore) this.context.onAppended(this);
     return group;
   }
@@ -230,8 +266,14 @@ export class Session {
     }
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(laneNumber);
-    if (queue.waiting >= this.context.limits.maxQueuedMessages && this.isFull(queue)) return this.drop();
+    const size = recordSize(message);
+    if (!this.bounds.fits(1, size) && !this.goesAtOnce(queue) && !this.bounds.makeRoom(queue, size)) return this.drop();
     return this.enqueue(queue, message, qos, retain);
+  }
+
+  /** Nothing waits before a message that comes to the queue now. */
+  private goesAtOnce(queue: Queue): boolean {
+    return this.peer?.congested === false && queue.waiting === 0 && queue.windowOpen(this.maxInflight);
   }
 
   private enqueue(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
@@ -243,6 +285,7 @@ export class Session {
     message.retain = wasRetain;
     if (queue.durable) this.context.onAppended(this);
     if (peer) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     return group;
   }
 
@@ -262,6 +305,7 @@ export class Session {
     queue.append(message, qos);
     message.retain = wasRetain;
     if (peer) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     return Admission.taken;
   }
 
@@ -269,14 +313,11 @@ export class Session {
   queueRetained(message: Message, qos: QoS): GroupNumber {
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(0);
+    message.receivedMs = this.context.clock.nowMs(); // it waits from now on, however old the value is
     const waitingBefore = this.replayed.waitingIn(queue);
     const group = this.enqueue(queue, message, qos, true);
     this.replayed.add(queue, waitingBefore);
     return group;
-  }
-
-  private isFull(queue: Queue): boolean {
-    return queue.waiting - this.replayed.waitingIn(queue) >= this.context.limits.maxQueuedMessages;
   }
 
   /** Whether `queueRetained` may go on. */
@@ -293,8 +334,7 @@ export class Session {
   }
 
   private drop(): GroupNumber {
-    this.droppedMessages += 1;
-    this.context.onDropped(this);
+    this.bounds.noteDropped();
     return Admission.dropped;
   }
 
@@ -310,8 +350,21 @@ export class Session {
 
   /** What was read ahead has come: for a peer that may be gone by now. */
   private onLoaded(): void {
+    this.bounds.trim();
     if (this.peer) this.pump();
-    else for (const queue of this.lanes.queues) queue.evict(false);
+    else for (const queue of this.lanes.queues) this.evict(queue);
+    if (this.lanes.awaitsStore) this.context.onAppended(this);
+  }
+
+  /** What is on disk need not be in RAM. */
+  private evict(queue: Queue): void {
+    queue.evict(this.peer ? "cursor" : this.bounds.keepsHead ? "head" : "nothing");
+  }
+
+  /** Drops what is older than its queue allows. To be called now and then. */
+  dropOld(): void {
+    this.bounds.dropOld();
+    this.bounds.watch();
   }
 
   /** Sends what the window allows, high lane first. */
@@ -324,6 +377,7 @@ export class Session {
 
   private pumpQueue(peer: Peer, queue: Queue): void {
     const { record, view } = this;
+    this.bounds.dropOld();
     while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(record)) {
       const seq = queue.cursorSeq;
       const slot = queue.slotOf(seq);
@@ -357,7 +411,7 @@ export class Session {
     for (const queue of this.lanes.queues) {
       if (!queue.onStored(upTo)) continue;
       if (this.peer) this.pumpQueue(this.peer, queue);
-      if (!this.peer || this.context.budget.exceeded) queue.evict(this.peer !== undefined);
+      if (!this.peer || this.context.budget.exceeded) this.evict(queue);
     }
     // Also for what the pump has just asked for.
     return !this.lanes.awaitsStore && !this.parking.awaitsStore;
@@ -378,6 +432,7 @@ export class Session {
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue.inFlight === 0) this.parking.noteAnswered(queue);
     if (this.peer && queue.messages > queue.inFlight) this.pumpQueue(this.peer, queue);
+    this.bounds.watch();
     this.replay?.peerHasRoom();
     return true;
   }

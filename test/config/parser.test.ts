@@ -216,6 +216,20 @@ describe("values", () => {
     expect(configOf(`max_queued_messages ${word}\nmax_queue_memory ${word}`).limits).toMatchObject({ maxQueuedMessages: value, maxQueueMemoryBytes: value });
   });
 
+  it.each([["0", Infinity], ["-1", Infinity], ["90", 90_000], ["5S", 5_000], ["5min", 300_000], ["2h", 7_200_000], ["3d", 259_200_000], ["1w", 604_800_000]])("the age %s is %s ms", (word, value) => {
+    expect(configOf(`max_queued_age ${word}`).limits.maxQueuedAgeMs).toBe(value);
+  });
+
+  it.each(["5m", "5y", "-2", "h", "1.5h"])("there is no age %s", (word) => {
+    expect(problemsOf(`max_queued_age ${word}`)).toEqual([expect.stringContaining("wanted is a number of seconds, or one with s, min, h, d or w")]);
+  });
+
+  it("of a queue are a connection's own in its section", () => {
+    const { limits, connections } = configOf("max_queued_messages 7\nconnection c\naddress h\nmax_queued_messages 9\nmax_queued_bytes 10\nmax_queued_age 1h\nqueue_full block\n");
+    expect(limits).toMatchObject({ maxQueuedMessages: 7, maxQueuedBytes: Infinity, queueFull: "drop_newest" });
+    expect(connections[0]?.queue).toEqual({ maxQueuedMessages: 9, maxQueuedBytes: 10, maxQueuedAgeMs: 3_600_000, queueFull: "block" });
+  });
+
   it.each([["0", 0], ["-5", Infinity], ["12", 12]])("max_connections %s is %s: 0 refuses everybody", (word, value) => {
     expect(configOf(`max_connections ${word}`).listeners[0]?.maxConnections).toBe(value);
   });
@@ -405,7 +419,7 @@ describe("keywords", () => {
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
     bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", queue_qos0_messages: "false",
-    use_username_as_clientid: "false", max_queued_bytes: "0", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
+    use_username_as_clientid: "false", queue_full: "block", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
 
@@ -445,6 +459,12 @@ describe("defaults", () => {
       limits: {
         maxInflightMessages: 10,
         maxQueuedMessages: 1000,
+        maxQueuedBytes: Infinity,
+        maxQueuedAgeMs: Infinity,
+        queueFull: "drop_newest",
+        maxTotalQueuedMessages: Infinity,
+        maxTotalQueuedBytes: Infinity,
+        blockTimeoutMs: 30_000,
         maxQueueMemoryBytes: 16 * 1024 ** 2,
         maxUncommittedBytes: 8 * 1024 ** 2,
         maxPacketSizeBytes: 1024 ** 2,
@@ -482,6 +502,7 @@ describe("defaults", () => {
       notificationTopic: undefined, username: undefined, password: undefined, tryPrivate: true, roundRobin: false, reconnectIntervalMs: 20_000,
       maxReconnectIntervalMs: undefined, connectTimeoutMs: 30_000, startType: "automatic", threshold: 10, maxAgeMs: 0, idleTimeoutMs: 60_000,
       notificationsLocalOnly: false, protocolVersion: 4, outgoingRetain: true, file: "f", line: 2,
+      queue: { maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, maxQueuedAgeMs: Infinity, queueFull: "drop_oldest" },
     }]);
   });
 
