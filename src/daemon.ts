@@ -3,7 +3,7 @@ import { EchoGuards } from "./bridge/echo-guard.ts";
 import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
-import type { Clock, Timer } from "./clock/clock.ts";
+import type { Timer } from "./clock/clock.ts";
 import { parseAddedConnection } from "./config/added-connection.ts";
 import { readAccessFiles } from "./config/access-files.ts";
 import { problemText, type Config, type ListenerConfig } from "./config/config.ts";
@@ -16,8 +16,8 @@ import { Listeners } from "./listener/listeners.ts";
 import { Log } from "./log/console.ts";
 import { Operations, type Host } from "./operations.ts";
 import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
-import { messageOf } from "./queue/message.ts";
 import { MemoryBudget } from "./queue/memory-budget.ts";
+import { SelfReport } from "./self-report.ts";
 import type { Session } from "./session/session.ts";
 import { AbsentStore } from "./store/absent-store.ts";
 import { MemoryStore } from "./store/memory-store.ts";
@@ -66,11 +66,6 @@ const REPEATED_LOG_INTERVAL_MS = 10_000;
 /** Each hundredth message that is dropped is told of, up to here. */
 const MANY_DROPPED = 1_000;
 
-function publishSystem(broker: Broker, clock: Clock, name: string, value: string): void {
-  const topic = broker.topics.intern(name);
-  broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(value), { qos: 0, retain: true, receivedMs: clock.nowMs() }));
-}
-
 class RunningDaemon implements Daemon, Host {
   readonly surroundings: Surroundings;
   readonly log: Log;
@@ -85,6 +80,7 @@ class RunningDaemon implements Daemon, Host {
   private refusedLoggedMs = -Infinity;
   private notTakenLoggedMs = -Infinity;
   private storeTimer: Timer | undefined;
+  private selfReport: SelfReport | undefined;
 
   constructor(
     public config: Config,
@@ -176,10 +172,12 @@ class RunningDaemon implements Daemon, Host {
     this.reportOrphans(parts);
   }
 
-  private begin({ bridges, broker, clock }: Parts): void {
-    broker.sessions.watchAges();
-    for (const bridge of bridges.all()) bridge.start();
-    publishSystem(broker, clock, "$SYS/broker/version", `amqtdd ${process.env["AMQTDD_VERSION"] ?? "unbuilt"}`);
+  private begin(parts: Parts): void {
+    parts.broker.sessions.watchAges();
+    for (const bridge of parts.bridges.all()) bridge.start();
+    this.selfReport?.stop();
+    this.selfReport = new SelfReport(this, parts);
+    this.selfReport.start();
   }
 
   private addAddedConnections({ added, bridges }: Parts): void {
@@ -355,6 +353,7 @@ class RunningDaemon implements Daemon, Host {
     log.write("stopping", {});
     this.commandFile?.stop();
     this.storeTimer?.cancel();
+    this.selfReport?.stop();
     this.controlSocket?.close();
     parts?.listeners.closeAll();
     parts?.bridges.closeAll(); // after the wills, which they may still take along

@@ -1,27 +1,20 @@
-import { createHash } from "node:crypto";
 import type { Identity } from "../access/identity.ts";
-import type { Session } from "../session/session.ts";
-import { receivePubrel } from "../broker/inbound.ts";
 import type { Entry, Holder } from "../broker/sessions.ts";
 import type { Timer } from "../clock/clock.ts";
 import type { ConnectionConfig } from "../config/config.ts";
 import type { Link } from "../link/link.ts";
-import { decodeAck } from "../mqtt/acks.ts";
-import { PacketType } from "../mqtt/protocol.ts";
-import { Reason } from "../mqtt/reason.ts";
-import { ProtocolViolation } from "../mqtt/violation.ts";
+import type { Session } from "../session/session.ts";
 import { Addresses, addressText } from "./addresses.ts";
-import { GuardedPeer } from "./echo-guard.ts";
 import { Backoff } from "./backoff.ts";
+import { defaultClientId } from "./client-id.ts";
 import type { BridgeContext } from "./context.ts";
-import { Incoming } from "./incoming.ts";
+import { Exchange } from "./exchange.ts";
+import { Laziness } from "./laziness.ts";
 import { Notification } from "./notification.ts";
 import { Outgoing } from "./outgoing.ts";
-import { PrimaryProbe } from "./primary-probe.ts";
-import { Remote, type RemoteEnd, type RemoteOwner } from "./remote.ts";
-import { Suspicion } from "./suspicion.ts";
-import type { Peer } from "../session/peer.ts";
-import { RemoteSubscriptions } from "./remote-subscriptions.ts";
+import { PrimaryReturn } from "./primary-return.ts";
+import { logFailedAttempt, Remote, type RemoteEnd, type RemoteOwner } from "./remote.ts";
+import { RetainedCopy } from "./retained-copy.ts";
 import { TopicMap } from "./topic-lines.ts";
 
 /**
@@ -41,12 +34,6 @@ const TICK_MS = 500;
 const FINISH_LIMIT_MS = 5_000;
 /** A connection that lasts so long was worth it: failures before it count no more. */
 const STABLE_MS = 5_000;
-const UNHEARD_ENDS = 2;
-const QUICK_END_MS = 2_000;
-const MAX_RETURN_DOUBLINGS = 6;
-const MAX_RETAINED_MARKS = 16;
-const MAX_CLIENT_ID_BYTES_31 = 23;
-const HASH_DIGITS = 6;
 
 /** One bridge connection: decides when to connect and where, and keeps a session of the broker attached to the remote meanwhile. */
 export class BridgeConnection implements RemoteOwner, Holder {
@@ -55,64 +42,49 @@ export class BridgeConnection implements RemoteOwner, Holder {
   private readonly identity: Identity;
   private readonly entry: Entry;
   private readonly outTopics: TopicMap;
-  private readonly inTopics: TopicMap;
-  private readonly incoming: Incoming;
-  private readonly subscriptions: RemoteSubscriptions;
+  private readonly exchange: Exchange;
+  private readonly retainedCopy: RetainedCopy;
+  private readonly laziness: Laziness;
   private readonly notification: Notification;
   private readonly backoff: Backoff;
   private readonly addresses: Addresses;
+  private readonly primaryReturn: PrimaryReturn;
   private state: State = "off";
   private stateSinceMs = 0;
   private then: Then = "off";
   private remote: Remote | undefined;
-  private peer: Peer | undefined;
-  private readonly suspicion = new Suspicion();
   private timer: Timer | undefined;
   private ticker: Timer | undefined;
-  private probe: { cancel(): void } | undefined;
-  private nextProbeMs = 0;
-  private lastTrafficMs = 0;
-  /** Whether the remote has sent anything since CONNACK, and how often it has ended a connection before that. */
-  private hasHeard = false;
-  private unheardEnds = 0;
-  private isNotificationRefused = false;
-  /** When the queue was empty last: what was retained before that is not in it. */
-  private emptySinceMs: number;
-  /** Since when QoS 0 is missed. */
-  private leftMs: number;
-  /** How often we have gone back to the first address without staying there. */
-  private returns = 0;
 
   constructor(
     readonly config: ConnectionConfig,
     private readonly context: BridgeContext,
   ) {
-    const { broker } = context;
-    this.identity = { kind: "bridge", id: config.name, user: undefined };
-    this.outTopics = TopicMap.outgoing(config.topics);
+    const { broker, log } = context;
+    const { name } = config;
+    this.identity = { kind: "bridge", id: name, user: undefined };
+    this.clientId = config.clientId ?? defaultClientId(context.hostName, name);
     this.backoff = new Backoff(config.reconnectIntervalMs, config.maxReconnectIntervalMs, context.rng);
-    this.clientId = config.clientId ?? defaultClientId(context.hostName, config.name);
     const { entry } = broker.sessions.open(this.identity, false, this);
     this.entry = entry;
     entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
+    this.primaryReturn = new PrimaryReturn(config, context, this.clientId, (primary) => {
+      if (this.state !== "established") return;
+      log.write("bridgeBackToPrimary", { name, address: addressText(primary) });
+      this.finish("primary", "back to the first address");
+    });
+    this.outTopics = TopicMap.outgoing(config.topics);
     this.outgoing = new Outgoing(entry.session, this.outTopics, {
       outgoingRetain: config.outgoingRetain,
-      onUnsendable: (topic) => context.log.write("bridgeTopicTooLong", { name: config.name, topic: topic.slice(0, 80) }),
+      onUnsendable: (topic) => log.write("bridgeTopicTooLong", { name, topic: topic.slice(0, 80) }),
     });
     const source = { receiver: this.outgoing, identity: this.identity };
-    this.inTopics = TopicMap.incoming(config.topics);
-    const loopLines = (name: string): string => `in by line ${this.inTopics.lineFrom(name) ?? "?"}, out by line ${this.outTopics.lineTo(name) ?? "?"}`;
-    this.incoming = new Incoming(config.name, this.inTopics, entry.session, source, context, loopLines);
-    for (const address of config.addresses) context.echoes.at(addressText(address)).join(this, this.inTopics);
-    this.leftMs = context.clock.nowMs();
-    this.emptySinceMs = entry.session.queuedMessages === 0 ? context.clock.nowMs() : entry.sinceMs;
-    this.subscriptions = new RemoteSubscriptions(this.inTopics.subscriptions, entry, broker.sessions, (filter) =>
-      context.log.write("bridgeSubscribeRefused", { name: config.name, filter }),
-    );
+    this.exchange = new Exchange(config, entry, this.outTopics, TopicMap.incoming(config.topics), source, context);
+    this.retainedCopy = new RetainedCopy(entry, this.outTopics, this.outgoing, context);
+    this.laziness = new Laziness(config, entry.session, this.outgoing);
+    this.notification = new Notification(config, this.clientId, source, context);
     this.bindRights();
-    const notificationTopic = (config.notificationTopic ?? "$SYS/broker/connection/%s/state").replaceAll("%s", () => this.clientId);
-    this.notification = new Notification(notificationTopic, source, context);
     for (const { filter, qos } of this.outTopics.subscriptions) {
       broker.subscriptions.add(filter, this.outgoing, { receiver: this.outgoing, qos, retainAsPublished: true, noLocal: true });
     }
@@ -120,7 +92,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** The rules of access have changed. */
   bindRights(): void {
-    this.outgoing.rights = this.incoming.rights = this.context.broker.access.rightsOf(this.identity);
+    this.outgoing.rights = this.exchange.rights = this.context.broker.access.rightsOf(this.identity);
   }
 
   get name(): string {
@@ -150,7 +122,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** Begins as `start_type` says. */
   start({ off = false } = {}): void {
-    if (this.config.notifications) this.notification.tellLocal("0");
+    this.notification.tellLocal("0");
     this.tick();
     if (off) return;
     if (this.config.startType === "lazy") this.enter("lazy");
@@ -160,10 +132,14 @@ export class BridgeConnection implements RemoteOwner, Holder {
   /** Begins whatever `start_type` says; false if it has begun already. */
   startByHand(): boolean {
     if (this.state !== "off" && this.state !== "lazy") return false;
-    this.context.log.write("bridgeStarting", { name: this.name });
     this.backoff.succeeded();
-    this.connectIn(0);
+    this.begin();
     return true;
+  }
+
+  private begin(): void {
+    this.context.log.write("bridgeStarting", { name: this.name });
+    this.connectIn(0);
   }
 
   /** Ends it until it is started by hand, at the same address then; false if it is off already. */
@@ -185,7 +161,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
   close(): void {
     this.ticker?.cancel();
     this.timer?.cancel();
-    this.probe?.cancel();
+    this.primaryReturn.cancel();
     if (this.isEstablished) this.sayGoodbye();
     this.enter("off");
     this.remote?.leave("the connection is stopped");
@@ -196,7 +172,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
   unsubscribe(): void {
     const { subscriptions } = this.context.broker;
     for (const { filter } of this.outTopics.subscriptions) subscriptions.remove(filter, this.outgoing);
-    for (const address of this.config.addresses) this.context.echoes.at(addressText(address)).leave(this);
+    this.exchange.leaveEchoes();
   }
 
   private enter(state: State): void {
@@ -221,7 +197,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
         dialect: addresses.dialect,
         clientId: this.clientId,
         cleanStart: config.cleanSession || purge,
-        will: this.tellsRemote && !purge ? this.notification.will : undefined,
+        will: purge ? undefined : this.notification.will,
       },
       config,
       context,
@@ -231,7 +207,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
   }
 
   onEstablished(link: Link, sessionPresent: boolean): void {
-    const { config, context, addresses } = this;
+    const { context, addresses } = this;
     if (this.state === "purging") {
       addresses.purged();
       return this.remote?.leave("the remote has forgotten the session of this name");
@@ -239,127 +215,27 @@ export class BridgeConnection implements RemoteOwner, Holder {
     const nowMs = context.clock.nowMs();
     addresses.accepted(sessionPresent);
     this.enter("established");
-    this.hasHeard = false;
-    this.lastTrafficMs = nowMs;
-    this.nextProbeMs = nowMs + config.reconnectIntervalMs * 2 ** Math.min(this.returns, MAX_RETURN_DOUBLINGS);
+    this.laziness.lastTrafficMs = nowMs;
+    this.primaryReturn.begin(nowMs);
     context.log.write("bridgeEstablished", { name: this.name, address: addresses.text });
-    if (config.notifications) {
-      this.notification.tellLocal("1");
-      if (this.tellsRemote) this.notification.tellRemote(link, "1");
-    }
-    this.subscriptions.ask(link, sessionPresent, context.clock.nowMs());
-    const { session } = this.entry;
-    if (!sessionPresent) session.forgetPeer();
-    const echoes = context.echoes.at(addresses.text);
-    if (!echoes.isShared) echoes.clear();
-    this.incoming.echoes = echoes;
-    this.peer = this.outTopics.subscriptions.length > 0 ? new GuardedPeer(link, echoes, !addresses.dialect.bridge) : link;
-    if (this.suspicion.begin()) this.remote?.ping();
-    else session.attach(this.peer, context.settings.maxInflightMessages);
-    this.sendRetained();
+    this.notification.tellLocal("1");
+    this.notification.tellRemote(link, "1");
+    const ping = (): void => this.remote?.ping();
+    this.exchange.begin({ link, sessionPresent, address: addresses.text, knowsBridge: addresses.dialect.bridge, ping });
+    this.retainedCopy.send(addresses.text);
   }
 
-  /** The remote is alive: the suspect goes out, alone, in its turn. */
   onPingresp(): void {
-    this.hasHeard = true;
-    const { peer, suspicion, entry } = this;
-    if (!peer || entry.session.isAttached) return;
-    suspicion.answeredPing();
-    entry.session.attach(peer, 1);
-  }
-
-  /** A message has been answered for good. */
-  private onAnswered(): void {
-    const { suspicion, state } = this;
-    const { session } = this.entry;
-    suspicion.taken();
-    if (!suspicion.suspect || state !== "established" || session.isQueued(suspicion.suspect)) return;
-    suspicion.acquit();
-    session.widen(this.context.settings.maxInflightMessages);
-  }
-
-  /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */
-  private park(): void {
-    const { log } = this.context;
-    this.entry.session.parkHead().then(
-      (parked) => {
-        if (parked) log.write("bridgeParked", { name: this.name, address: this.addresses.text, topic: parked.topic, bytes: parked.bytes });
-      },
-      () => undefined, // the store tells of its own failure; the message stays where it is
-    );
-  }
-
-  private get tellsRemote(): boolean {
-    return this.config.notifications && !this.config.notificationsLocalOnly && !this.isNotificationRefused;
-  }
-
-  /** Some brokers end a connection that publishes to $SYS; they would do so for ever. */
-  private suspectNotification(end: RemoteEnd): void {
-    const wasQuick = this.context.clock.nowMs() - this.stateSinceMs < QUICK_END_MS;
-    if (!this.tellsRemote || !this.notification.isSystemTopic || end.kind !== "lost" || this.hasHeard || !wasQuick) {
-      this.unheardEnds = 0;
-      return;
-    }
-    this.unheardEnds += 1;
-    if (this.unheardEnds < UNHEARD_ENDS) return;
-    this.isNotificationRefused = true;
-    this.context.log.write("bridgeNotificationRefused", { name: this.name, address: this.addresses.text });
-  }
-
-  /**
-   * What was retained before the queue took it along: once to each address, for each set of topic lines. And what came with QoS 0 while nobody
-   * was there to take it.
-   */
-  private sendRetained(): void {
-    const { entry, outTopics, context } = this;
-    const mark = `${this.addresses.text} ${outTopics.digest}`;
-    const { retainedSent } = entry.remotes;
-    const isNew = !retainedSent.includes(mark);
-    const queuedSinceMs = !isNew ? 0 : retainedSent.length === 0 ? entry.sinceMs : this.emptySinceMs;
-    const leftMs = this.leftMs;
-    if (isNew) context.broker.sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [...retainedSent, mark].slice(-MAX_RETAINED_MARKS) });
-    for (const { filter, qos } of outTopics.subscriptions) {
-      context.broker.retained.match(filter, (retained, topicName, author) => {
-        const wasMissed = retained.qos === 0 && retained.receivedMs >= leftMs;
-        if (!wasMissed && retained.receivedMs >= queuedSinceMs) return;
-        if (!this.outgoing.mayRead(topicName) || (author && !context.broker.access.mayStillWrite(author, topicName))) return;
-        retained.receivedMs = context.clock.nowMs(); // it waits from now on, however old the value is
-        this.outgoing.deliver(retained, retained.qos < qos ? retained.qos : qos, true);
-      });
-    }
+    this.exchange.onPingresp();
   }
 
   onPacket(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
-    const { session } = this.entry;
-    const { version } = link;
-    this.lastTrafficMs = link.lastReceivedMs;
-    this.hasHeard = true;
-    switch (firstByte >> 4) {
-      case PacketType.PUBLISH:
-        return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
-      case PacketType.PUBACK:
-        if (session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
-        return;
-      case PacketType.PUBREC:
-        session.onPubrec(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
-        return;
-      case PacketType.PUBCOMP:
-        if (session.onPubcomp(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
-        return;
-      case PacketType.PUBREL:
-        return receivePubrel(session, link, decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
-      case PacketType.SUBACK:
-        return this.subscriptions.onSuback(firstByte, bytes, bodyStart, bodyEnd);
-      case PacketType.UNSUBACK:
-        decodeAck(version, firstByte, bytes, bodyStart, bodyEnd);
-        return;
-      default:
-        throw new ProtocolViolation(Reason.ProtocolError, `packet type ${firstByte >> 4} is not for a server to send now`);
-    }
+    this.laziness.lastTrafficMs = link.lastReceivedMs;
+    this.exchange.onPacket(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
   }
 
   onDrain(): void {
-    this.entry.session.pump();
+    this.exchange.onDrain();
   }
 
   /** Leaves an established connection when its exchanges are over. */
@@ -367,7 +243,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.then = then;
     if (this.state === "finishing") return;
     this.enter("finishing");
-    this.entry.session.quiesce();
+    this.exchange.finish();
     this.leaveIfFinished(text);
   }
 
@@ -380,14 +256,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   private sayGoodbye(): void {
     const link = this.remote?.establishedLink;
-    if (link && this.tellsRemote) this.notification.tellRemote(link, "0");
+    if (link) this.notification.tellRemote(link, "0");
   }
 
   onEnded(end: RemoteEnd, wasEstablished: boolean): void {
     const { context, addresses, state } = this;
     this.remote = undefined;
-    this.subscriptions.reset();
-    this.probe?.cancel();
+    this.primaryReturn.cancel();
     if (state === "purging" && wasEstablished) return this.connectIn(PURGE_PAUSE_MS);
     if (wasEstablished) this.sessionEnded(end);
     if (state === "off") return;
@@ -400,7 +275,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
       context.log.write("bridgePlainProtocol", { name: this.name, address: addresses.text });
       return this.connectIn(FALLBACK_PAUSE_MS);
     }
-    this.logFailure(end);
+    if (!wasEstablished) logFailedAttempt(context.log, { name: this.name, address: addresses.text }, end);
     addresses.toNext();
     const waitMs = this.backoff.nextMs();
     context.log.write("bridgeRetry", { name: this.name, seconds: Math.ceil(waitMs / 1000) });
@@ -408,22 +283,23 @@ export class BridgeConnection implements RemoteOwner, Holder {
   }
 
   private sessionEnded(end: RemoteEnd): void {
-    const { entry, context, addresses } = this;
-    this.suspectNotification(end);
+    const { entry, context, addresses, exchange } = this;
+    const nowMs = context.clock.nowMs();
+    const isLost = end.kind === "lost";
+    if (this.notification.connectionEnded(isLost && !exchange.hasHeard, nowMs - this.stateSinceMs)) {
+      context.log.write("bridgeNotificationRefused", { name: this.name, address: addresses.text });
+    }
     addresses.left(entry.session.hasOpenExchanges);
-    const { session } = entry;
-    session.detach();
-    this.leftMs = context.clock.nowMs();
-    this.peer = undefined;
-    if (this.suspicion.ended(session.firstUnanswered, end.kind === "lost")) this.park();
-    if (this.config.notifications) this.notification.tellLocal("0");
+    exchange.end(isLost);
+    this.retainedCopy.connectionEnded(nowMs);
+    this.notification.tellLocal("0");
     if (end.kind === "silent") context.log.write("bridgePingTimeout", { name: this.name });
     else if (end.byRemote) context.log.write("bridgeLost", { name: this.name, address: addresses.text, reason: end.text });
   }
 
   private afterFinish(): void {
     if (this.then === "primary") {
-      this.returns += 1;
+      this.primaryReturn.goingBack();
       this.addresses.toPrimary();
       return this.connectIn(0);
     }
@@ -437,14 +313,6 @@ export class BridgeConnection implements RemoteOwner, Holder {
     return kind === "closed" && this.addresses.closedUnanswered();
   }
 
-  private logFailure({ kind, text, code = 0 }: RemoteEnd): void {
-    const { log } = this.context;
-    const place = { name: this.name, address: this.addresses.text };
-    if (kind === "timeout") log.write("bridgeConnectTimeout", place);
-    else if (kind === "refused" || kind === "unspeakable") log.write("bridgeRefused", { ...place, code });
-    else if (kind === "unreachable" || kind === "closed") log.write("bridgeConnectFailed", { ...place, reason: text });
-  }
-
   private tick(): void {
     this.ticker = this.context.clock.after(TICK_MS, () => {
       this.check(this.context.clock.nowMs());
@@ -453,48 +321,26 @@ export class BridgeConnection implements RemoteOwner, Holder {
   }
 
   private check(nowMs: number): void {
-    if (this.state === "lazy") return this.startIfWorthIt(nowMs);
+    if (this.state === "lazy") {
+      if (this.laziness.mustBegin(nowMs)) this.begin();
+      return;
+    }
     if (this.state === "finishing") return this.leaveIfFinished("the exchanges are over");
     if (this.state !== "established") return;
-    if (this.queuedMessages === 0) this.emptySinceMs = nowMs;
+    this.retainedCopy.noteQueue(nowMs);
     if (nowMs - this.stateSinceMs >= STABLE_MS) {
       this.backoff.succeeded();
-      if (this.addresses.isPrimary) this.returns = 0;
+      if (this.addresses.isPrimary) this.primaryReturn.stayed();
     }
-    if (this.subscriptions.isOverdue(nowMs)) return this.remote?.giveUp("SUBSCRIBE was not answered");
-    if (this.config.startType === "lazy") return this.stopIfIdle(nowMs);
-    this.probePrimary(nowMs);
-  }
-
-  private startIfWorthIt(nowMs: number): void {
-    const { threshold, maxAgeMs } = this.config;
-    const queued = this.queuedMessages;
-    const isOld = maxAgeMs > 0 && queued > 0 && nowMs - (this.entry.session.oldestMs ?? nowMs) >= maxAgeMs;
-    if (queued < threshold && !isOld) return;
-    this.context.log.write("bridgeStarting", { name: this.name });
-    this.connectIn(0);
-  }
-
-  private stopIfIdle(nowMs: number): void {
-    if (this.outgoing.takeHasDelivered() || this.entry.session.hasOpenExchanges) this.lastTrafficMs = nowMs;
-    if (nowMs - this.lastTrafficMs < this.config.idleTimeoutMs) return;
-    this.context.log.write("bridgeIdle", { name: this.name });
-    this.finish("lazy", "the connection is idle");
-  }
-
-  /** While we are at another address the first one is dialled from time to time; when it answers we go back to it. */
-  private probePrimary(nowMs: number): void {
-    const primary = this.addresses.primaryToReturnTo;
-    if (!primary || this.probe || nowMs < this.nextProbeMs) return;
-    this.nextProbeMs = nowMs + this.config.reconnectIntervalMs;
-    const probe = new PrimaryProbe(this.context, primary, `${this.clientId.slice(0, MAX_CLIENT_ID_BYTES_31 - 1)}-`, this.config, (alive) => {
-      this.probe = undefined;
-      if (!alive || this.state !== "established") return;
-      this.context.log.write("bridgeBackToPrimary", { name: this.name, address: addressText(primary) });
-      this.finish("primary", "back to the first address");
-    });
-    this.probe = probe;
-    probe.start();
+    const overdue = this.exchange.overdue(nowMs);
+    if (overdue !== undefined) return this.remote?.giveUp(overdue);
+    if (this.config.startType === "lazy") {
+      if (!this.laziness.mayEnd(nowMs)) return;
+      this.context.log.write("bridgeIdle", { name: this.name });
+      return this.finish("lazy", "the connection is idle");
+    }
+    const { primaryToReturnTo } = this.addresses;
+    if (primaryToReturnTo) this.primaryReturn.check(primaryToReturnTo, nowMs);
   }
 
   takenOver(): void {
@@ -511,13 +357,3 @@ const STATE_TEXTS = {
   established: "connected",
   finishing: "stopping",
 } as const satisfies Record<State, string>;
-
-/** host.name, the host cut at its first dot and to 14 characters; what is longer than 23 bytes is cut and told apart by a hash. */
-function defaultClientId(hostName: string, connectionName: string): string {
-  const host = (hostName.split(".")[0] ?? "").slice(0, 14);
-  const whole = `${host}.${connectionName}`;
-  if (Buffer.byteLength(whole) <= MAX_CLIENT_ID_BYTES_31) return whole;
-  const hash = createHash("sha256").update(whole).digest("hex").slice(0, HASH_DIGITS);
-  const room = MAX_CLIENT_ID_BYTES_31 - HASH_DIGITS - 1;
-  return `${Buffer.from(whole).subarray(0, room).toString().replace(/\uFFFD+$/, "")}-${hash}`;
-}

@@ -1,4 +1,5 @@
 import type { Source } from "../broker/subscriptions.ts";
+import type { ConnectionConfig } from "../config/config.ts";
 import type { Link } from "../link/link.ts";
 import type { Will } from "../mqtt/protocol.ts";
 import { messageOf } from "../queue/message.ts";
@@ -7,29 +8,37 @@ import type { BridgeContext } from "./context.ts";
 const PAYLOAD = { "0": Buffer.from("0"), "1": Buffer.from("1") } as const;
 type Payload = keyof typeof PAYLOAD;
 
+/** A connection that a remote ends so soon, without a word, twice running: perhaps it does not like what it was told first. */
+const QUICK_END_MS = 2_000;
+const UNHEARD_ENDS = 2;
+
 /** Says on a connection's notification topic, here and at the remote, whether the connection is up: retained `1` or `0`. */
 export class Notification {
   private readonly topic: Buffer;
+  private unheardEnds = 0;
+  private isRefused = false;
 
   constructor(
-    name: string,
+    private readonly config: ConnectionConfig,
+    clientId: string,
     /** The connection itself, which does not forward its own notifications. */
     private readonly from: Source,
     private readonly context: BridgeContext,
   ) {
-    this.topic = Buffer.from(name);
+    this.topic = Buffer.from((config.notificationTopic ?? "$SYS/broker/connection/%s/state").replaceAll("%s", () => clientId));
   }
 
-  get isSystemTopic(): boolean {
-    return this.topic[0] === DOLLAR;
+  private get tellsRemote(): boolean {
+    return this.config.notifications && !this.config.notificationsLocalOnly && !this.isRefused;
   }
 
   /** What the remote publishes when the connection breaks. */
-  get will(): Will {
-    return { topic: this.topic, payload: PAYLOAD["0"], qos: 0, retain: true };
+  get will(): Will | undefined {
+    return this.tellsRemote ? { topic: this.topic, payload: PAYLOAD["0"], qos: 0, retain: true } : undefined;
   }
 
   tellLocal(payload: Payload): void {
+    if (!this.config.notifications) return;
     const { broker, clock } = this.context;
     const topic = broker.topics.lookup(this.topic, 0, this.topic.length);
     if (!topic.valid) return;
@@ -37,7 +46,21 @@ export class Notification {
   }
 
   tellRemote(link: Link, payload: Payload): void {
-    link.publish(RETAIN_FLAG, this.topic, 0, this.topic.length, 0, PAYLOAD[payload], 0, 1);
+    if (this.tellsRemote) link.publish(RETAIN_FLAG, this.topic, 0, this.topic.length, 0, PAYLOAD[payload], 0, 1);
+  }
+
+  /**
+   * A connection has ended; `wasLostUnheard`: lost, and the remote had not said anything. Some brokers end one that publishes to $SYS; they would
+   * do so for ever. True if the remote is told nothing from now on.
+   */
+  connectionEnded(wasLostUnheard: boolean, lastedMs: number): boolean {
+    if (!this.tellsRemote || this.topic[0] !== DOLLAR || !wasLostUnheard || lastedMs >= QUICK_END_MS) {
+      this.unheardEnds = 0;
+      return false;
+    }
+    this.unheardEnds += 1;
+    this.isRefused = this.unheardEnds >= UNHEARD_ENDS;
+    return this.isRefused;
   }
 }
 

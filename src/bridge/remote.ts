@@ -2,6 +2,7 @@ import type { Timer } from "../clock/clock.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
 import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
+import type { Log } from "../log/console.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
 import { decodeConnack } from "../mqtt/connack.ts";
 import { encodeConnect } from "../mqtt/connect.ts";
@@ -75,6 +76,7 @@ export class Remote implements PacketHandler {
   start(): void {
     this.dialed = this.context.dial(
       this.options.address,
+      this.config.dial,
       (open) => this.onConnected(open),
       (error) => this.end({ kind: "unreachable", text: error.message, byRemote: true }),
     );
@@ -146,7 +148,7 @@ export class Remote implements PacketHandler {
 
   private onConnack(link: Link, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     if (firstByte >> 4 !== PacketType.CONNACK) throw new ProtocolViolation(Reason.ProtocolError, "the first packet was not CONNACK");
-    const { sessionPresent, code } = decodeConnack(firstByte, bytes, bodyStart, bodyEnd);
+    const { sessionPresent, code } = decodeConnack(link.version, firstByte, bytes, bodyStart, bodyEnd);
     if (code === ConnackCode.accepted) {
       this.established = true;
       // CONNACK of 3.1 does not say: a remote that was asked to keep the session is believed to have done so.
@@ -196,4 +198,11 @@ export class Remote implements PacketHandler {
     if (nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) < config.keepAliveMs) return;
     this.ping();
   }
+}
+
+/** Tells of an attempt that has led to no connection. */
+export function logFailedAttempt(log: Log, place: { readonly name: string; readonly address: string }, { kind, text, code = 0 }: RemoteEnd): void {
+  if (kind === "timeout") log.write("bridgeConnectTimeout", place);
+  else if (kind === "refused" || kind === "unspeakable") log.write("bridgeRefused", { ...place, code });
+  else if (kind === "unreachable" || kind === "closed") log.write("bridgeConnectFailed", { ...place, reason: text });
 }

@@ -53,7 +53,9 @@ export class Broker {
   readonly sessions: Sessions;
   readonly admission: Admission;
   private readonly replays: RetainedReplays;
+  /** Published to the daemon, not by it. */
   receivedMessages = 0;
+  droppedMessages = 0;
   /** Bytes that were handed to the store, one copy for each durable receiver. */
   appendedBytes = 0;
   /** `appendedBytes` when a group was stored last. */
@@ -72,7 +74,10 @@ export class Broker {
       totals: { messages: 0, bytes: 0 },
       limits: context.limits,
       onAppended: (session) => this.awaitingStore.add(session),
-      onDropped: (session) => context.events.onDropped(session),
+      onDropped: (session) => {
+        this.droppedMessages += 1;
+        context.events.onDropped(session);
+      },
       onLevel: (session, isNearlyFull) => context.events.onLevel(session, isNearlyFull),
       onLost: (session, messages) => context.events.onLost(session, messages),
       onRemounted: (session) => {
@@ -138,7 +143,7 @@ export class Broker {
    * Every durable receiver's append, and a retained value of QoS 1 or 2, is in that group or an earlier one.
    */
   publish(from: Source | undefined, topic: Topic<Route>, message: Message): GroupNumber {
-    this.receivedMessages += 1;
+    if (from !== undefined) this.receivedMessages += 1;
     let after: GroupNumber = 0;
     if (message.retain) after = this.retained.set(topic.name, message, from?.identity);
     const route = this.routeOf(topic);

@@ -1,6 +1,7 @@
 import type { AclStyle } from "../access/acl-file.ts";
 import type { LogLevel } from "../log/console.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import type { ClientTls, ServerTls } from "../tls/settings.ts";
 
 /** What one receiver's queue may hold beyond the in-flight window. Unlimited is `Infinity`. */
 export interface QueueConfig {
@@ -49,6 +50,8 @@ export interface ListenerConfig extends Place {
   readonly ipv6: boolean | undefined;
   readonly mountPoint: string;
   readonly maxConnections: number;
+  /** Undefined: TCP alone. */
+  readonly tls: ServerTls | undefined;
 }
 
 export interface AddressConfig {
@@ -68,9 +71,16 @@ export interface TopicLine extends Place {
   readonly column: number;
 }
 
+/** How a connection's addresses are dialled. */
+export interface DialConfig {
+  /** Undefined: TCP alone. */
+  readonly tls: ClientTls | undefined;
+}
+
 export interface ConnectionConfig extends Place {
   readonly name: string;
   readonly addresses: readonly AddressConfig[];
+  readonly dial: DialConfig;
   readonly topics: readonly TopicLine[];
   readonly clientId: string | undefined;
   /** Speaks of the session at the remote only. Default: true with more than one address. */
@@ -144,6 +154,8 @@ export interface Config {
   /** Beginning of the identifiers that we give. */
   readonly clientIdPrefix: string;
   readonly connectionMessages: boolean;
+  /** Figures below $SYS are published so often; Infinity: at the start only. */
+  readonly sysIntervalMs: number;
 }
 
 /** Something that is wrong with a configuration file. Columns count from 1. */

@@ -129,6 +129,7 @@ function accompanied(store: SimulatedStore, companion: Keeper): Store {
   return {
     durable: true,
     writesFail: false,
+    figures: store.figures,
     get state() { return store.state; },
     get stored() { return store.stored; },
     touch: (keeper, need) => Math.max(store.touch(companion, need), store.touch(keeper, need)),

@@ -130,7 +130,7 @@ export class SimulatedClient implements TransportListener {
   private onPacket(first: number, bytes: Buffer, from: number, to: number): boolean {
     switch (first >> 4) {
       case PacketType.CONNACK:
-        this.onConnack(decodeConnack(first, bytes, from, to));
+        this.onConnack(decodeConnack(4, first, bytes, from, to));
         return true;
       case PacketType.SUBACK:
         this.isSubscribed = true;
@@ -159,7 +159,7 @@ export class SimulatedClient implements TransportListener {
     if (code !== 0) this.violations.push(`${this.id}: CONNACK ${code}`);
     if (!sessionPresent && (this.isSubscribed || this.acknowledged.size > 0)) this.violations.push(`${this.id}: its session is gone`);
     this.isConnected = true;
-    if (this.filter && !this.isSubscribed) this.send(encodeSubscribe(1, [this.filter]));
+    if (this.filter && !this.isSubscribed) this.send(encodeSubscribe(4, 1, [this.filter]));
     for (const message of this.outgoing) {
       if (message.state === "sent") this.sendMessage(message, true);
       else this.ack(PUBREL_BYTE, message.packetId);

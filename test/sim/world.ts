@@ -73,10 +73,11 @@ class SimulatedDaemon {
         rng,
         hostName: this.name,
         newClientId: () => `auto${Math.floor(rng() * 1e9)}`,
-        dial: ({ port }, onConnected, onFailed) =>
+        dial: ({ port }, _config, onConnected, onFailed) =>
           network.dial(owner, port, (open) => (life.isOver ? undefined : onConnected(open)), (error) => (life.isOver ? undefined : onFailed(error))),
         hasControl: false,
         verifyArgon2id: () => Promise.resolve(false),
+        usage: () => ({ heapBytes: 0, residentBytes: 0, writtenBytes: undefined }),
         openStore: () => Promise.resolve(store),
         listen: ({ port }, accept) => {
           network.listen(owner, port, accept);
