@@ -344,6 +344,7 @@ const BRIDGE_LIMITS: QueueLimits = {
   maxQueuedBytes: Infinity,
   maxQueuedAgeMs: Infinity,
   queueFull: "drop_oldest",
+  queueQoS0: false,
   maxTotalQueuedMessages: Infinity,
   maxTotalQueuedBytes: Infinity,
 };

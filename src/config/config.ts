@@ -11,6 +11,8 @@ export interface QueueConfig {
   readonly maxQueuedAgeMs: number;
   /** What happens to a message that a limit has no room for; `block`: its publisher waits. */
   readonly queueFull: "drop_oldest" | "drop_newest" | "block";
+  /** Whether messages of QoS 0 wait, in RAM, for a receiver that is away or does not keep up. */
+  readonly queueQoS0: boolean;
 }
 
 /** Bounds on what the daemon holds for others; the queues are clients'. Unlimited is `Infinity`. */

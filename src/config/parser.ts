@@ -196,6 +196,7 @@ function buildQueue(section: Section): QueueConfig {
     maxQueuedBytes: section.number("max_queued_bytes"),
     maxQueuedAgeMs: section.number("max_queued_age"),
     queueFull: section.string("queue_full") as QueueConfig["queueFull"],
+    queueQoS0: section.boolean("queue_qos0_messages"),
   };
 }
 

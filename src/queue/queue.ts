@@ -6,17 +6,13 @@ import { Clearance } from "./clearance.ts";
 import { GapReader } from "./gap-reader.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Message } from "./message.ts";
+import type { QueueTotals } from "./queue-totals.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
 import { readRecord, recordSize } from "./record.ts";
 import { SeqRanges } from "./seq-ranges.ts";
 import { StoredPages } from "./stored-pages.ts";
+import { WaitingQoS0 } from "./waiting-qos0.ts";
 import { Slot, Window } from "./window.ts";
-
-/** What all queues of one kind hold together. */
-export interface QueueTotals {
-  messages: number;
-  bytes: number;
-}
 
 /** What came of looking for a message to drop: `kept`: the first that may be dropped is not over; `unread`: it is on disk alone, and being read. */
 export type Dropping = "dropped" | "kept" | "unread" | "none";
@@ -44,6 +40,8 @@ export class Queue implements Keeper {
   /** Of those messages' records. What a lost one had is known once no stored message is left to be read. */
   bytes = 0;
   lost = 0;
+  /** Beside the numbered messages, which alone `messages` and `bytes` count. */
+  readonly qos0: WaitingQoS0;
 
   private readonly window: Window;
   private readonly backlog: Backlog;
@@ -68,6 +66,7 @@ export class Queue implements Keeper {
     this.window = new Window(windowSlots);
     this.backlog = new Backlog(durable, context.budget);
     this.gapReader = new GapReader(this.backlog, this.window, this.dropped);
+    this.qos0 = new WaitingQoS0(context.budget, context.totals);
     this.clearance = new Clearance(context.store, () => void this.touch("synced"));
     this.pages = new StoredPages(session, lane, context.store);
   }
@@ -119,17 +118,28 @@ export class Queue implements Keeper {
 
   /** Messages beyond the in-flight window. */
   get waiting(): number {
-    return this.messages - this.window.inFlight;
+    return this.messages - this.window.inFlight + this.qos0.messages;
   }
 
   /** Size of those messages' records. */
   get waitingBytes(): number {
-    return this.bytes - this.window.inFlightBytes;
+    return this.bytes - this.window.inFlightBytes + this.qos0.bytes;
   }
 
   /** When the oldest message came, or somewhat earlier while that one is on disk alone; 0 if there is none. */
   get oldestMs(): number {
     return this.messages === 0 ? 0 : this.backlog.oldestMs;
+  }
+
+  /** Whether a message of QoS 0 waits and all that came before it has been sent. */
+  get isQoS0Due(): boolean {
+    return this.qos0.messages > 0 && this.qos0.beforeSeq <= this.nextToSend;
+  }
+
+  /** The number of the next message to send, which need not be in RAM; `nextSeq` if there is none. */
+  private get nextToSend(): number {
+    const { backlog } = this;
+    return this.settleCursor() ? backlog.cursorSeq : backlog.hasGap ? backlog.gapFrom : this.nextSeq;
   }
 
   /** Whether some of the messages are on disk alone. */
@@ -161,9 +171,7 @@ export class Queue implements Keeper {
 
   /** Whether the next message finds room in the window: by count (`maxInflight` of the peer) and by its distance from the oldest one. */
   windowOpen(maxInflight: number): boolean {
-    const { window, backlog } = this;
-    if (window.inFlight >= maxInflight) return false;
-    return window.reaches(this.settleCursor() ? backlog.cursorSeq : backlog.hasGap ? backlog.gapFrom : this.nextSeq);
+    return this.window.inFlight < maxInflight && this.window.reaches(this.nextToSend);
   }
 
   /** Puts the next record to handle under `message`; false if none is in RAM (one may be on its way from the disk). */
@@ -406,6 +414,7 @@ export class Queue implements Keeper {
   end(): void {
     this.hasEnded = true;
     this.backlog.clear();
+    this.qos0.clear();
     this.count(-this.messages, -this.bytes);
     this.dropped.forgetBelow(this.nextSeq);
     this.window.clear(this.nextSeq);

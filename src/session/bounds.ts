@@ -1,6 +1,7 @@
 import type { Clock } from "../clock/clock.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
-import type { Queue, QueueTotals } from "../queue/queue.ts";
+import type { Queue } from "../queue/queue.ts";
+import type { QueueTotals } from "../queue/queue-totals.ts";
 import { recordReceivedMs } from "../queue/record.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Replayed } from "./replayed.ts";
@@ -14,6 +15,8 @@ export interface QueueLimits {
   readonly maxQueuedBytes: number;
   readonly maxQueuedAgeMs: number;
   readonly queueFull: QueueFull;
+  /** Whether messages of QoS 0 wait for a peer that is away or does not keep up. */
+  readonly queueQoS0: boolean;
   /** What all receivers of this kind may hold together. */
   readonly maxTotalQueuedMessages: number;
   readonly maxTotalQueuedBytes: number;
@@ -78,15 +81,33 @@ export class Bounds {
     return this.dropOldest(1, bytes, queue) || this.fits(1, bytes);
   }
 
+  /** The same for a message of QoS 0, to which none of QoS 1 or 2 gives way. */
+  admitsQoS0(bytes: number): boolean {
+    if (this.limits.queueFull === "drop_oldest" && bytes <= this.limits.maxQueuedBytes) this.dropQoS0(1, bytes);
+    return this.fits(1, bytes);
+  }
+
+  private dropQoS0(messages: number, bytes: number): void {
+    const { queues } = this.lanes;
+    for (let index = queues.length - 1; index >= 0; index--) {
+      const qos0 = queues[index]?.qos0;
+      while (qos0 && qos0.messages > 0 && !this.fits(messages, bytes)) {
+        qos0.dropFirst();
+        this.noteDropped();
+      }
+    }
+  }
+
   /** A page of the queues has been read: what had to wait for it is dropped. */
   trim(): void {
     this.dropOld();
     if (this.limits.queueFull === "drop_oldest") this.dropOldest(0, 0, undefined);
   }
 
-  /** Drops the oldest of the least urgent lanes first, none more urgent than `last`. Returns true if what is left over will go when it is read. */
+  /** Drops messages of QoS 0 first, then the oldest of the least urgent lanes, none more urgent than `last`. Returns true if what is left over will go when it is read. */
   private dropOldest(messages: number, bytes: number, last: Queue | undefined): boolean {
     const { queues } = this.lanes;
+    this.dropQoS0(messages, bytes);
     for (let index = queues.length - 1; index >= 0; index--) {
       const queue = queues[index];
       while (queue && !this.fits(messages, bytes)) {
@@ -114,6 +135,9 @@ export class Bounds {
       return receivedMs + maxQueuedAgeMs <= nowMs;
     };
     for (const queue of this.lanes.queues) {
+      const { qos0 } = queue;
+      for (; qos0.messages > 0 && qos0.oldestMs + maxQueuedAgeMs <= nowMs; this.noteDropped()) qos0.dropFirst();
+      if (qos0.messages > 0) this.nextAgeCheckMs = Math.min(this.nextAgeCheckMs, qos0.oldestMs + maxQueuedAgeMs);
       if (queue.messages === 0) continue;
       let checkMs = queue.oldestMs + maxQueuedAgeMs;
       if (checkMs <= nowMs) {
@@ -130,9 +154,11 @@ export class Bounds {
     this.nextAgeCheckMs = 0;
   }
 
-  noteDropped(): void {
-    this.dropped += 1;
-    this.events.onDropped();
+  noteDropped(messages = 1): void {
+    for (let left = messages; left > 0; left--) {
+      this.dropped += 1;
+      this.events.onDropped();
+    }
   }
 
   /** The queues have grown or shrunk. */

@@ -4,7 +4,8 @@ import type { QoS } from "../mqtt/protocol.ts";
 import { Message } from "../queue/message.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import type { ParkedMessage } from "../queue/parked.ts";
-import type { Queue, QueueTotals } from "../queue/queue.ts";
+import type { Queue } from "../queue/queue.ts";
+import type { QueueTotals } from "../queue/queue-totals.ts";
 import { Slot } from "../queue/window.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
@@ -257,18 +258,36 @@ export class Session {
    * Returns the group that makes the message durable here, 0 if none need be waited for, `Admission.dropped` if it was not taken.
    */
   deliver(message: Message, qos: QoS, retain: boolean, laneNumber = 0): GroupNumber {
-    const peer = this.peer;
-    if (qos === 0) {
-      if (!peer || !this.view.reaches(message)) return Admission.dropped;
-      if (peer.congested) return this.drop();
-      this.sendQoS0(peer, message, retain);
-      return Admission.taken;
-    }
+    if (qos === 0) return this.deliverQoS0(message, retain, laneNumber);
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(laneNumber);
     const size = recordSize(message);
     if (!this.bounds.fits(1, size) && !this.goesAtOnce(queue) && !this.bounds.makeRoom(queue, size)) return this.drop();
     return this.enqueue(queue, message, qos, retain);
+  }
+
+  private deliverQoS0(message: Message, retain: boolean, laneNumber: number): GroupNumber {
+    const { peer } = this;
+    if (!this.view.reaches(message)) return Admission.dropped;
+    if (this.bounds.limits.queueQoS0) {
+      const queue = this.lanes.at(laneNumber);
+      if (!peer || peer.congested || queue.waiting > 0) return this.queueQoS0(queue, message, retain);
+    }
+    if (!peer) return Admission.dropped;
+    if (peer.congested) return this.drop();
+    this.sendQoS0(peer, message, retain);
+    return Admission.taken;
+  }
+
+  /** In RAM, or not at all. */
+  private queueQoS0(queue: Queue, message: Message, retain: boolean): GroupNumber {
+    if (this.context.budget.exceeded || !this.bounds.admitsQoS0(recordSize(message))) return this.drop();
+    const wasRetain = message.retain;
+    message.retain = retain;
+    queue.qos0.append(message, queue.nextSeq);
+    message.retain = wasRetain;
+    this.bounds.watch();
+    return Admission.taken;
   }
 
   /** Nothing waits before a message that comes to the queue now. */
@@ -292,7 +311,7 @@ export class Session {
   /** A message for a session that ends with its connection need not be kept once it is sent. */
   private deliverUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const peer = this.peer;
-    if (peer && queue.messages === queue.inFlight && queue.windowOpen(this.maxInflight) && !peer.congested) {
+    if (peer && queue.waiting === 0 && queue.windowOpen(this.maxInflight) && !peer.congested) {
       const seq = queue.sendUnkept();
       const id = packetIdOf(queue.lane, seq);
       const strip = this.view.prefix.length;
@@ -359,6 +378,7 @@ export class Session {
   /** What is on disk need not be in RAM. */
   private evict(queue: Queue): void {
     queue.evict(this.peer ? "cursor" : this.bounds.keepsHead ? "head" : "nothing");
+    if (this.context.budget.exceeded) this.bounds.noteDropped(queue.qos0.clear());
   }
 
   /** Drops what is older than its queue allows. To be called now and then. */
@@ -372,12 +392,14 @@ export class Session {
     const peer = this.peer;
     if (!peer) return;
     for (const queue of this.lanes.queues) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     this.replay?.peerHasRoom();
   }
 
   private pumpQueue(peer: Peer, queue: Queue): void {
     const { record, view } = this;
     this.bounds.dropOld();
+    if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
     while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(record)) {
       const seq = queue.cursorSeq;
       const slot = queue.slotOf(seq);
@@ -402,6 +424,17 @@ export class Session {
       const again = queue.advanceSent();
       peer.publish(again ? flags | 8 : flags, record.topic, record.topicStart + view.prefix.length, record.topicEnd, id,
         record.payload, record.payloadStart, record.payloadEnd);
+      if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
+    }
+  }
+
+  /** Sends the messages of QoS 0 whose turn it is. */
+  private pumpQoS0(peer: Peer, queue: Queue): void {
+    const { record, view } = this;
+    while (!peer.congested && queue.isQoS0Due) {
+      queue.qos0.read(record);
+      if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
+      queue.qos0.dropFirst();
     }
   }
 
@@ -431,7 +464,7 @@ export class Session {
     const queue = this.lanes.ofPacket(packetId);
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue.inFlight === 0) this.parking.noteAnswered(queue);
-    if (this.peer && queue.messages > queue.inFlight) this.pumpQueue(this.peer, queue);
+    if (this.peer && queue.waiting > 0) this.pumpQueue(this.peer, queue);
     this.bounds.watch();
     this.replay?.peerHasRoom();
     return true;

@@ -228,7 +228,7 @@ describe("values", () => {
   it("of a queue are a connection's own in its section", () => {
     const { limits, connections } = configOf("max_queued_messages 7\nconnection c\naddress h\nmax_queued_messages 9\nmax_queued_bytes 10\nmax_queued_age 1h\nqueue_full block\n");
     expect(limits).toMatchObject({ maxQueuedMessages: 7, maxQueuedBytes: Infinity, queueFull: "drop_newest" });
-    expect(connections[0]?.queue).toEqual({ maxQueuedMessages: 9, maxQueuedBytes: 10, maxQueuedAgeMs: 3_600_000, queueFull: "block" });
+    expect(connections[0]?.queue).toEqual({ maxQueuedMessages: 9, maxQueuedBytes: 10, maxQueuedAgeMs: 3_600_000, queueFull: "block", queueQoS0: false });
   });
 
   it.each([["0", 0], ["-5", Infinity], ["12", 12]])("max_connections %s is %s: 0 refuses everybody", (word, value) => {
@@ -419,7 +419,7 @@ describe("keywords", () => {
   /** Where it is not any text, nor one of the usual words. */
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
-    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", queue_qos0_messages: "false",
+    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false",
     use_username_as_clientid: "false", tls_version: "tlsv1.3", queue_full: "block", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
@@ -465,6 +465,7 @@ describe("defaults", () => {
         maxQueuedBytes: Infinity,
         maxQueuedAgeMs: Infinity,
         queueFull: "drop_newest",
+        queueQoS0: false,
         maxTotalQueuedMessages: Infinity,
         maxTotalQueuedBytes: Infinity,
         blockTimeoutMs: 30_000,
@@ -506,7 +507,7 @@ describe("defaults", () => {
       notificationTopic: undefined, username: undefined, password: undefined, tryPrivate: true, roundRobin: false, reconnectIntervalMs: 20_000,
       maxReconnectIntervalMs: undefined, connectTimeoutMs: 30_000, startType: "automatic", threshold: 10, maxAgeMs: 0, idleTimeoutMs: 60_000,
       notificationsLocalOnly: false, protocolVersion: 4, outgoingRetain: true, file: "f", line: 2,
-      queue: { maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, maxQueuedAgeMs: Infinity, queueFull: "drop_oldest" },
+      queue: { maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, maxQueuedAgeMs: Infinity, queueFull: "drop_oldest", queueQoS0: false },
     }]);
   });
 
