@@ -17,6 +17,7 @@ import { Subscriptions, type Route, type Source } from "./subscriptions.ts";
 
 export interface BrokerEvents {
   onDropped(session: Session): void;
+  onLevel(session: Session, isNearlyFull: boolean): void;
   onLost(session: Session, messages: number): void;
   /** The retained message of this topic can't be read any more. */
   onDamaged(topicName: string): void;
@@ -73,12 +74,14 @@ export class Broker {
       store: context.store,
       clock: context.clock,
       budget: context.budget,
+      totals: { messages: 0, bytes: 0 },
       limits: context.limits,
       onAppended: (session) => this.awaitingStore.add(session),
       onDropped: (session) => {
         this.droppedMessages += 1;
         context.events.onDropped(session);
       },
+      onLevel: (session, isNearlyFull) => context.events.onLevel(session, isNearlyFull),
       onLost: (session, messages) => context.events.onLost(session, messages),
       onRemounted: (session) => {
         if (this.subscriptions.hasSome(session)) this.subscriptions.invalidate();

@@ -3,12 +3,27 @@ import type { LogLevel } from "../log/console.ts";
 import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import type { ClientTls, ServerTls } from "../tls/settings.ts";
 
-/** Bounds on what the daemon holds for others. Unlimited is `Infinity`. */
-export interface Limits {
+/** What one receiver's queue may hold beyond the in-flight window. Unlimited is `Infinity`. */
+export interface QueueConfig {
+  readonly maxQueuedMessages: number;
+  /** Of their records. */
+  readonly maxQueuedBytes: number;
+  readonly maxQueuedAgeMs: number;
+  /** What happens to a message that a limit has no room for; `block`: its publisher waits. */
+  readonly queueFull: "drop_oldest" | "drop_newest" | "block";
+  /** Whether messages of QoS 0 wait, in RAM, for a receiver that is away or does not keep up. */
+  readonly queueQoS0: boolean;
+}
+
+/** Bounds on what the daemon holds for others; the queues are clients'. Unlimited is `Infinity`. */
+export interface Limits extends QueueConfig {
   /** Messages of QoS 1 and 2 on their way to one receiver without its acknowledgement. */
   readonly maxInflightMessages: number;
-  /** Messages kept for one client beyond its in-flight window. */
-  readonly maxQueuedMessages: number;
+  /** What is kept for all clients together. */
+  readonly maxTotalQueuedMessages: number;
+  readonly maxTotalQueuedBytes: number;
+  /** How long a publisher waits for room in a queue with `block`. */
+  readonly blockTimeoutMs: number;
   /** RAM that all queues share; what is stored beyond it is read back when its turn comes. */
   readonly maxQueueMemoryBytes: number;
   /** Bytes taken from publishers and not yet on disk. */
@@ -112,6 +127,7 @@ export interface ConnectionConfig extends Place {
   /** The first that is tried. */
   readonly protocolVersion: 3 | 4;
   readonly outgoingRetain: boolean;
+  readonly queue: QueueConfig;
 }
 
 /** Where the rules of access stand. */

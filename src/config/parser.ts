@@ -5,7 +5,8 @@ import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import { parseAddress } from "./address.ts";
 import {
   listenerProtocols,
-  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type ListenerOptions, type LogDestination, type Place, type Problem, type TopicLine,
+  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type ListenerOptions, type LogDestination, type Place, type Problem,
+  type QueueConfig, type TopicLine,
 } from "./config.ts";
 import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
@@ -157,7 +158,10 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     file,
     limits: {
       maxInflightMessages: Math.min(global.number("max_inflight_messages"), MAX_INFLIGHT),
-      maxQueuedMessages: global.number("max_queued_messages"),
+      ...buildQueue(global),
+      maxTotalQueuedMessages: global.number("max_total_queued_messages"),
+      maxTotalQueuedBytes: global.number("max_total_queued_bytes"),
+      blockTimeoutMs: global.number("block_timeout") * 1000,
       maxQueueMemoryBytes: global.number("max_queue_memory"),
       maxUncommittedBytes: global.number("max_uncommitted_bytes"),
       maxPacketSizeBytes: Math.min(global.number("max_packet_size"), MAX_PACKET_BYTES),
@@ -191,6 +195,16 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
     sysIntervalMs: global.number("sys_interval") > 0 ? global.number("sys_interval") * 1000 : Infinity,
+  };
+}
+
+function buildQueue(section: Section): QueueConfig {
+  return {
+    maxQueuedMessages: section.number("max_queued_messages"),
+    maxQueuedBytes: section.number("max_queued_bytes"),
+    maxQueuedAgeMs: section.number("max_queued_age"),
+    queueFull: section.string("queue_full") as QueueConfig["queueFull"],
+    queueQoS0: section.boolean("queue_qos0_messages"),
   };
 }
 
@@ -343,6 +357,7 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     notificationsLocalOnly: section.boolean("notifications_local_only"),
     protocolVersion: section.string("bridge_protocol_version") === "mqttv31" ? 3 : 4,
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
+    queue: buildQueue(section),
     ...placeOf(section),
   };
 }

@@ -1,3 +1,4 @@
+import { NO_LIMITS } from "../session/rig.ts";
 import { Access, OPEN_TO_ALL } from "../../src/access/access.ts";
 import { Broker } from "../../src/broker/broker.ts";
 import type { Entry } from "../../src/broker/entry.ts";
@@ -26,11 +27,11 @@ export class BrokerRig {
       store: this.store,
       clock,
       budget: new MemoryBudget(1 << 20),
-      limits: { maxInflightMessages, maxQueuedMessages: 1000 },
+      limits: { ...NO_LIMITS, maxInflightMessages, maxQueuedMessages: 1000 },
       maxUncommittedBytes: Infinity,
       autosaveIntervalMs: Infinity,
       access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
-      events: { onDropped: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
+      events: { onDropped: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined, onLevel: () => undefined },
     });
   }
 
