@@ -37,9 +37,20 @@ export interface ListenerConfig extends Place {
   readonly ipv6: boolean | undefined;
   readonly mountPoint: string;
   readonly maxConnections: number;
+  /** auto: told apart by the first byte. */
+  readonly protocol: ListenerProtocol;
+  /** Folder served over HTTP; undefined: none. */
+  readonly httpDirectory: string | undefined;
+  /** Origins from which a WebSocket may be opened; none: all. */
+  readonly webSocketOrigins: readonly string[];
+  /** Longest head of an HTTP request. */
+  readonly maxHttpHeaderBytes: number;
   /** Undefined: TCP alone. */
   readonly tls: ServerTls | undefined;
 }
+
+export const listenerProtocols = ["mqtt", "websockets", "auto"] as const;
+export type ListenerProtocol = (typeof listenerProtocols)[number];
 
 export interface AddressConfig {
   readonly host: string;
