@@ -1,6 +1,7 @@
 import type { AclStyle } from "../access/acl-file.ts";
 import type { LogLevel } from "../log/console.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import type { TlsSubject } from "../tls/material.ts";
 import type { ClientTls, ServerTls } from "../tls/settings.ts";
 
 /** Bounds on what the daemon holds for others. Unlimited is `Infinity`. */
@@ -39,11 +40,18 @@ export interface ListenerConfig extends Place {
   readonly maxConnections: number;
   /** Undefined: TCP alone. */
   readonly tls: ServerTls | undefined;
+  readonly tlsPlaces: TlsPlaces;
 }
 
+/** What is spoken at an address: MQTT on TCP or TLS, or over a WebSocket on either. */
+export type Scheme = "mqtt" | "mqtts" | "ws" | "wss";
+
 export interface AddressConfig {
+  readonly scheme: Scheme;
   readonly host: string;
   readonly port: number;
+  /** Of the WebSocket, with its query; empty without one. */
+  readonly path: string;
 }
 
 /** One `topic` line of a connection. */
@@ -60,9 +68,28 @@ export interface TopicLine extends Place {
 
 /** How a connection's addresses are dialled. */
 export interface DialConfig {
-  /** Undefined: TCP alone. */
+  /** For the addresses where TLS is spoken; undefined if there are none. */
   readonly tls: ClientTls | undefined;
+  readonly tlsPlaces: TlsPlaces;
+  /** The HTTP proxy that is asked for a tunnel; undefined: none. */
+  readonly proxy: ProxyConfig | undefined;
 }
+
+export interface ProxyConfig {
+  readonly host: string;
+  readonly port: number;
+  /** `user:password`, if the proxy wants them. */
+  readonly credentials: string | undefined;
+}
+
+/** A keyword and where its value stands. */
+export interface KeywordPlace extends Place {
+  readonly keyword: string;
+  readonly column: number;
+}
+
+/** Where the settings of TLS stand, for what is found out about the files that they name. */
+export type TlsPlaces = ReadonlyMap<TlsSubject, KeywordPlace>;
 
 export interface ConnectionConfig extends Place {
   readonly name: string;
@@ -98,6 +125,8 @@ export interface ConnectionConfig extends Place {
 export interface AccessConfig {
   readonly passwordFile: string | undefined;
   readonly allowAnonymous: boolean;
+  /** Clients of some listener have user names that are in no password file: certificates or keys prove them. */
+  readonly provesUsers: boolean;
   readonly aclFile: string | undefined;
   /** Undefined: the file's own words decide. */
   readonly aclStyle: AclStyle | undefined;
@@ -147,7 +176,7 @@ export interface Config {
 /** Something that is wrong with a configuration file. Columns count from 1. */
 export interface Problem extends Place {
   readonly column: number;
-  readonly severity: "error" | "warning";
+  readonly severity: "error" | "warning" | "note";
   readonly message: string;
 }
 

@@ -7,6 +7,7 @@ import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { AckGate } from "./ack-gate.ts";
 import { giveBack, takeBuffer } from "./buffers.ts";
 import { FrameReader } from "./frames.ts";
+import { TlsFailure } from "./tls-reason.ts";
 import { clientIdOf, describePacket, describeWhole } from "./trace.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
@@ -21,9 +22,9 @@ export interface PacketHandler {
   onClosed(reason: CloseReason): void;
 }
 
-/** `internal`: our own fault, an exception. */
+/** `internal`: our own fault, an exception. `insecure`: TLS has failed. */
 export interface CloseReason {
-  readonly kind: "peer" | "violation" | "local" | "error" | "internal";
+  readonly kind: "peer" | "violation" | "local" | "error" | "insecure" | "internal";
   readonly text: string;
 }
 
@@ -184,7 +185,7 @@ export class Link implements TransportListener {
   }
 
   onClose(error: Error | undefined): void {
-    this.finish(error ? { kind: "error", text: error.message } : { kind: "peer", text: "closed by the other side" });
+    this.finish(error ? { kind: error instanceof TlsFailure ? "insecure" : "error", text: error.message } : { kind: "peer", text: "closed by the other side" });
   }
 
   /** No packet is handed on until `resumeReading`. */
