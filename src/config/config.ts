@@ -38,10 +38,21 @@ export interface ListenerConfig extends Place {
   readonly ipv6: boolean | undefined;
   readonly mountPoint: string;
   readonly maxConnections: number;
+  /** auto: told apart by the first byte. */
+  readonly protocol: ListenerProtocol;
+  /** Folder served over HTTP; undefined: none. */
+  readonly httpDirectory: string | undefined;
+  /** Origins from which a WebSocket may be opened; none: all. */
+  readonly webSocketOrigins: readonly string[];
+  /** Longest head of an HTTP request. */
+  readonly maxHttpHeaderBytes: number;
   /** Undefined: TCP alone. */
   readonly tls: ServerTls | undefined;
   readonly tlsPlaces: TlsPlaces;
 }
+
+export const listenerProtocols = ["mqtt", "websockets", "auto"] as const;
+export type ListenerProtocol = (typeof listenerProtocols)[number];
 
 /** What is spoken at an address: MQTT on TCP or TLS, or over a WebSocket on either. */
 export type Scheme = "mqtt" | "mqtts" | "ws" | "wss";

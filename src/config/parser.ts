@@ -2,7 +2,11 @@ import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
 import { parseAddress, parseProxy } from "./address.ts";
-import type { AccessConfig, AddressConfig, Config, ConnectionConfig, ListenerConfig, LogDestination, Place, Problem, ProxyConfig, TopicLine } from "./config.ts";
+import {
+  listenerProtocols,
+  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type LogDestination, type Place, type Problem, type ProxyConfig,
+  type TopicLine,
+} from "./config.ts";
 import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
 import { globalKeywords } from "./keywords/global.ts";
@@ -21,7 +25,7 @@ const MAX_PACKET_BYTES = 268_435_460;
 const MIN_KEEP_ALIVE_SECONDS = 5;
 const CONNECT_TIMEOUT_MS = 10_000;
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
-export const LISTENER_PROTOCOLS = ["mqtt"];
+const DEFAULT_HTTP_HEADER_BYTES = 8_192;
 
 const INCLUDE_WORD = "include_dir";
 const TLS_WORDS: ReadonlySet<string> = new Set([...tlsListenerKeywords, ...tlsConnectionKeywords].map(({ name }) => name));
@@ -259,6 +263,10 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
       ipv6: global.optionalBoolean("ipv6"),
       mountPoint: "",
       maxConnections: global.number("max_connections"),
+      protocol: "mqtt",
+      httpDirectory: undefined,
+      webSocketOrigins: [],
+      maxHttpHeaderBytes: headerBytesOf(global),
       ...buildServerTls(global, global, report),
       ...placeOf(global.place("port")),
     });
@@ -266,14 +274,18 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
   return listeners;
 }
 
+const headerBytesOf = (global: Section): number => global.number("websockets_headers_size") || DEFAULT_HTTP_HEADER_BYTES;
+
 function buildListener(section: Section, global: Section, report: Report): ListenerConfig {
   const [portWord, addressWord, protocolWord] = section.title;
   const port = Number(portWord?.text);
   if (portWord && !(/^\d+$/.test(portWord.text) && port >= 1 && port <= 65535)) {
     report(section, portWord.column, "error", `listener ${portWord.text}: wanted is a port number`);
   }
-  if (protocolWord && !LISTENER_PROTOCOLS.includes(protocolWord.text.toLowerCase())) {
-    report(section, protocolWord.column, "error", `listener protocol ${protocolWord.text} is not supported yet; wanted is mqtt`);
+  const protocolText = protocolWord?.text.toLowerCase() ?? section.string("protocol");
+  const protocol = listenerProtocols.find((name) => name === protocolText);
+  if (protocolWord && !protocol) {
+    report(section, protocolWord.column, "error", `listener protocol ${protocolWord.text}: wanted is one of ${listenerProtocols.join(", ")}`);
   }
   const address = addressWord?.text === "INADDR_ANY" ? undefined : addressWord?.text.replace(/^\[(.*)\]$/, "$1");
   return {
@@ -282,6 +294,10 @@ function buildListener(section: Section, global: Section, report: Report): Liste
     ipv6: section.has("socket_domain") ? section.string("socket_domain") === "ipv6" : section.optionalBoolean("ipv6"),
     mountPoint: section.string("mount_point") ?? "",
     maxConnections: section.number("max_connections"),
+    protocol: protocol ?? "mqtt",
+    httpDirectory: pathOf(section, "http_dir"),
+    webSocketOrigins: section.list("websockets_origin").map(({ value }) => value),
+    maxHttpHeaderBytes: headerBytesOf(global),
     ...buildServerTls(section, global, report),
     ...placeOf(section),
   };

@@ -185,7 +185,8 @@ export class Link implements TransportListener {
   }
 
   onClose(error: Error | undefined): void {
-    this.finish(error ? { kind: error instanceof TlsFailure ? "insecure" : "error", text: error.message } : { kind: "peer", text: "closed by the other side" });
+    const kind = error instanceof ProtocolViolation ? "violation" : error instanceof TlsFailure ? "insecure" : "error";
+    this.finish(error ? { kind, text: error.message } : { kind: "peer", text: "closed by the other side" });
   }
 
   /** No packet is handed on until `resumeReading`. */

@@ -6,8 +6,8 @@ import { MountPoint, type ListenerContext } from "./mount-point.ts";
 /** An open port. */
 export interface Server {
   readonly port: number;
-  /** Reads what may change while the port is open; what is returned puts it in force. @throws what is wrong; nothing is changed then. */
-  change?(config: ListenerConfig): () => void;
+  /** Takes up what may change while the port is open. Rejects with what is wrong; nothing is changed then. */
+  change?(config: ListenerConfig): Promise<() => void>;
   /** Accepts nothing more; connections stay. */
   close(): void;
 }
@@ -65,7 +65,7 @@ export class Listeners {
       if (same) kept.set(same, config);
       else missing.push(config);
     }
-    const changes = [...kept].map(([{ server }, config]) => server.change?.(config));
+    const changes = await Promise.all([...kept].map(([{ server }, config]) => server.change?.(config)));
     const dropped = this.open.filter((open) => !kept.has(open));
     // A place that changes hands has to be left first.
     const replaced = dropped.filter(({ config }) => missing.some(({ port }) => port === config.port));
@@ -111,7 +111,10 @@ export class Listeners {
 
 /** What can't change under clients that are connected. */
 function isSame(a: ListenerConfig, b: ListenerConfig): boolean {
-  return a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && isSameProof(a, b);
+  return (
+    a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && a.protocol === b.protocol &&
+    a.maxHttpHeaderBytes === b.maxHttpHeaderBytes && isSameProof(a, b)
+  );
 }
 
 /** Who is let in by what: the clients that are there have shown what was asked for then. Files, versions and ciphers may change. */

@@ -48,7 +48,7 @@ describe("a bad line", () => {
     // what has one meaning here is not passed over when another is asked for
     ["queue_qos0_messages true", "f:1:21: error: queue_qos0_messages true: wanted is false: nothing else is supported yet"],
     ["listener 1884\nmax_qos 1", "f:2:9: error: max_qos 1: wanted is 2: nothing else is supported yet"],
-    ["listener 1884\nprotocol websockets", "f:2:10: error: protocol websockets: wanted is mqtt: nothing else is supported yet"],
+    ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["listener 1884\nsocket_domain ipv5", "f:2:15: error: socket_domain ipv5: wanted is one of ipv4, ipv6"],
     [`${CONNECTION}bridge_protocol_version mqttv50`, "f:3:25: error: bridge_protocol_version mqttv50: wanted is one of mqttv31, mqttv311"],
     ["log_type error loud", "f:1:16: error: log_type loud: wanted is one of none, error, warning, notice, information, subscribe, unsubscribe, websockets, debug, all"],
@@ -74,7 +74,7 @@ describe("a bad line", () => {
     ["listener", "f:1:1: error: listener needs a port"],
     ["listener abc", "f:1:10: error: listener abc: wanted is a port number"],
     ["listener 0", "f:1:10: error: listener 0: wanted is a port number"],
-    ["\nlistener 1884 127.0.0.1 mqtts", "f:2:25: error: listener protocol mqtts is not supported yet; wanted is mqtt"],
+    ["\nlistener 1884 127.0.0.1 mqtts", "f:2:25: error: listener protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["connection", "f:1:1: error: connection needs a name"],
     ["connection c\naddress h:99999", "f:2:9: error: address h:99999: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing"],
     ["connection c\naddress good h: good", "f:2:14: error: address h:: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing"],
@@ -464,7 +464,12 @@ describe("defaults", () => {
         connectTimeoutMs: 10_000,
         maxUnsentBytes: 4 * 1024 ** 2,
       },
-      listeners: [{ port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0 }],
+      listeners: [
+        {
+          port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [],
+          maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
+        },
+      ],
       connections: [],
       persistence: true,
       persistenceDirectory: path.resolve("amqtdd-store"),

@@ -50,7 +50,7 @@ export const globalKeywords = [
   { name: "log_timestamp_format", aliases: [], type: string, default: undefined, doc: `${COMPATIBLE}: the format is the original's.` },
   { name: "log_facility", aliases: [], type: string, default: undefined, doc: `${COMPATIBLE}: there is no syslog output.` },
   { name: "websockets_log_level", aliases: [], type: string, default: undefined, doc: COMPATIBLE_END },
-  { name: "websockets_headers_size", aliases: [], type: string, default: undefined, doc: COMPATIBLE_END },
+  { name: "websockets_headers_size", aliases: [], reload: true, type: whole(0, 1_048_576, "bytes"), default: 0, doc: "Longest head of an HTTP request on listeners with WebSockets; 0: 8192." },
   { name: "persistence_file", aliases: [], type: string, default: undefined, doc: `${COMPATIBLE}: the store is the folder amqtdd-store.` },
   { name: "user", aliases: [], type: string, default: undefined, doc: `${COMPATIBLE}: start the daemon as the user it is to run as.` },
   { name: "set_tcp_nodelay", aliases: [], type: boolean, default: true, doc: `${COMPATIBLE}: packets are never held back, those of one turn leave together.` },
