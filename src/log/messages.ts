@@ -89,6 +89,8 @@ export const messages = {
   publishNotTaken: { id: 340, level: "W", text: "{connections} connections have published what the store can't take now; it is not acknowledged, and they are closed so that they send it again" },
   storeUnavailable: { id: 341, level: "E", text: "The store can't be opened; until it can, only QoS 0 and what needs no store is served, without bridges: {detail}" },
   storeAvailable: { id: 342, level: "W", text: "The store could be opened; every connection is closed, so that it finds its session" },
+  tooManyOfAddress: { id: 360, level: "W", text: "{sockets} connections from {address} are open, as many as max_connections_per_address allows; new ones are refused" },
+  linesDropped: { id: 361, level: "W", text: "{lines} lines were not written: their reader was too slow" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 
