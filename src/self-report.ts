@@ -5,7 +5,7 @@ import type { Parts } from "./parts.ts";
 import { messageOf } from "./queue/message.ts";
 
 /** A new `sys_interval` is seen after this time at the latest. */
-const MAX_WAIT_MS = 10_000;
+const MAX_WAIT_MS = 5_000;
 
 /** Publishes what the daemon knows of itself below `$SYS/broker/`. */
 export class SelfReport {

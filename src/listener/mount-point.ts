@@ -5,6 +5,7 @@ import type { Clock } from "../clock/clock.ts";
 import type { AckGate } from "../link/ack-gate.ts";
 import type { LinkLimits } from "../link/link.ts";
 import type { Strangers } from "../link/strangers.ts";
+import type { ListenerOptions } from "../config/config.ts";
 import type { Log } from "../log/console.ts";
 import { MountedTopics } from "../topic/topic-table.ts";
 import type { Logins } from "./logins.ts";
@@ -16,6 +17,9 @@ export interface ListenerSettings {
   readonly connectionMessages: boolean;
   readonly allowEmptyClientId: boolean;
   readonly clientIdPrefix: string;
+  readonly maxKeepAliveSeconds: number;
+  readonly maxSessionExpiryMs: number;
+  readonly retainAvailable: boolean;
 }
 
 export interface ListenerContext {
@@ -64,7 +68,7 @@ export class MountPoint {
     readonly port: number,
     readonly prefix: string,
     /** May change while it is open. */
-    public maxConnections: number,
+    public options: ListenerOptions,
     broker: Broker,
   ) {
     this.prefixBytes = Buffer.from(prefix);
@@ -72,6 +76,6 @@ export class MountPoint {
   }
 
   admits(): boolean {
-    return this.connected < this.maxConnections;
+    return this.connected < this.options.maxConnections;
   }
 }
