@@ -28,8 +28,9 @@ export interface Parts {
   readonly linkLimits: Mutable<LinkLimits>;
 }
 
-export function settingsOf({ limits, connectionMessages, allowEmptyClientId, clientIdPrefix }: Config): Settings {
-  return { ...limits, connectionMessages, allowEmptyClientId, clientIdPrefix };
+export function settingsOf(config: Config): Settings {
+  const { limits, connectionMessages, allowEmptyClientId, clientIdPrefix, maxKeepAliveSeconds, maxSessionExpiryMs, retainAvailable } = config;
+  return { ...limits, connectionMessages, allowEmptyClientId, clientIdPrefix, maxKeepAliveSeconds, maxSessionExpiryMs, retainAvailable };
 }
 
 /** A connection's share of what may wait for the disk is an eighth. */

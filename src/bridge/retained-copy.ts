@@ -1,4 +1,4 @@
-import type { Entry } from "../broker/sessions.ts";
+import type { Entry } from "../broker/entry.ts";
 import type { BridgeContext } from "./context.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { TopicMap } from "./topic-lines.ts";

@@ -5,7 +5,7 @@ import type { Peer } from "../session/peer.ts";
 import type { Session } from "../session/session.ts";
 import type { Topic } from "../topic/topic.ts";
 import type { Publisher } from "./admission.ts";
-import { type Broker, ownCopy } from "./broker.ts";
+import type { Broker } from "./broker.ts";
 import type { Route, Source } from "./subscriptions.ts";
 
 /** Takes a PUBLISH from a peer, whichever side dialled, and acknowledges it when it is safe; what can't be stored is not taken, or waits. */
@@ -17,7 +17,7 @@ export function receivePublish(
     return;
   }
   if (!mustWait(broker, session, from, peer, topic, message, packetId)) return take(broker, session, from, peer, topic, message, packetId);
-  const waiting = ownCopy(message, topic.bytes);
+  const waiting = message.copy();
   broker.waitingRoom.add(peer, {
     bytes: message.payloadLength + topic.bytes.length,
     isBlocked: () => broker.isBlocked(from, topic, waiting),

@@ -1,6 +1,6 @@
 import type { AclStyle } from "../access/acl-file.ts";
 import type { LogLevel } from "../log/console.ts";
-import type { QoS } from "../mqtt/protocol.ts";
+import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import type { ClientTls, ServerTls } from "../tls/settings.ts";
 
 /** What one receiver's queue may hold beyond the in-flight window. Unlimited is `Infinity`. */
@@ -45,13 +45,22 @@ export interface Place {
   readonly line: number;
 }
 
-export interface ListenerConfig extends Place {
+/** What the clients of a listener may have; all of it can change while the listener is open. */
+export interface ListenerOptions {
+  readonly maxConnections: number;
+  readonly protocolVersions: readonly ProtocolVersion[];
+  /** Highest QoS that is taken from them and granted to them. */
+  readonly maxQoS: QoS;
+  /** Topic aliases that a client of MQTT 5 may use. */
+  readonly maxTopicAlias: number;
+}
+
+export interface ListenerConfig extends Place, ListenerOptions {
   readonly port: number;
   /** Undefined: all addresses. */
   readonly host: string | undefined;
   readonly ipv6: boolean | undefined;
   readonly mountPoint: string;
-  readonly maxConnections: number;
   /** auto: told apart by the first byte. */
   readonly protocol: ListenerProtocol;
   /** Folder served over HTTP; undefined: none. */
@@ -162,7 +171,13 @@ export interface Config {
   readonly capturePrefix: string | undefined;
   readonly logDestinations: readonly LogDestination[];
   readonly pidFile: string | undefined;
-  /** Whether a client of MQTT 3.1.1 may leave its identifier to us. */
+  /** Longest keep alive of a client; Infinity: also none. */
+  readonly maxKeepAliveSeconds: number;
+  /** What a client's session expiry interval is cut to. */
+  readonly maxSessionExpiryMs: number;
+  /** Whether messages may be published with RETAIN. */
+  readonly retainAvailable: boolean;
+  /** Whether a client of MQTT 3.1.1 or 5 may leave its identifier to us. */
   readonly allowEmptyClientId: boolean;
   /** Beginning of the identifiers that we give. */
   readonly clientIdPrefix: string;

@@ -64,6 +64,12 @@ export function limit(unit: string): ValueType {
   };
 }
 
+/** mosquitto's `3,4,5`: protocol levels, with commas between them. */
+export const protocolVersions: ValueType = {
+  name: "3 (MQTT 3.1), 4 (3.1.1), 5; several with commas between them",
+  parse: (text) => (/^[345](,[345])*$/.test(text) ? text : new Unaccepted("3, 4 or 5, several with commas between them")),
+};
+
 /** `max_connections` of the original: 0 refuses everybody, a negative number is no limit. */
 export const connectionCount: ValueType = {
   name: "a whole number, -1 for no limit",

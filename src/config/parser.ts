@@ -1,11 +1,12 @@
 import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
+import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import { parseAddress } from "./address.ts";
 import {
   listenerProtocols,
-  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type LogDestination, type Place, type Problem, type QueueConfig,
-  type TopicLine,
+  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type ListenerOptions, type LogDestination, type Place, type Problem,
+  type QueueConfig, type TopicLine,
 } from "./config.ts";
 import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
@@ -187,6 +188,9 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     capturePrefix: global.string("ffdc_output") === "off" ? undefined : (pathOf(global, "ffdc_output") ?? prefix),
     logDestinations: logDestinationsOf(global, report),
     pidFile: pathOf(global, "pid_file"),
+    maxKeepAliveSeconds: global.number("max_keepalive"),
+    maxSessionExpiryMs: global.number("max_session_expiry_interval") * 1000,
+    retainAvailable: global.boolean("retain_available"),
     allowEmptyClientId: global.boolean("allow_zero_length_clientid"),
     clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
@@ -273,6 +277,7 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
       httpDirectory: undefined,
       webSocketOrigins: [],
       maxHttpHeaderBytes: headerBytesOf(global),
+      ...buildOptions(global, global),
       tls: buildServerTls(global, global, report),
       ...placeOf(global.place("port")),
     });
@@ -304,8 +309,19 @@ function buildListener(section: Section, global: Section, report: Report): Liste
     httpDirectory: pathOf(section, "http_dir"),
     webSocketOrigins: section.list("websockets_origin").map(({ value }) => value),
     maxHttpHeaderBytes: headerBytesOf(global),
+    ...buildOptions(section, global),
     tls: buildServerTls(section, global, report),
     ...placeOf(section),
+  };
+}
+
+/** What a section does not say the global keywords say. */
+function buildOptions(section: Section, global: Section): Omit<ListenerOptions, "maxConnections"> {
+  const from = (name: string): Section => (section.has(name) ? section : global);
+  return {
+    protocolVersions: (from("accept_protocol_versions").string("accept_protocol_versions") ?? "").split(",").map((text) => Number(text) as ProtocolVersion),
+    maxQoS: from("max_qos").number("max_qos") as QoS,
+    maxTopicAlias: from("max_topic_alias").number("max_topic_alias"),
   };
 }
 

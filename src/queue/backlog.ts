@@ -225,6 +225,14 @@ export class Backlog {
     return bytes;
   }
 
+  /** Visits the records that no page holds: what has not been handed to the store, or all if nothing is. */
+  visitUnwritten(visit: (bytes: Buffer, at: number) => void): void {
+    for (let chunk = this.durable ? this.firstUnwritten : this.front.head; chunk; chunk = chunk.next) {
+      let at = Math.max(this.durable ? chunk.written : 0, chunk === this.front.head ? this.headAt : 0);
+      for (; at < chunk.used; at = recordEnd(chunk.bytes, at)) visit(chunk.bytes, at);
+    }
+  }
+
   /** Hands over what no page holds yet and is not done: one page a chunk. */
   writePages(ackedBelow: number, put: (firstSeq: number, page: Buffer) => void): void {
     for (let chunk = this.firstUnwritten; chunk; chunk = chunk.next) {

@@ -5,10 +5,10 @@ import { Backlog } from "./backlog.ts";
 import { Clearance } from "./clearance.ts";
 import { GapReader } from "./gap-reader.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
-import type { Message } from "./message.ts";
+import { Message } from "./message.ts";
 import type { QueueTotals } from "./queue-totals.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
-import { readRecord, recordSize } from "./record.ts";
+import { readRecord, recordSeq, recordSize } from "./record.ts";
 import { SeqRanges } from "./seq-ranges.ts";
 import { StoredPages } from "./stored-pages.ts";
 import { WaitingQoS0 } from "./waiting-qos0.ts";
@@ -408,6 +408,27 @@ export class Queue implements Keeper {
     }
     if (clearance.sentBelow > window.ackedBelow) clearance.forget(window.ackedBelow, notedBelow, this.touch("synced"));
     return clearance.forgottenGroup;
+  }
+
+  /** Visits what is not done and in no page; `mayBeKnown`: it may have been sent. */
+  visitUnwritten(visit: (message: Message, mayBeKnown: boolean) => void): void {
+    const message = new Message();
+    this.backlog.visitUnwritten((bytes, at) => {
+      const seq = recordSeq(bytes, at);
+      if (seq < this.ackedBelow || this.slotOf(seq) === Slot.acknowledged || this.dropped.has(seq)) return;
+      readRecord(message, bytes, at);
+      visit(message, this.hasBeenSent(seq));
+    });
+  }
+
+  /** Whether the message was sent, on this connection or an earlier one, or may have been. */
+  hasBeenSent(seq: number): boolean {
+    return seq < this.clearance.sentBelow;
+  }
+
+  /** Where its messages stand, as the store keeps it. */
+  get progress(): Buffer {
+    return encodeProgress(this, this.firstPage, this.oldestMs, this.clearance.sentBelow, this.window.slots, this.dropped.all);
   }
 
   /** The session has ended: nothing of the queue is written from now on, be it asked in the group that removes the session. */

@@ -53,6 +53,12 @@ const REPLAY_UNSENT_BYTES = 256 * 1024;
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session {
   readonly incoming: IncomingIds;
+  /** Messages whose time was over before they could be sent. */
+  expiredMessages = 0;
+  /** Messages that were larger than the peer takes. */
+  oversizedMessages = 0;
+  /** Called when the peer has taken something, or has come: there may be room for more. */
+  onRoom: (() => void) | undefined;
   /** Retained messages for new subscriptions that are not all handed over yet. */
   replay: Replay | undefined;
   private readonly view = new View();
@@ -63,6 +69,7 @@ export class Session {
   private readonly record = new Message();
   private peer: Peer | undefined;
   private maxInflight: number;
+  private isPumping = false;
 
   constructor(
     readonly number: SessionNumber,
@@ -110,6 +117,16 @@ export class Session {
 
   get isAttached(): boolean {
     return this.peer !== undefined;
+  }
+
+  get isCongested(): boolean {
+    return this.peer?.congested ?? false;
+  }
+
+  /** Whether one more message of QoS 1 or 2 would be on its way to the peer at once. */
+  get hasRoom(): boolean {
+    if (!this.peer || this.peer.congested) return false;
+    return (this.lanes.get(0)?.messages ?? 0) < this.maxInflight;
   }
 
   get queuedMessages(): number {
@@ -164,6 +181,7 @@ export class Session {
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
   attach(peer: Peer, maxInflight: number): void {
     this.peer = peer;
+    this.isPumping = false;
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
     this.parking.attach();
     for (const queue of this.lanes.queues) queue.attach();
@@ -247,6 +265,16 @@ export class Session {
     return this.inFlightMessages > 0 || this.incoming.size > 0;
   }
 
+  /** Visits what is queued, not done and in no page of the store; `mayBeKnown`: the peer may have it. */
+  visitUnwritten(visit: (message: Message, mayBeKnown: boolean) => void): void {
+    this.lanes.get(0)?.visitUnwritten(visit);
+  }
+
+  /** Where the messages of the normal lane stand, as the store keeps it. */
+  get progress(): Buffer | undefined {
+    return this.lanes.get(0)?.progress;
+  }
+
   /** Drops all queued messages from RAM and writes nothing any more; what is on disk goes with the session's record. */
   discard(): void {
     this.peer = undefined;
@@ -278,8 +306,7 @@ export class Session {
     }
     if (!peer) return Admission.dropped;
     if (peer.congested) return this.drop();
-    this.sendQoS0(peer, message, retain);
-    return Admission.taken;
+    return this.sendQoS0(peer, message, retain);
   }
 
   /** In RAM, or not at all. */
@@ -323,12 +350,12 @@ export class Session {
   /** A message for a session that ends with its connection need not be kept once it is sent. */
   private deliverUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const peer = this.peer;
-    if (peer && queue.waiting === 0 && queue.windowOpen(this.maxInflight) && !peer.congested) {
-      const seq = queue.sendUnkept();
-      const id = packetIdOf(queue.lane, seq);
-      const strip = this.view.prefix.length;
-      peer.publish((qos << 1) | (retain ? 1 : 0), message.topic, message.topicStart + strip, message.topicEnd, id,
-        message.payload, message.payloadStart, message.payloadEnd);
+    if (peer && queue.waiting === 0 && message.share === 0 && queue.windowOpen(this.maxInflight) && !peer.congested) {
+      const expirySeconds = this.expirySeconds(message);
+      if (expirySeconds === EXPIRED) return this.countExpired();
+      const id = packetIdOf(queue.lane, queue.nextSeq);
+      if (!peer.publish((qos << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
+      queue.sendUnkept();
       return Admission.taken;
     }
     const wasRetain = message.retain;
@@ -369,14 +396,31 @@ export class Session {
     return Admission.dropped;
   }
 
-  private sendQoS0(peer: Peer, message: Message, retain: boolean): void {
+  private countExpired(): GroupNumber {
+    this.expiredMessages += 1;
+    return Admission.dropped;
+  }
+
+  /** What the peer can't take is done for it [MQTT-3.1.2-25]. */
+  private countOversized(): GroupNumber {
+    this.oversizedMessages += 1;
+    return Admission.taken;
+  }
+
+  /** How long the message may still be delivered: EXPIRED not at all, -1 for ever. */
+  private expirySeconds({ expiresAtMs }: Message): number {
+    if (expiresAtMs === 0) return NO_EXPIRY;
+    const leftMs = expiresAtMs - this.context.clock.nowMs();
+    return leftMs < 0 ? EXPIRED : Math.ceil(leftMs / 1000);
+  }
+
+  private sendQoS0(peer: Peer, message: Message, retain: boolean): GroupNumber {
     const strip = this.view.prefix.length;
-    if (message.frameEnd > message.frameStart && strip === 0 && !retain) {
-      peer.forward(message.frame, message.frameStart, message.frameEnd);
-      return;
-    }
-    peer.publish(retain ? 1 : 0, message.topic, message.topicStart + strip, message.topicEnd, 0,
-      message.payload, message.payloadStart, message.payloadEnd);
+    if (message.frameEnd > message.frameStart && strip === 0 && !retain && peer.forward(message)) return Admission.taken;
+    const expirySeconds = this.expirySeconds(message);
+    if (expirySeconds === EXPIRED) return this.countExpired();
+    if (!peer.publish(retain ? 1 : 0, message, message.topicStart + strip, 0, expirySeconds)) return this.countOversized();
+    return Admission.taken;
   }
 
   /** What was read ahead has come: for a peer that may be gone by now. */
@@ -406,38 +450,19 @@ export class Session {
     for (const queue of this.lanes.queues) this.pumpQueue(peer, queue);
     this.bounds.watch();
     this.replay?.peerHasRoom();
+    this.onRoom?.();
   }
 
   private pumpQueue(peer: Peer, queue: Queue): void {
-    const { record, view } = this;
+    if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
+    this.isPumping = true;
     this.bounds.dropOld();
     if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
-    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(record)) {
-      const seq = queue.cursorSeq;
-      const slot = queue.slotOf(seq);
-      const id = packetIdOf(queue.lane, seq);
-      if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
-        queue.stepCursor();
-        continue;
-      }
-      if (slot === Slot.received) {
-        queue.advanceSent();
-        peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
-        continue;
-      }
-      if (!view.shows(record)) {
-        queue.advanceSent();
-        queue.acknowledge(seq, Slot.sent);
-        continue;
-      }
-      if (!queue.maySend(seq, record.qos)) return this.context.onAppended(this);
-      const flags = (record.qos << 1) | (record.retain ? 1 : 0);
-      this.parking.noteSent(queue);
-      const again = queue.advanceSent();
-      peer.publish(again ? flags | 8 : flags, record.topic, record.topicStart + view.prefix.length, record.topicEnd, id,
-        record.payload, record.payloadStart, record.payloadEnd);
+    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record)) {
+      if (!this.sendNext(peer, queue)) break;
       if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
     }
+    this.isPumping = false;
   }
 
   /** Sends the messages of QoS 0 whose turn it is. */
@@ -448,6 +473,50 @@ export class Session {
       if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
       queue.qos0.dropFirst();
     }
+  }
+
+  /** Handles the record under the cursor, which lies under `record`; false if it has to wait. */
+  private sendNext(peer: Peer, queue: Queue): boolean {
+    const { record, view } = this;
+    const seq = queue.cursorSeq;
+    const slot = queue.slotOf(seq);
+    const id = packetIdOf(queue.lane, seq);
+    if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
+      queue.stepCursor();
+      return true;
+    }
+    if (slot === Slot.received) {
+      queue.advanceSent();
+      peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
+      return true;
+    }
+    let expirySeconds = this.expirySeconds(record);
+    if (expirySeconds === EXPIRED) {
+      if (!queue.hasBeenSent(seq)) {
+        this.countExpired();
+        return this.passBy(queue, seq);
+      }
+      expirySeconds = 0; // its exchange has begun, and is finished
+    }
+    if (!view.shows(record)) return this.passBy(queue, seq);
+    if (!queue.maySend(seq, record.qos)) {
+      this.context.onAppended(this);
+      return false;
+    }
+    const flags = (record.qos << 1) | (record.retain ? 1 : 0);
+    this.parking.noteSent(queue);
+    const again = queue.advanceSent();
+    if (peer.publish(again ? flags | DUP_FLAG : flags, record, record.topicStart + view.prefix.length, id, expirySeconds)) return true;
+    this.countOversized();
+    queue.acknowledge(seq, Slot.sent);
+    return true;
+  }
+
+  /** The record under the cursor is done without being sent. */
+  private passBy(queue: Queue, seq: number): boolean {
+    queue.advanceSent();
+    queue.acknowledge(seq, Slot.sent);
+    return true;
   }
 
   /** Group `upTo` is on disk: QoS 2 messages that waited for it go, what lies on disk may leave RAM. True if no later group is awaited. */
@@ -480,6 +549,7 @@ export class Session {
     if (this.peer && queue.waiting > 0) this.pumpQueue(this.peer, queue);
     this.bounds.watch();
     this.replay?.peerHasRoom();
+    this.onRoom?.();
     return true;
   }
 
@@ -491,3 +561,8 @@ export class Session {
     return known;
   }
 }
+
+const DUP_FLAG = 8;
+/** The time of a message is over; of one that has no such time. */
+const EXPIRED = -2;
+const NO_EXPIRY = -1;

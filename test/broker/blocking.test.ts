@@ -1,17 +1,13 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { Access, OPEN_TO_ALL } from "../../src/access/access.ts";
 import type { Publisher } from "../../src/broker/admission.ts";
-import { Broker } from "../../src/broker/broker.ts";
 import { acknowledgeDropped, receivePublish } from "../../src/broker/inbound.ts";
-import type { Entry } from "../../src/broker/sessions.ts";
+import type { Broker } from "../../src/broker/broker.ts";
+import type { Entry } from "../../src/broker/entry.ts";
+import { plainOptions } from "../../src/broker/subscription-options.ts";
 import type { QoS } from "../../src/mqtt/protocol.ts";
-import { MemoryBudget } from "../../src/queue/memory-budget.ts";
-import { messageOf } from "../../src/queue/message.ts";
-import type { QueueLimits } from "../../src/session/bounds.ts";
+import { type Message, messageOf } from "../../src/queue/message.ts";
 import type { Peer } from "../../src/session/peer.ts";
-import { NO_LIMITS } from "../session/rig.ts";
-import { SimulatedStore } from "../sim/simulated-store.ts";
-import { seededRng, VirtualClock } from "../sim/virtual-clock.ts";
+import { BrokerRig } from "./rig.ts";
 
 const BLOCK_TIMEOUT_MS = 30_000;
 
@@ -19,7 +15,7 @@ const BLOCK_TIMEOUT_MS = 30_000;
 class FakeLink implements Peer, Publisher {
   readonly unsentBytes = 0;
   readonly isOverShare = false;
-  congested = false;
+  readonly congested = false;
   isClosed = false;
   isReading = true;
   received: string[] = [];
@@ -28,12 +24,13 @@ class FakeLink implements Peer, Publisher {
 
   constructor(readonly peerName: string) {}
 
-  publish(_flags: number, topic: Buffer, topicStart: number, topicEnd: number): void {
-    this.received.push(topic.toString("utf8", topicStart, topicEnd));
+  publish(_flags: number, message: Message, topicStart: number): boolean {
+    this.received.push(message.topic.toString("utf8", topicStart, message.topicEnd));
+    return true;
   }
 
-  forward(): void {
-    this.received.push("forwarded");
+  forward(): boolean {
+    return false;
   }
 
   acknowledge(_firstByte: number, packetId: number): void {
@@ -63,7 +60,8 @@ class Client {
     readonly name: string,
   ) {
     this.link = new FakeLink(name);
-    this.entry = broker.sessions.open({ kind: "client", id: name, user: undefined }, false, { takenOver: () => undefined }).entry;
+    const start = { cleanStart: false, expiryMs: Infinity };
+    this.entry = broker.sessions.open({ kind: "client", id: name, user: undefined }, start, { takenOver: () => undefined }).entry;
   }
 
   attach(): void {
@@ -71,7 +69,7 @@ class Client {
   }
 
   subscribe(filter: string): void {
-    this.broker.subscribe(this.entry, filter, 2);
+    this.broker.subscribe(this.entry, filter, plainOptions(2));
   }
 
   publish(topicName: string, qos: QoS = 1): number {
@@ -89,36 +87,17 @@ class Client {
   }
 }
 
-let clock: VirtualClock;
+let rig: BrokerRig;
 let broker: Broker;
 let timeouts: string[];
-let limits: QueueLimits;
 
-beforeEach(() => {
-  clock = new VirtualClock();
-  timeouts = [];
-  limits = { ...NO_LIMITS, maxQueuedMessages: 3, queueFull: "block" };
-  broker = new Broker({
-    store: new SimulatedStore(clock, seededRng(1), new Map()),
-    clock,
-    budget: new MemoryBudget(1 << 20),
-    limits: { ...limits, maxInflightMessages: 10, blockTimeoutMs: BLOCK_TIMEOUT_MS },
-    maxUncommittedBytes: 8 << 20,
-    autosaveIntervalMs: Infinity,
-    access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
-    events: { onDropped: () => undefined, onLevel: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined, onBlockTimeout: ({ peerName }) => void timeouts.push(peerName) },
-  });
+beforeEach(async () => {
+  rig = await BrokerRig.start(new Map(), { limits: { maxQueuedMessages: 3, queueFull: "block" } });
+  ({ broker, timeouts } = rig);
 });
 
 /** Lets time pass, and what is read from the disk arrive. */
-async function pass(ms = 50): Promise<void> {
-  let isOver = false;
-  clock.after(ms, () => void (isOver = true));
-  while (!isOver) {
-    await new Promise((resolve) => setImmediate(resolve));
-    clock.step();
-  }
-}
+const pass = (ms?: number): Promise<void> => rig.settle(ms);
 
 function fullQueue(): { slow: Client; publisher: Client } {
   const slow = new Client(broker, "slow");

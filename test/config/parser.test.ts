@@ -46,9 +46,10 @@ describe("a bad line", () => {
     ["acl_file a", "f:1:10: error: acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one"],
     ["acl_style strict", "f:1:11: error: acl_style strict: wanted is one of amqtdd, mosquitto"],
     // what has one meaning here is not passed over when another is asked for
-    ["queue_qos0_messages true", "f:1:21: error: queue_qos0_messages true: wanted is false: nothing else is supported yet"],
-    ["listener 1884\nmax_qos 1", "f:2:9: error: max_qos 1: wanted is 2: nothing else is supported yet"],
-    ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
+    ["memory_limit 5", "f:1:14: error: memory_limit 5: wanted is 0: nothing else is supported yet"],
+      ["listener 1884\nmax_qos 3", "f:2:9: error: max_qos 3: wanted is a whole number from 0 to 2"],
+      ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
+      ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["listener 1884\nsocket_domain ipv5", "f:2:15: error: socket_domain ipv5: wanted is one of ipv4, ipv6"],
     [`${CONNECTION}bridge_protocol_version mqttv50`, "f:3:25: error: bridge_protocol_version mqttv50: wanted is one of mqttv31, mqttv311"],
     ["log_type error loud", "f:1:16: error: log_type loud: wanted is one of none, error, warning, notice, information, subscribe, unsubscribe, websockets, debug, all"],
@@ -476,12 +477,13 @@ describe("defaults", () => {
         connectTimeoutMs: 10_000,
         maxUnsentBytes: 4 * 1024 ** 2,
       },
-      listeners: [
-        {
-          port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [],
-          maxHttpHeaderBytes: 8192, tls: undefined, file: "f", line: 0,
-        },
-      ],
+      listeners: [{
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4], maxQoS: 2, maxTopicAlias: 10,
+        protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, file: "f", line: 0,
+      }],
+      maxKeepAliveSeconds: Infinity,
+      maxSessionExpiryMs: Infinity,
+      retainAvailable: true,
       connections: [],
       persistence: true,
       persistenceDirectory: path.resolve("amqtdd-store"),

@@ -19,16 +19,18 @@ export class RecordingPeer implements Peer {
   congested = false;
   lines: string[] = [];
 
-  publish(flags: number, topic: Buffer, topicStart: number, topicEnd: number, packetId: number): void {
+  publish(flags: number, { topic, topicEnd }: Message, topicStart: number, packetId: number): boolean {
     const words = ["PUBLISH", topic.toString("utf8", topicStart, topicEnd), `q${(flags >> 1) & 3}`];
     if (packetId > 0) words.push(`id${packetId}`);
     if ((flags & 8) !== 0) words.push("dup");
     if ((flags & 1) !== 0) words.push("retain");
     this.lines.push(words.join(" "));
+    return true;
   }
 
-  forward(frame: Buffer, frameStart: number, frameEnd: number): void {
+  forward({ frame, frameStart, frameEnd }: Message): boolean {
     this.lines.push(`FORWARD ${frame.toString("utf8", frameStart, frameEnd)}`);
+    return true;
   }
 
   acknowledge(firstByte: number, packetId: number, after: number): void {

@@ -1,5 +1,5 @@
 import { logLevels } from "../../log/console.ts";
-import { age, boolean, connectionCount, duration, limit, only, oneOf, string, whole, type Keyword } from "../keyword.ts";
+import { age, boolean, connectionCount, duration, limit, only, oneOf, protocolVersions, string, whole, type Keyword } from "../keyword.ts";
 import { tlsListenerKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
@@ -66,7 +66,12 @@ export const globalKeywords = [
   { name: "allow_duplicate_messages", aliases: [], type: boolean, default: false, doc: `${COMPATIBLE}: a client gets one copy, however many of its subscriptions match.` },
   { name: "check_retain_source", aliases: [], type: only("true"), default: "true", doc: "A retained message of a client that has lost the right to publish it is withheld." },
   { name: "per_listener_settings", aliases: [], type: only("false"), default: "false", doc: "Access rules hold for all listeners." },
-  { name: "retain_available", aliases: [], type: only("true"), default: "true", doc: "Retained messages are served." },
+  { name: "retain_available", aliases: [], reload: true, type: boolean, default: true, doc: "false: messages with RETAIN are not taken: a client of MQTT 5 is told so (0x9A), of others the message is acknowledged and dropped." },
+  { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: "3,4", doc: "Protocol versions that are served, where a listener does not say otherwise." },
+  { name: "max_qos", aliases: [], reload: true, type: whole(0, 2), default: 2, doc: "Highest QoS, where a listener does not say otherwise." },
+  { name: "max_topic_alias", aliases: [], reload: true, type: whole(0, 65535), default: 10, doc: "Topic aliases that a client of MQTT 5 may use, where a listener does not say otherwise; 0: none." },
+  { name: "max_keepalive", aliases: [], reload: true, type: limit("seconds"), default: Infinity, doc: "Longest keep alive of a client. One of MQTT 5 is told to keep it; others that ask for a longer one, or for none, are refused." },
+  { name: "max_session_expiry_interval", aliases: [], reload: true, type: limit("seconds"), default: Infinity, doc: "Longest time for which a client of MQTT 5 may have its session kept; it is told so. See also persistent_client_expiration." },
   { name: "max_inflight_bytes", aliases: [], type: only("0"), default: "0", doc: "The in-flight window has no limit in bytes." },
   { name: "memory_limit", aliases: [], type: only("0"), default: "0", doc: "See max_queue_memory and max_uncommitted_bytes." },
   { name: "include_dir", aliases: [], reload: true, type: string, default: undefined, doc: "Reads the files of a folder that end in .conf, in the order of their names, at this place." },
