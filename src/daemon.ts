@@ -160,7 +160,7 @@ class RunningDaemon implements Daemon, Host {
     const common = { broker, clock, log: this.log, gate, linkLimits, settings };
     const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock) });
     const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
-      surroundings.listen(listener, { accept, onRefused: (sockets) => this.reportRefused(sockets) }),
+      surroundings.listen(listener, { accept, onRefused: (sockets) => this.reportRefused(sockets), log: this.log }),
     );
     return { clock, store, gate, broker, listeners, bridges, added, settings, linkLimits };
   }

@@ -42,8 +42,7 @@ export class Access {
     clientId: string, username: string | undefined, password: Buffer | undefined, hasGone: () => boolean = () => false,
   ): Admission | Promise<Admission> {
     const { authenticator } = this;
-    if (!authenticator) return this.identify(clientId, undefined);
-    if (username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
+    if (!authenticator || username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
     if (password === undefined) return "credentials";
     const right = authenticator.check(username, password, hasGone);
     if (typeof right === "boolean") return right ? this.identify(clientId, username) : "credentials";
@@ -69,8 +68,7 @@ export class Access {
     if (!this.allowsClientId(id)) return false;
     if (isProven) return true;
     const { passwords, allowAnonymous } = this.rules;
-    if (!passwords) return true;
-    if (user === undefined) return allowAnonymous;
+    if (!passwords || user === undefined) return allowAnonymous;
     const known = passwords.get(user);
     return known !== undefined && known.text === before.rules.passwords?.get(user)?.text;
   }

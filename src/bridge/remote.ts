@@ -166,7 +166,9 @@ export class Remote implements PacketHandler {
   onClosed(reason: CloseReason): void {
     // A link that we close ourselves has been given up before.
     const byRemote = reason.kind !== "local";
-    this.end({ kind: this.established ? "lost" : "closed", text: reason.text, byRemote });
+    // A server that wants a certificate says so when the handshake is over for us.
+    const kind = this.established ? "lost" : reason.kind === "insecure" ? "unreachable" : "closed";
+    this.end({ kind, text: reason.text, byRemote });
   }
 
   private end(end: RemoteEnd): void {

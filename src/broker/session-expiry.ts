@@ -24,9 +24,10 @@ export class SessionExpiry {
     this.check();
   }
 
-  /** Nothing happens by itself any more. */
+  /** Nothing ends by itself any more. */
   stop(): void {
     this.timer?.cancel();
+    this.checkAtMs = -Infinity;
   }
 
   /** How long after its connection the session ends; Infinity: never. */

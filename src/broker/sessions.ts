@@ -42,11 +42,11 @@ export class Sessions {
   private readonly bridgeContext: SessionContext;
   /** Never given before: what is left of a session that has ended must not fall to another one. */
   private nextNumber: SessionNumber = 1;
-  private ageTimer: Timer | undefined;
   private readonly gone: GoneSessions;
   private readonly expiry: SessionExpiry;
   private readonly shares: SharedGroups;
   private onExpired: (clientId: string, messages: number) => void = () => undefined;
+  private ageTimer: Timer | undefined;
 
   constructor(
     private readonly store: Store,

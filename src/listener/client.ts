@@ -304,7 +304,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     this.entry = undefined;
     this.mount.connected -= 1;
     if (reason.kind === "violation") log.write("badPacket", { client: this.clientId, reason: reason.text });
-    else if (reason.kind === "error" || (reason.kind === "peer" && this.context.settings.connectionMessages)) log.write("socketError", { client: this.clientId, reason: reason.text });
+    else if (reason.kind === "error" || reason.kind === "insecure" || (reason.kind === "peer" && this.context.settings.connectionMessages)) log.write("socketError", { client: this.clientId, reason: reason.text });
     broker.sessions.release(entry, this);
     this.publishWill(entry);
   }

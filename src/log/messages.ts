@@ -92,6 +92,9 @@ export const messages = {
   publishNotTaken: { id: 340, level: "W", text: "{connections} connections have published what the store can't take now; it is not acknowledged, and they are closed so that they send it again" },
   storeUnavailable: { id: 341, level: "E", text: "The store can't be opened; until it can, only QoS 0 and what needs no store is served, without bridges: {detail}" },
   storeAvailable: { id: 342, level: "W", text: "The store could be opened; every connection is closed, so that it finds its session" },
+  tlsRenewed: { id: 350, level: "I", text: "The certificate files of the listener on port {port} have changed; new connections use them" },
+  tlsNotRenewed: { id: 351, level: "E", text: "The certificate files of the listener on port {port} have changed and can't be used; what they held before stays in use: {problem}" },
+  tlsHandshakeFailed: { id: 352, level: "W", text: "The TLS handshake of {address} on port {port} has failed: {reason} ({failures} failures so far)" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 

@@ -12,8 +12,8 @@ const KEY_RETAINED = 0x72; // r
 const KEY_GONE = 0x67; // g
 const KEY_CONNECTION = 0x63; // c
 const KEY_NEXT = 0x6e; // n
-const KEY_TIME = 0x74; // t
 const KEY_WILL = 0x77; // w
+const KEY_TIME = 0x74; // t
 
 /** Number of a session and its queues. */
 export type SessionNumber = number;

@@ -1,4 +1,5 @@
 import { age, boolean, limit, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
+import { tlsConnectionKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
 const LOCAL = "Read for compatibility: here a connection is known by its name.";
@@ -14,7 +15,7 @@ const startType: ValueType = {
 
 /** Keywords of a `connection NAME` section; `topic` has a grammar of its own. */
 export const connectionKeywords = [
-  { name: "address", aliases: ["addresses"], type: string, list: true, default: undefined, doc: "Where the remote broker is: host or host:port, [IPv6]:port; several are tried in turn." },
+  { name: "address", aliases: ["addresses"], type: string, list: true, default: undefined, doc: "Where the remote broker is: host or host:port, [IPv6]:port, behind mqtt://, mqtts:// (TLS), ws:// or wss:// (WebSocket; a path may follow). Several are tried in turn." },
   { name: "clientid", aliases: ["remote_clientid"], type: string, default: undefined, doc: "Client identifier at the remote; host name, dot, connection name if not given." },
   { name: "cleansession", aliases: [], type: boolean, default: undefined, doc: "Ask the remote for a clean session; default true with more than one address. The local queue is kept either way." },
   { name: "keepalive_interval", aliases: [], type: whole(0, 65535, "seconds"), default: 60, doc: "Keep alive of the connection; at least 5." },
@@ -41,6 +42,8 @@ export const connectionKeywords = [
   { name: "bridge_outgoing_retain", aliases: [], type: boolean, default: true, doc: "false: what is sent to the remote is never retained there." },
   { name: "bridge_attempt_unsubscribe", aliases: [], type: boolean, default: true, doc: "Read for compatibility: a subscription that the connection no longer has is given up at the remote." },
   { name: "bridge_max_packet_size", aliases: [], type: only("0"), default: "0", doc: "Messages to the remote have no limit of their own." },
+  ...tlsConnectionKeywords,
+  { name: "bridge_proxy", aliases: [], type: string, default: undefined, doc: "HTTP proxy that is asked for a tunnel (CONNECT) to each address: http://[user:password@]host:port." },
   { name: "local_clientid", aliases: [], type: string, default: undefined, doc: LOCAL },
   { name: "local_username", aliases: [], type: string, default: undefined, doc: LOCAL },
   { name: "local_password", aliases: [], type: string, default: undefined, doc: LOCAL },
