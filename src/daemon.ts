@@ -148,6 +148,7 @@ class RunningDaemon implements Daemon, Host {
       access,
       events: {
         onDropped: (session) => this.reportDropped(session),
+        onBlockTimeout: ({ peerName: client }) => this.log.write("blockTimeout", { client, seconds: this.config.limits.blockTimeoutMs / 1000 }),
         onLevel: (session, isNearlyFull) => this.reportLevel(session, isNearlyFull),
         onDamaged: (topic) => this.log.write("storeDamaged", { detail: `the retained message of ${topic}` }),
         onRefused: (connections) => this.reportNotTaken(connections),

@@ -67,6 +67,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.backoff = new Backoff(config.reconnectIntervalMs, config.maxReconnectIntervalMs, context.rng);
     const { entry } = broker.sessions.open(this.identity, { cleanStart: false, expiryMs: Infinity }, this);
     this.entry = entry;
+    if (config.queue.queueFull === "block") broker.hasBlockingBridge = true;
     entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
     this.primaryReturn = new PrimaryReturn(config, context, this.clientId, (primary) => {

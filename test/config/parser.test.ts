@@ -46,6 +46,7 @@ describe("a bad line", () => {
     ["acl_file a", "f:1:10: error: acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one"],
     ["acl_style strict", "f:1:11: error: acl_style strict: wanted is one of amqtdd, mosquitto"],
     // what has one meaning here is not passed over when another is asked for
+    ["memory_limit 5", "f:1:14: error: memory_limit 5: wanted is 0: nothing else is supported yet"],
       ["listener 1884\nmax_qos 3", "f:2:9: error: max_qos 3: wanted is a whole number from 0 to 2"],
       ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
       ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
