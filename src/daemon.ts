@@ -16,8 +16,8 @@ import { Listeners } from "./listener/listeners.ts";
 import { Log } from "./log/console.ts";
 import { Operations, type Host } from "./operations.ts";
 import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
-import { messageOf } from "./queue/message.ts";
 import { MemoryBudget } from "./queue/memory-budget.ts";
+import { SelfReport } from "./self-report.ts";
 import type { Session } from "./session/session.ts";
 import { AbsentStore } from "./store/absent-store.ts";
 import { MemoryStore } from "./store/memory-store.ts";
@@ -77,6 +77,7 @@ class RunningDaemon implements Daemon, Host {
   private refusedLoggedMs = -Infinity;
   private notTakenLoggedMs = -Infinity;
   private storeTimer: Timer | undefined;
+  private selfReport: SelfReport | undefined;
 
   constructor(
     public config: Config,
@@ -165,9 +166,11 @@ class RunningDaemon implements Daemon, Host {
     this.reportOrphans(parts);
   }
 
-  private begin({ bridges, broker }: Parts): void {
-    for (const bridge of bridges.all()) bridge.start();
-    this.publishSystem(broker, "$SYS/broker/version", `amqtdd ${process.env["AMQTDD_VERSION"] ?? "unbuilt"}`);
+  private begin(parts: Parts): void {
+    for (const bridge of parts.bridges.all()) bridge.start();
+    this.selfReport?.stop();
+    this.selfReport = new SelfReport(this, parts);
+    this.selfReport.start();
   }
 
   private addAddedConnections({ added, bridges }: Parts): void {
@@ -282,11 +285,6 @@ class RunningDaemon implements Daemon, Host {
     }
   }
 
-  private publishSystem(broker: Broker, name: string, value: string): void {
-    const topic = broker.topics.intern(name);
-    broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(value), { qos: 0, retain: true, receivedMs: this.surroundings.clock.nowMs() }));
-  }
-
   /** The first, and then the count so far every few seconds. */
   private reportDropped(session: Session): void {
     const nowMs = this.surroundings.clock.nowMs();
@@ -342,6 +340,7 @@ class RunningDaemon implements Daemon, Host {
     log.write("stopping", {});
     this.commandFile?.stop();
     this.storeTimer?.cancel();
+    this.selfReport?.stop();
     this.controlSocket?.close();
     parts?.listeners.closeAll();
     parts?.bridges.closeAll(); // after the wills, which they may still take along

@@ -50,6 +50,11 @@ export class Access {
     return right.then((yes) => (yes ? this.identify(clientId, username) : "credentials"));
   }
 
+  /** Judges the CONNECT of a client whose user name has been proved before. */
+  admitProven(clientId: string, user: string): Admission {
+    return this.allowsClientId(clientId) ? { kind: "client", id: clientId, user, isProven: true } : "identifier";
+  }
+
   private identify(clientId: string, user: string | undefined): Admission {
     return this.allowsClientId(clientId) ? { kind: "client", id: clientId, user } : "identifier";
   }
@@ -60,8 +65,9 @@ export class Access {
   }
 
   /** Whether a client that `before` had admitted may stay. */
-  stillAdmits({ id, user }: Identity, before: Access): boolean {
+  stillAdmits({ id, user, isProven = false }: Identity, before: Access): boolean {
     if (!this.allowsClientId(id)) return false;
+    if (isProven) return true;
     const { passwords, allowAnonymous } = this.rules;
     if (!passwords) return true;
     if (user === undefined) return allowAnonymous;

@@ -5,6 +5,8 @@ export interface Identity {
   readonly id: string;
   /** Authenticated user name; undefined for anonymous clients and bridges. */
   readonly user: string | undefined;
+  /** The name was proved by a certificate or a key of TLS: no password file has a say. */
+  readonly isProven?: boolean;
 }
 
 /** For the console: `client c1 (user fred)`. */

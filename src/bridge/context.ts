@@ -1,6 +1,6 @@
 import type { Broker } from "../broker/broker.ts";
 import type { Clock, Rng } from "../clock/clock.ts";
-import type { AddressConfig } from "../config/config.ts";
+import type { AddressConfig, DialConfig } from "../config/config.ts";
 import type { AckGate } from "../link/ack-gate.ts";
 import type { LinkLimits } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
@@ -10,6 +10,7 @@ import type { Log } from "../log/console.ts";
 /** Opens a connection to an address; the callbacks come later, one of them, once. */
 export type Dial = (
   address: AddressConfig,
+  config: DialConfig,
   onConnected: (open: (listener: TransportListener) => Transport) => void,
   onFailed: (error: Error) => void,
 ) => { cancel(): void };

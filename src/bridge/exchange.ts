@@ -7,6 +7,7 @@ import type { Link } from "../link/link.ts";
 import { decodeAck } from "../mqtt/acks.ts";
 import { PacketType } from "../mqtt/protocol.ts";
 import { Reason } from "../mqtt/reason.ts";
+import { decodeUnsuback } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { Peer } from "../session/peer.ts";
 import { addressText } from "./addresses.ts";
@@ -110,9 +111,9 @@ export class Exchange {
       case PacketType.PUBREL:
         return receivePubrel(session, link, decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
       case PacketType.SUBACK:
-        return this.subscriptions.onSuback(firstByte, bytes, bodyStart, bodyEnd);
+        return this.subscriptions.onSuback(link, firstByte, bytes, bodyStart, bodyEnd);
       case PacketType.UNSUBACK:
-        decodeAck(version, firstByte, bytes, bodyStart, bodyEnd);
+        decodeUnsuback(version, firstByte, bytes, bodyStart, bodyEnd);
         return;
       default:
         throw new ProtocolViolation(Reason.ProtocolError, `packet type ${firstByte >> 4} is not for a server to send now`);

@@ -1,7 +1,8 @@
 import type { Receiver } from "../broker/subscriptions.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import type { Message } from "../queue/message.ts";
-import type { ReadRights, Session } from "../session/session.ts";
+import type { Session } from "../session/session.ts";
+import type { ReadRights } from "../session/view.ts";
 import type { GroupNumber } from "../store/store.ts";
 import type { TopicMap } from "./topic-lines.ts";
 

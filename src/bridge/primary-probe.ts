@@ -26,7 +26,7 @@ export class PrimaryProbe implements PacketHandler {
 
   start(): void {
     this.timer = this.context.clock.after(this.config.connectTimeoutMs, () => this.finish(false));
-    this.dialed = this.context.dial(this.address, (open) => this.onConnected(open), () => this.finish(false));
+    this.dialed = this.context.dial(this.address, this.config.dial, (open) => this.onConnected(open), () => this.finish(false));
   }
 
   private onConnected(open: (listener: TransportListener) => Transport): void {
@@ -50,7 +50,7 @@ export class PrimaryProbe implements PacketHandler {
 
   onPacket(firstByte: number, bytes: Buffer, _frameStart: number, bodyStart: number, bodyEnd: number): void {
     if (firstByte >> 4 !== PacketType.CONNACK) return this.finish(false);
-    const { code } = decodeConnack(firstByte, bytes, bodyStart, bodyEnd);
+    const { code } = decodeConnack(4, firstByte, bytes, bodyStart, bodyEnd);
     if (code === ConnackCode.accepted) this.link?.send(DISCONNECT);
     // It may refuse 4 and take 3: the connection itself finds out. What refuses our credentials would only cost us the address that works.
     this.finish(code === ConnackCode.accepted || code === ConnackCode.unacceptableProtocolVersion);

@@ -24,20 +24,20 @@ export class RemoteSubscriptions {
     const { wanted, entry, sessions } = this;
     const known = [...entry.filters.keys()];
     const obsolete = known.filter((filter) => !wanted.some((one) => one.filter === filter));
-    if (sessionPresent && obsolete.length > 0) link.send(encodeUnsubscribe(UNSUBSCRIBE_ID, obsolete));
+    if (sessionPresent && obsolete.length > 0) link.send(encodeUnsubscribe(link.version, UNSUBSCRIBE_ID, obsolete));
     for (const filter of sessionPresent ? obsolete : known) sessions.unsubscribe(entry, filter);
     if (wanted.length === 0) return;
     for (const { filter, qos } of wanted) sessions.subscribe(entry, filter, qos);
-    link.send(encodeSubscribe(FIRST_REQUEST_ID, wanted));
+    link.send(encodeSubscribe(link.version, FIRST_REQUEST_ID, wanted));
     this.askedAtMs = nowMs;
   }
 
   /** @throws ProtocolViolation */
-  onSuback(firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
-    const { codes } = decodeSuback(firstByte, bytes, bodyStart, bodyEnd);
+  onSuback(link: Link, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
+    const { codes } = decodeSuback(link.version, firstByte, bytes, bodyStart, bodyEnd);
     this.askedAtMs = 0;
     this.wanted.forEach(({ filter }, index) => {
-      if (codes[index] !== undefined && codes[index] !== SUBACK_FAILURE) return;
+      if ((codes[index] ?? SUBACK_FAILURE) < SUBACK_FAILURE) return;
       this.sessions.unsubscribe(this.entry, filter);
       this.onRefused(filter);
     });

@@ -76,6 +76,7 @@ export class Remote implements PacketHandler {
   start(): void {
     this.dialed = this.context.dial(
       this.options.address,
+      this.config.dial,
       (open) => this.onConnected(open),
       (error) => this.end({ kind: "unreachable", text: error.message, byRemote: true }),
     );
@@ -147,7 +148,7 @@ export class Remote implements PacketHandler {
 
   private onConnack(link: Link, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     if (firstByte >> 4 !== PacketType.CONNACK) throw new ProtocolViolation(Reason.ProtocolError, "the first packet was not CONNACK");
-    const { sessionPresent, code } = decodeConnack(firstByte, bytes, bodyStart, bodyEnd);
+    const { sessionPresent, code } = decodeConnack(link.version, firstByte, bytes, bodyStart, bodyEnd);
     if (code === ConnackCode.accepted) {
       this.established = true;
       // CONNACK of 3.1 does not say: a remote that was asked to keep the session is believed to have done so.

@@ -52,7 +52,9 @@ export class Broker {
   readonly sessions: Sessions;
   readonly admission: Admission;
   private readonly replays: RetainedReplays;
+  /** Published to the daemon, not by it. */
   receivedMessages = 0;
+  droppedMessages = 0;
   /** Bytes that were handed to the store, one copy for each durable receiver. */
   appendedBytes = 0;
   /** `appendedBytes` when a group was stored last. */
@@ -70,7 +72,10 @@ export class Broker {
       budget: context.budget,
       limits: context.limits,
       onAppended: (session) => this.awaitingStore.add(session),
-      onDropped: (session) => context.events.onDropped(session),
+      onDropped: (session) => {
+        this.droppedMessages += 1;
+        context.events.onDropped(session);
+      },
       onLost: (session, messages) => context.events.onLost(session, messages),
       onRemounted: (session) => {
         if (this.subscriptions.hasSome(session)) this.subscriptions.invalidate();
@@ -135,7 +140,7 @@ export class Broker {
    * Every durable receiver's append, and a retained value of QoS 1 or 2, is in that group or an earlier one.
    */
   publish(from: Source | undefined, topic: Topic<Route>, message: Message): GroupNumber {
-    this.receivedMessages += 1;
+    if (from !== undefined) this.receivedMessages += 1;
     let after: GroupNumber = 0;
     if (message.retain) after = this.retained.set(topic.name, message, from?.identity);
     const route = this.routeOf(topic);

@@ -1,7 +1,8 @@
 import type { Identity } from "../access/identity.ts";
 import type { Clock } from "../clock/clock.ts";
 import { Message } from "../queue/message.ts";
-import type { Replay, Session } from "../session/session.ts";
+import type { Replay } from "../session/replayed.ts";
+import type { Session } from "../session/session.ts";
 import type { GroupNumber } from "../store/store.ts";
 import { isHiddenBelow } from "../topic/matching.ts";
 import { readRetained, type Retained, type RetainedValue } from "./retained.ts";

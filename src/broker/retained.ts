@@ -29,6 +29,7 @@ export class Retained {
   /** The same values twice: by whole name for publishers, by levels for filters. */
   private readonly byTopic = new Map<string, Value>();
   private readonly byLevel = new NameTree<Value>();
+  private systemCount = 0;
   private readonly records: Records;
   /** Keys by name whose last change is to be written, and those written without a sync. */
   private readonly lazy = new Map<string, Buffer>();
@@ -43,8 +44,9 @@ export class Retained {
     this.records = new Records(store);
   }
 
-  get size(): number {
-    return this.byTopic.size;
+  /** How many there are, those of `$SYS` not counted. */
+  get count(): number {
+    return this.byTopic.size - this.systemCount;
   }
 
   async recover(): Promise<void> {
@@ -58,11 +60,13 @@ export class Retained {
 
   private add(value: Value): void {
     this.byTopic.set(value.name, value);
+    if (isSystem(value.name)) this.systemCount++;
     this.byLevel.set(value.name, value);
   }
 
   private remove(name: string): boolean {
     if (!this.byTopic.delete(name)) return false;
+    if (isSystem(name)) this.systemCount--;
     this.byLevel.delete(name);
     return true;
   }
@@ -82,7 +86,7 @@ export class Retained {
         value.author = author;
       }
     }
-    if (!this.store.durable || name.startsWith("$SYS/")) return 0;
+    if (!this.store.durable || isSystem(name)) return 0;
     const key = retainedKey(message.topic.subarray(message.topicStart, message.topicEnd));
     if (message.qos > 0) {
       this.lazy.delete(name);
@@ -138,6 +142,8 @@ export class Retained {
     }
   }
 }
+
+const isSystem = (name: string): boolean => name.startsWith("$SYS/");
 
 /** Lays `message` over the value. */
 export function readRetained(message: Message, { record }: RetainedValue): void {

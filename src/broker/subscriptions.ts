@@ -61,6 +61,8 @@ interface Footprint {
 export class Subscriptions extends SubscriptionTree<Placed> {
   private readonly footprints = new Map<object, Footprint>();
   private bytes = 0;
+  /** Of all receivers. */
+  count = 0;
 
   override add(filter: string, key: object, { receiver, qos, retainAsPublished, noLocal }: Subscription): Placed | undefined {
     const replaced = super.add(filter, key, { receiver, qos, retainAsPublished, noLocal, filter });
@@ -79,6 +81,7 @@ export class Subscriptions extends SubscriptionTree<Placed> {
     footprint.filters += filters;
     footprint.bytes += bytes;
     this.bytes += bytes;
+    this.count += filters;
     if (footprint.filters === 0) this.footprints.delete(key);
     else this.footprints.set(key, footprint);
   }

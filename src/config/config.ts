@@ -1,6 +1,7 @@
 import type { AclStyle } from "../access/acl-file.ts";
 import type { LogLevel } from "../log/console.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import type { ClientTls, ServerTls } from "../tls/settings.ts";
 
 /** Bounds on what the daemon holds for others. Unlimited is `Infinity`. */
 export interface Limits {
@@ -36,6 +37,8 @@ export interface ListenerConfig extends Place {
   readonly ipv6: boolean | undefined;
   readonly mountPoint: string;
   readonly maxConnections: number;
+  /** Undefined: TCP alone. */
+  readonly tls: ServerTls | undefined;
 }
 
 export interface AddressConfig {
@@ -55,9 +58,16 @@ export interface TopicLine extends Place {
   readonly column: number;
 }
 
+/** How a connection's addresses are dialled. */
+export interface DialConfig {
+  /** Undefined: TCP alone. */
+  readonly tls: ClientTls | undefined;
+}
+
 export interface ConnectionConfig extends Place {
   readonly name: string;
   readonly addresses: readonly AddressConfig[];
+  readonly dial: DialConfig;
   readonly topics: readonly TopicLine[];
   readonly clientId: string | undefined;
   /** Speaks of the session at the remote only. Default: true with more than one address. */
@@ -130,6 +140,8 @@ export interface Config {
   /** Beginning of the identifiers that we give. */
   readonly clientIdPrefix: string;
   readonly connectionMessages: boolean;
+  /** Figures below $SYS are published so often; Infinity: at the start only. */
+  readonly sysIntervalMs: number;
 }
 
 /** Something that is wrong with a configuration file. Columns count from 1. */

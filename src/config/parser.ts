@@ -7,10 +7,12 @@ import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
 import { globalKeywords } from "./keywords/global.ts";
 import { listenerKeywords } from "./keywords/listener.ts";
+import { tlsListenerKeywords } from "./keywords/tls.ts";
 import { isNotYet, notYetKeywords } from "./keywords/not-yet.ts";
 import { wordsOf, type Word } from "./lexer.ts";
 import { nearest } from "./nearest.ts";
 import { Section, type Report } from "./section.ts";
+import { buildServerTls } from "./tls-section.ts";
 import { parseTopicLine } from "./topic-line.ts";
 
 /** The window has to fit four times into the packet identifiers of a lane. */
@@ -181,6 +183,7 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     allowEmptyClientId: global.boolean("allow_zero_length_clientid"),
     clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
+    sysIntervalMs: global.number("sys_interval") > 0 ? global.number("sys_interval") * 1000 : Infinity,
   };
 }
 
@@ -240,8 +243,8 @@ function buildAccess(global: Section, lenient: boolean, report: Report): AccessC
 
 /** The default listener exists if one of its keywords is given, or if there is no other; it is opened last. */
 function buildListeners(global: Section, sections: readonly Section[], port: number | undefined, report: Report): ListenerConfig[] {
-  const listeners = sections.map((section) => buildListener(section, report));
-  const wanted = port !== undefined || ["port", "bind_address", "max_connections", "ipv6"].some((name) => global.has(name));
+  const listeners = sections.map((section) => buildListener(section, global, report));
+  const wanted = port !== undefined || ["port", "bind_address", "max_connections", "ipv6", ...tlsListenerKeywords.map(({ name }) => name)].some((name) => global.has(name));
   if (wanted || sections.length === 0) {
     listeners.push({
       port: port ?? global.number("port"),
@@ -249,13 +252,14 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
       ipv6: global.optionalBoolean("ipv6"),
       mountPoint: "",
       maxConnections: global.number("max_connections"),
+      tls: buildServerTls(global, global, report),
       ...placeOf(global.place("port")),
     });
   }
   return listeners;
 }
 
-function buildListener(section: Section, report: Report): ListenerConfig {
+function buildListener(section: Section, global: Section, report: Report): ListenerConfig {
   const [portWord, addressWord, protocolWord] = section.title;
   const port = Number(portWord?.text);
   if (portWord && !(/^\d+$/.test(portWord.text) && port >= 1 && port <= 65535)) {
@@ -271,6 +275,7 @@ function buildListener(section: Section, report: Report): ListenerConfig {
     ipv6: section.has("socket_domain") ? section.string("socket_domain") === "ipv6" : section.optionalBoolean("ipv6"),
     mountPoint: section.string("mount_point") ?? "",
     maxConnections: section.number("max_connections"),
+    tls: buildServerTls(section, global, report),
     ...placeOf(section),
   };
 }
@@ -286,6 +291,7 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
   return {
     name: section.title[0]?.text ?? "",
     addresses,
+    dial: { tls: undefined },
     topics: section.topics,
     clientId: section.string("clientid"),
     cleanSession: section.optionalBoolean("cleansession") ?? addresses.length > 1,

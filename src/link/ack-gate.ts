@@ -1,4 +1,4 @@
-import { LinkTotals } from "./totals.ts";
+import { LinkTotals, LinkTraffic } from "./totals.ts";
 import type { Trace } from "./trace.ts";
 
 /** What holds acknowledgements; a link. */
@@ -16,6 +16,7 @@ export class AckGate {
   heldBytes = 0;
   private isHealthy = true;
   readonly totals = new LinkTotals();
+  readonly traffic = new LinkTraffic();
   /** Told of every packet of all links, while somebody wants to know. */
   trace: Trace | undefined;
   private readonly holding = new Set<Holding>();

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock/clock.ts";
 import { encodeAck } from "../mqtt/acks.ts";
+import { checkShortestHeader } from "../mqtt/frame.ts";
 import type { ProtocolVersion } from "../mqtt/protocol.ts";
 import { encodePublish, publishSize } from "../mqtt/publish.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
@@ -84,9 +85,10 @@ export class Link implements TransportListener {
     this.lastReceivedMs = this.lastSentMs = this.lastHeardMs = clock.nowMs();
     this.reader = new FrameReader((first, bytes, start, bodyStart, bodyEnd) => {
       this.packetsRead += 1;
+      if (this.version === 5) checkShortestHeader(start, bodyStart, bodyEnd);
       if (this.gate.trace) {
         if (first >> 4 === CONNECT) this.peerName = clientIdOf(bytes, bodyStart, bodyEnd);
-        this.traceLine("<-", describePacket(first, bytes, bodyStart, bodyEnd));
+        this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
       }
       this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
       return !this.closed && !this.readingStopped;
@@ -136,6 +138,7 @@ export class Link implements TransportListener {
     const { packetsRead } = this;
     try {
       const taken = this.reader.read(bytes);
+      this.gate.traffic.receivedBytes += taken;
       if (taken < bytes.length && !this.closed) this.unread.push(Buffer.from(bytes.subarray(taken)));
     } catch (error) {
       this.close(reasonOf(error));
@@ -260,6 +263,7 @@ export class Link implements TransportListener {
     this.lastSentMs = this.clock.nowMs();
     this.writtenBytes += out.length;
     this.gate.totals.unsentBytes += out.length;
+    this.gate.traffic.sentBytes += length;
     this.transport.write(out.subarray(0, length), () => this.onWritten(out));
     this.regulateReading();
   }
@@ -269,19 +273,21 @@ export class Link implements TransportListener {
     payload: Buffer, payloadStart: number, payloadEnd: number,
   ): void {
     if (this.closed) return;
+    this.gate.traffic.sentMessages += 1;
     const size = publishSize(topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3);
     const out = this.reserve(size);
     const start = this.outLength;
     this.outLength = encodePublish(out, start, flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);
-    if (this.gate.trace) this.traceLine("->", describeWhole(out.subarray(start, this.outLength)));
+    if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(start, this.outLength)));
   }
 
   forward(frame: Buffer, frameStart: number, frameEnd: number): void {
     if (this.closed) return;
+    this.gate.traffic.sentMessages += 1;
     const out = this.reserve(frameEnd - frameStart);
     frame.copy(out, this.outLength, frameStart, frameEnd);
     out[this.outLength] = QOS_0_PUBLISH;
-    if (this.gate.trace) this.traceLine("->", describeWhole(out.subarray(this.outLength, this.outLength + frameEnd - frameStart)));
+    if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(this.outLength, this.outLength + frameEnd - frameStart)));
     this.outLength += frameEnd - frameStart;
   }
 
@@ -291,7 +297,7 @@ export class Link implements TransportListener {
     const out = this.reserve(packet.length);
     packet.copy(out, this.outLength);
     this.outLength += packet.length;
-    if (this.gate.trace) this.traceLine("->", describeWhole(packet));
+    if (this.gate.trace) this.traceLine("->", describeWhole(this.version, packet));
   }
 
   acknowledge(firstByte: number, packetId: number, after: number, heldBytes: number): void {
@@ -332,7 +338,7 @@ export class Link implements TransportListener {
     const out = this.reserve(4);
     const start = this.outLength;
     this.outLength = encodeAck(out, start, firstByte, packetId);
-    if (this.gate.trace) this.traceLine("->", describeWhole(out.subarray(start, this.outLength)));
+    if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(start, this.outLength)));
   }
 
   /** Group `upTo` is stored: sends what waited for it. Returns true when nothing is held any more. */

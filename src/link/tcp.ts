@@ -1,5 +1,5 @@
-import net, { type LookupFunction } from "node:net";
-import { lookUp } from "./look-up.ts";
+import net from "node:net";
+import type { Accepted, Secure } from "./secure.ts";
 import { socketLimit } from "./socket-limit.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
@@ -13,7 +13,7 @@ export class TcpTransport implements Transport {
   readonly remoteAddress: string;
 
   constructor(
-    private readonly socket: net.Socket,
+    protected readonly socket: net.Socket,
     listener: TransportListener,
   ) {
     this.remoteAddress = `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? 0}`;
@@ -35,12 +35,11 @@ export class TcpTransport implements Transport {
 
   /** What libuv has not handed to the system yet falls with each part that is taken; `writableLength` only with whole writes. */
   get progressMark(): number {
-    const { _handle: handle } = this.socket as unknown as { _handle?: { writeQueueSize?: number } | null };
-    return this.socket.bytesWritten - (handle?.writeQueueSize ?? this.socket.writableLength);
+    return this.socket.bytesWritten - (handleOf(this.socket)?.writeQueueSize ?? this.socket.writableLength);
   }
 
   write(bytes: Buffer, done: () => void): void {
-    if (this.socket.destroyed || this.socket.writableEnded) return done();
+    if (this.isOver) return done();
     let called = false;
     const once = (): void => {
       if (called) return;
@@ -49,6 +48,10 @@ export class TcpTransport implements Transport {
     };
     this.socket.write(bytes, once);
     if (this.socket.writableLength === 0) once(); // the system has taken all of it
+  }
+
+  protected get isOver(): boolean {
+    return this.socket.destroyed || this.socket.writableEnded;
   }
 
   pause(): void {
@@ -72,6 +75,11 @@ export class TcpTransport implements Transport {
   }
 }
 
+/** Not a public name: without it progress is counted in whole writes. */
+export function handleOf(socket: net.Socket): { readonly bytesWritten?: number; readonly writeQueueSize?: number } | undefined {
+  return (socket as unknown as { _handle?: { bytesWritten?: number; writeQueueSize?: number } | null })._handle ?? undefined;
+}
+
 /** Sockets that all servers have accepted and that are open. */
 let acceptedSockets = 0;
 let maxAcceptedSockets: number | undefined;
@@ -81,9 +89,11 @@ export class TcpServer {
   private readonly server: net.Server;
 
   constructor(
-    private readonly accept: (open: (listener: TransportListener) => Transport) => void,
+    private readonly accept: (accepted: Accepted) => void,
     /** A socket was refused: there are as many as the limit of open files allows. */
     private readonly onRefused: (sockets: number) => void,
+    /** Without it the sockets are spoken on as they are. */
+    private readonly secure?: Secure,
   ) {
     this.server = net.createServer({ allowHalfOpen: true }, (socket) => this.onSocket(socket));
   }
@@ -99,7 +109,8 @@ export class TcpServer {
     socket.once("close", () => {
       acceptedSockets -= 1;
     });
-    this.accept((listener) => new TcpTransport(socket, listener));
+    if (this.secure) this.secure.begin(socket, this.accept);
+    else this.accept({ socket, user: undefined, transport: (listener) => new TcpTransport(socket, listener) });
   }
 
   /** Resolves when the port is open; rejects with the system's error. */
@@ -122,28 +133,4 @@ export class TcpServer {
   close(): void {
     this.server.close();
   }
-}
-
-/** Dials; the transport is handed to the listener's link when TCP is up. */
-export function dialTcp(
-  address: { host: string; port: number },
-  onConnected: (open: (listener: TransportListener) => Transport) => void,
-  onFailed: (error: Error) => void,
-): { cancel(): void } {
-  let isCancelled = false;
-  const ask: LookupFunction = (host, options, callback) => {
-    lookUp(host, options, callback, () => isCancelled);
-  };
-  const socket = net.connect({ host: address.host, port: address.port, allowHalfOpen: true, lookup: ask });
-  socket.once("error", onFailed);
-  socket.once("connect", () => {
-    socket.removeListener("error", onFailed);
-    onConnected((listener) => new TcpTransport(socket, listener));
-  });
-  return {
-    cancel: () => {
-      isCancelled = true;
-      socket.destroy();
-    },
-  };
 }

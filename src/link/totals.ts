@@ -23,3 +23,10 @@ export class LinkTotals {
     return this.unsentBytes > MAX_UNSENT_BYTES;
   }
 }
+
+/** What all links have carried since the start. */
+export class LinkTraffic {
+  receivedBytes = 0;
+  sentBytes = 0;
+  sentMessages = 0;
+}

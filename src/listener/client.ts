@@ -1,5 +1,5 @@
 import { decodeAck, PUBACK_BYTE, PUBREC_BYTE, UNSUBACK_BYTE } from "../mqtt/acks.ts";
-import { encodeConnack } from "../mqtt/connack.ts";
+import { encodeConnack, encodeVersionRefusal } from "../mqtt/connack.ts";
 import { decodeConnect, UnsupportedVersion, type Connect } from "../mqtt/connect.ts";
 import { checkEmpty, PINGRESP } from "../mqtt/empty.ts";
 import { PacketType, type Will } from "../mqtt/protocol.ts";
@@ -48,6 +48,8 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   constructor(
     private readonly mount: MountPoint,
     private readonly context: ListenerContext,
+    /** The user name that was proved before CONNECT: by a certificate or a key. */
+    private readonly provenUser?: string,
   ) {
     this.connectedAtMs = context.clock.nowMs();
   }
@@ -112,11 +114,12 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     }
     let connect: Connect;
     try {
-      connect = decodeConnect(firstByte, bytes, bodyStart, bodyEnd);
+      connect = decodeConnect(firstByte, bytes, bodyStart, bodyEnd, VERSIONS);
     } catch (error) {
       if (!(error instanceof UnsupportedVersion)) throw error;
       this.context.log.write("unsupportedVersion", { address: this.link.remoteAddress, level: error.level });
-      return this.refuse(ConnackCode.unacceptableProtocolVersion, `protocol level ${error.level} is not supported`);
+      this.link.send(encodeVersionRefusal(error.level));
+      return this.close(`protocol level ${error.level} is not supported`);
     }
     this.link.version = connect.version;
     const problem = this.problemWith(connect);
@@ -127,6 +130,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
 
   private authenticate(connect: Connect): void {
     const { access } = this.context.broker;
+    if (this.provenUser !== undefined) return this.judge(connect, access.admitProven(connect.clientId, this.provenUser));
     const admission = access.admit(connect.clientId, connect.username, connect.password, () => this.link.isClosed);
     if (!(admission instanceof Promise)) return this.judge(connect, admission);
     this.isAuthenticating = true;
@@ -165,7 +169,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   }
 
   private refuse(code: number, text: string): void {
-    this.link.send(encodeConnack(false, code));
+    this.link.send(encodeConnack(this.link.version, false, code));
     this.link.close({ kind: "local", text });
   }
 
@@ -195,7 +199,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     entry.session.strippedPrefix = this.mount.prefixBytes;
     broker.sessions.setPeerIsBridge(entry, connect.bridge);
     // Session present is a flag of 3.1.1; in 3.1 the byte is reserved.
-    this.link.sendAfter(encodeConnack(present && connect.version >= 4, ConnackCode.accepted), after);
+    this.link.sendAfter(encodeConnack(connect.version, present && connect.version >= 4, ConnackCode.accepted), after);
     this.link.stopReading(); // nothing is answered before CONNACK [MQTT-3.2.0-1]
     this.link.whenReleased(() => {
       if (this.link.isClosed) return;
@@ -244,7 +248,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { packetId, requests } = decodeSubscribe(this.link.version, firstByte, bytes, bodyStart, bodyEnd);
     this.subscriber ??= new Subscriber(this.mount, this.context);
     const { codes, after, owed } = this.subscriber.subscribe(entry, this.link.version, requests);
-    this.link.sendAfter(encodeSuback(packetId, codes), after);
+    this.link.sendAfter(encodeSuback(this.link.version, packetId, codes), after);
     // Behind SUBACK; a session that outlives its connection is owed them even if that ends before.
     this.link.whenReleased(() => {
       for (const filter of owed) this.context.broker.sendRetained(entry, filter);
@@ -317,6 +321,8 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     broker.publishWill(source, topic, messageOf(topic.bytes, payload, { qos, retain, receivedMs: this.context.clock.nowMs() }));
   }
 }
+
+const VERSIONS = [3, 4] as const;
 
 /** What stands in the log for every topic below it: one line a connection. */
 const SYSTEM = "$SYS/";

@@ -30,10 +30,10 @@ export class Listener {
     for (const connection of [...this.mount.open]) connection.shutDown();
   }
 
-  /** A connection has been accepted; `open` makes its transport. */
-  accept(open: (listener: TransportListener) => Transport): void {
+  /** A connection has been accepted; `open` makes its transport. `user`: the name that it has proved already. */
+  accept(open: (listener: TransportListener) => Transport, user?: string): void {
     const { context } = this;
-    const connection = new ClientConnection(this.mount, context);
+    const connection = new ClientConnection(this.mount, context, user);
     const limits = { ...context.linkLimits, maxPacketSizeBytes: Math.min(MAX_CONNECT_BYTES, context.linkLimits.maxPacketSizeBytes) };
     const link = new Link(connection, limits, context.clock, context.gate);
     connection.use(link);

@@ -10,8 +10,8 @@ export interface Server {
   close(): void;
 }
 
-/** Takes a connection; `open` makes its transport. */
-export type Accept = (open: (listener: TransportListener) => Transport) => void;
+/** Takes a connection; `open` makes its transport. `user`: the name that its other side has proved already, where the listener takes it from there. */
+export type Accept = (open: (listener: TransportListener) => Transport, user?: string) => void;
 
 /** Opens a port. Rejects with the system's error. */
 export type Listen = (config: ListenerConfig, accept: Accept) => Promise<Server>;
@@ -41,7 +41,7 @@ export class Listeners {
     const mount = new MountPoint(config.port, config.mountPoint, config.maxConnections, broker);
     const listener = new Listener(mount, this.context);
     try {
-      const server = await this.listen(config, (open) => listener.accept(open));
+      const server = await this.listen(config, (open, user) => listener.accept(open, user));
       listener.start();
       this.open.push({ config, listener, server });
       log.write("listening", { port: server.port });
@@ -104,5 +104,5 @@ export class Listeners {
 
 /** What can't change under clients that are connected. */
 function isSame(a: ListenerConfig, b: ListenerConfig): boolean {
-  return a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint;
+  return a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && JSON.stringify(a.tls) === JSON.stringify(b.tls);
 }

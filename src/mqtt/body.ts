@@ -1,5 +1,4 @@
 import { malformed } from "./violation.ts";
-import { readRemainingLength } from "./frame.ts";
 import { isValidUtf8 } from "./utf8.ts";
 
 /**
@@ -51,16 +50,6 @@ export class BodyReader {
     const start = this.#prefixed(what);
     if (!isValidUtf8(this.bytes, start, this.at)) throw malformed(`${what} is not valid UTF-8`);
     return this.bytes.toString("utf8", start, this.at);
-  }
-
-  /** Steps over MQTT 5 properties. */
-  skipProperties(): void {
-    const length = readRemainingLength(this.bytes, this.at, this.end);
-    if (length < 0) throw malformed("property length is cut off");
-    while ((this.bytes[this.at] as number) >= 0x80) this.at++;
-    this.at++;
-    this.#need(length, "properties");
-    this.at += length;
   }
 
   /** @throws ProtocolViolation if bytes are left over. */

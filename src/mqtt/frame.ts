@@ -1,4 +1,4 @@
-import { malformed } from "./violation.ts";
+import { malformed, type ProtocolViolation } from "./violation.ts";
 
 /** Largest remaining length: four bytes of seven bits [MQTT 3.1.1 table 2.4]. */
 export const MAX_REMAINING_LENGTH = 268_435_455;
@@ -17,6 +17,25 @@ export function readRemainingLength(bytes: Uint8Array, at: number, end: number):
     if (byte < 0x80) return value;
   }
   throw malformed("remaining length longer than four bytes");
+}
+
+/**
+ * The same for MQTT 5, which demands the shortest encoding [MQTT-1.5.5-1].
+ * @throws ProtocolViolation for a longer one.
+ */
+export function readShortestLength(bytes: Uint8Array, at: number, end: number): number {
+  const value = readRemainingLength(bytes, at, end);
+  if (value >= 0 && (bytes[at + remainingLengthSize(value) - 1] as number) >= 0x80) throw notShortest();
+  return value;
+}
+
+/** Checks that the remaining length of a packet of MQTT 5 is written in its shortest form. @throws ProtocolViolation */
+export function checkShortestHeader(frameStart: number, bodyStart: number, bodyEnd: number): void {
+  if (bodyStart - frameStart - 1 !== remainingLengthSize(bodyEnd - bodyStart)) throw notShortest();
+}
+
+function notShortest(): ProtocolViolation {
+  return malformed("variable byte integer that is longer than needed [MQTT-1.5.5-1]");
 }
 
 /** Bytes that the shortest encoding of `n` takes. */

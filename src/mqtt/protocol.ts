@@ -29,4 +29,9 @@ export interface Will {
   readonly payload: Buffer;
   readonly qos: QoS;
   readonly retain: boolean;
+  /** Of MQTT 5: seconds from the end of the connection until it is published. */
+  readonly delaySeconds?: number;
+  readonly expirySeconds?: number;
+  /** Of MQTT 5: the properties that are passed on, as bytes (`MessageProperties.block`). */
+  readonly properties?: Buffer;
 }

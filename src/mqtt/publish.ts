@@ -1,11 +1,11 @@
 import { malformed, protocolError } from "./violation.ts";
-import { readRemainingLength, remainingLengthSize, writeRemainingLength } from "./frame.ts";
+import { copyBytes } from "./copy.ts";
+import { MessageProperties } from "./message-properties.ts";
+import { remainingLengthSize, writeRemainingLength } from "./frame.ts";
 import type { ProtocolVersion, QoS } from "./protocol.ts";
 
 /** PUBLISH's first byte without flags. */
-const PUBLISH_BYTE = 0x30;
-/** Up to here a loop is faster than the call into native code. */
-const SHORT_COPY_BYTES = 32;
+export const PUBLISH_BYTE = 0x30;
 const NO_BYTES = Buffer.alloc(0);
 
 /**
@@ -21,16 +21,18 @@ export class PublishView {
   topicEnd = 0;
   /** 0 for QoS 0. */
   packetId = 0;
-  /** Equal to `propertiesEnd` when there are none, as always before MQTT 5; the length itself lies before it. */
-  propertiesStart = 0;
-  propertiesEnd = 0;
+  /** Says "none" before MQTT 5. */
+  readonly properties = new MessageProperties();
   payloadStart = 0;
   payloadEnd = 0;
+
+  /** `sender`: whose packets are read. */
+  constructor(readonly sender: "client" | "server" = "client") {}
 }
 
 /**
  * Fills `view` from the body `bytes[bodyStart, bodyEnd)`. Whether the topic name is valid is left to the topic table,
- * which knows the answer for every name it has seen.
+ * which knows the answer for every name it has seen; so is whether a topic alias is known.
  * @throws ProtocolViolation; `view` is then undefined.
  */
 export function decodePublish(
@@ -63,9 +65,8 @@ export function decodePublish(
     at += 2;
   }
 
-  view.propertiesStart = at;
-  if (version === 5) at = skipProperties(view, bytes, at, bodyEnd);
-  view.propertiesEnd = at;
+  if (version === 5) at = readProperties(view, bytes, at, bodyEnd);
+  else if (view.properties.isSet) view.properties.clear();
 
   view.bytes = bytes;
   view.qos = qos as QoS;
@@ -75,15 +76,13 @@ export function decodePublish(
   view.payloadEnd = bodyEnd;
 }
 
-function skipProperties(view: PublishView, bytes: Buffer, at: number, bodyEnd: number): number {
-  const length = readRemainingLength(bytes, at, bodyEnd);
-  if (length < 0) throw malformed("PUBLISH is cut off in its property length");
-  let start = at;
-  while ((bytes[start] as number) >= 0x80) start++;
-  start++;
-  if (start + length > bodyEnd) throw malformed("PUBLISH is cut off in its properties");
-  view.propertiesStart = start;
-  return start + length;
+function readProperties(view: PublishView, bytes: Buffer, at: number, bodyEnd: number): number {
+  const { properties } = view;
+  const end = properties.read("PUBLISH", view.sender, bytes, at, bodyEnd);
+  if (view.topicStart === view.topicEnd && properties.topicAlias === 0) {
+    throw protocolError("PUBLISH with neither a topic name nor a Topic Alias [MQTT 5.0 section 3.3.2.1]");
+  }
+  return end;
 }
 
 /** Bytes of a whole PUBLISH packet for MQTT 3.1 and 3.1.1. */
@@ -122,17 +121,4 @@ export function encodePublish(
     target[position++] = packetId & 0xff;
   }
   return copyBytes(target, position, payload, payloadStart, payloadEnd);
-}
-
-function copyBytes(target: Buffer, at: number, source: Uint8Array, start: number, end: number): number {
-  const length = end - start;
-  if (length <= SHORT_COPY_BYTES) {
-    for (let i = 0; i < length; i++) target[at + i] = source[start + i] as number;
-  } else if (start === 0 && end === source.length) {
-    target.set(source, at);
-  } else {
-    // Buffer's copy takes any Uint8Array and, unlike set, needs no subarray object for a range.
-    Buffer.prototype.copy.call(source, target, at, start, end);
-  }
-  return at + length;
 }

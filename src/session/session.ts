@@ -3,14 +3,18 @@ import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import { Message } from "../queue/message.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
-import { Parked, type ParkedMessage } from "../queue/parked.ts";
-import { Queue, Slot } from "../queue/queue.ts";
-import { recordSize } from "../queue/record.ts";
+import type { ParkedMessage } from "../queue/parked.ts";
+import type { Queue } from "../queue/queue.ts";
+import { Slot } from "../queue/window.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import { IncomingIds } from "./incoming.ts";
-import { IDS_PER_LANE, indexOf, laneOf, LANES, packetIdOf, PARKED_LANE } from "./packet-id.ts";
+import { Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
+import { packetIdOf, PARKED_LANE } from "./packet-id.ts";
+import { Parking } from "./parking.ts";
 import type { Peer } from "./peer.ts";
+import { type Replay, Replayed } from "./replayed.ts";
+import { type ReadRights, View } from "./view.ts";
 
 /** Both may change while the daemon runs. */
 export interface SessionLimits {
@@ -32,58 +36,26 @@ export interface SessionContext {
   readonly onRemounted: (session: Session) => void;
 }
 
-export interface ReadRights {
-  mayRead(topicName: string): boolean;
-}
-
 /** What became of a message that was handed to a session. `dropped`: the queue is full, or nobody is there to take QoS 0. */
 export const Admission = { taken: 0, dropped: -1 } as const;
-
-/** A message of one of a session's lanes: the same lane and sequence number are the same message. */
-export interface QueuedMessage {
-  readonly lane: number;
-  readonly seq: number;
-}
-
-/** Retained messages on their way to a session, which tells what happens to it. */
-export interface Replay {
-  /** A peer came, or took something: there may be room for more. */
-  peerHasRoom(): void;
-  peerGone(): void;
-  sessionGone(): void;
-}
 
 /** Retained messages that can wait go out while less than this waits for the peer: messages in the queue, bytes that it has not read. */
 const REPLAY_WAITING_MESSAGES = 32;
 const REPLAY_UNSENT_BYTES = 256 * 1024;
-/** Retained messages queued beyond `maxQueuedMessages`: so many, and only while the queue is smaller than this. */
-const MAX_REPLAYED_MESSAGES = 10_000;
-const MAX_REPLAYED_BYTES = 64 * 1024 * 1024;
-
-/** Order in which lanes are drained: high, normal, low. Lane 0 is the normal one. */
-const LANE_ORDER = [1, 0, 2] as const;
 
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session {
   readonly incoming: IncomingIds;
   droppedMessages = 0;
-  /** What its user may read; undefined: everything. */
-  rights: ReadRights | undefined;
   /** Retained messages for new subscriptions that are not all handed over yet. */
   replay: Replay | undefined;
-  private prefix: Buffer = NO_PREFIX;
-  private prefixText = "";
-  /** Retained messages in the queue that are not counted against the limit, and the sequence number that ends them. */
-  private replayed = 0;
-  private replayedBelow = 0;
-  private readonly lanes: (Queue | undefined)[] = new Array<Queue | undefined>(LANES).fill(undefined);
+  private readonly view = new View();
+  private readonly replayed = new Replayed();
+  private readonly lanes: Lanes;
+  private readonly parking: Parking;
   private readonly record = new Message();
   private peer: Peer | undefined;
   private maxInflight: number;
-  /** The lane of the message in flight that was sent first. */
-  private sentFirst: Queue | undefined;
-  private unanswered: QueuedMessage | undefined;
-  private parkedLane: Parked | undefined;
 
   constructor(
     readonly number: SessionNumber,
@@ -92,24 +64,36 @@ export class Session {
     readonly durable: boolean,
     private readonly context: SessionContext,
   ) {
-    this.incoming = new IncomingIds(number, context.store, durable && context.store.durable);
-    this.maxInflight = context.limits.maxInflightMessages;
+    const { store, budget, limits } = context;
+    const isStored = durable && store.durable;
+    const onLost = (messages: number): void => context.onLost(this, messages);
+    this.incoming = new IncomingIds(number, store, isStored);
+    this.maxInflight = limits.maxInflightMessages;
+    const queueContext = { store, budget, onLoaded: () => this.onLoaded(), onLost };
+    this.lanes = new Lanes(number, isStored, () => limits.maxInflightMessages, queueContext, () => this.isAttached);
+    this.parking = new Parking(number, isStored, store, this.lanes, onLost);
   }
 
   /** Prefix that is taken off topics before they are sent (a listener's mount point). */
   get strippedPrefix(): Buffer {
-    return this.prefix;
+    return this.view.prefix;
   }
 
   set strippedPrefix(prefix: Buffer) {
-    if (prefix.equals(this.prefix)) return;
-    this.prefix = prefix;
-    this.prefixText = prefix.toString();
-    this.context.onRemounted(this);
+    if (this.view.mount(prefix)) this.context.onRemounted(this);
   }
 
   get mountPrefix(): string {
-    return this.prefixText;
+    return this.view.prefixText;
+  }
+
+  /** What its user may read; undefined: everything. */
+  set rights(rights: ReadRights | undefined) {
+    this.view.rights = rights;
+  }
+
+  mayRead(topicName: string): boolean {
+    return this.view.mayRead(topicName);
   }
 
   get isAttached(): boolean {
@@ -117,121 +101,74 @@ export class Session {
   }
 
   get queuedMessages(): number {
-    let messages = 0;
-    for (const queue of this.lanes) messages += queue?.messages ?? 0;
-    return messages;
+    return this.lanes.messages;
+  }
+
+  /** Of their records. */
+  get queuedBytes(): number {
+    return this.lanes.bytes;
   }
 
   /** About when the oldest queued message came; undefined if none is queued. */
   get oldestMs(): number | undefined {
-    const times = this.lanes.flatMap((queue) => (queue && queue.messages > 0 ? [queue.oldestMs] : []));
-    return times.length === 0 ? undefined : Math.min(...times);
+    return this.lanes.oldestMs;
   }
 
   get inFlightMessages(): number {
-    let messages = 0;
-    for (const queue of this.lanes) messages += queue?.inFlight ?? 0;
-    return messages;
+    return this.lanes.inFlight;
+  }
+
+  /** Whether a message is still queued, sent or not. */
+  isQueued(message: QueuedMessage): boolean {
+    return this.lanes.isOpen(message);
   }
 
   recoverQueue(lane: number, record: Buffer): void {
-    if (lane === PARKED_LANE) return this.parkedQueue.recover(record);
-    const queue = this.lane(lane);
+    if (lane === PARKED_LANE) return this.parking.recover(record);
+    const queue = this.lanes.at(lane);
     queue.recover(record);
     queue.removeLeftovers();
-  }
-
-  private lane(lane: number): Queue {
-    let queue = this.lanes[lane];
-    if (queue) return queue;
-    // The ring is at least four windows wide, so that one message whose acknowledgement is late does not stop the others at once.
-    const windowSlots = Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.context.limits.maxInflightMessages * 4)));
-    queue = new Queue(this.number, lane, this.durable && this.context.store.durable, windowSlots, {
-      store: this.context.store,
-      budget: this.context.budget,
-      onLoaded: () => this.onLoaded(),
-      onLost: (messages) => this.context.onLost(this, messages),
-    });
-    if (this.peer) queue.attach();
-    this.lanes[lane] = queue;
-    return queue;
   }
 
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
   attach(peer: Peer, maxInflight: number): void {
     this.peer = peer;
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
-    this.sentFirst = undefined;
-    for (const queue of this.lanes) queue?.attach();
+    this.parking.attach();
+    for (const queue of this.lanes.queues) queue.attach();
     this.pump();
   }
 
   detach(): void {
-    this.noteUnanswered();
+    if (this.peer) this.parking.noteUnanswered();
     this.peer = undefined;
-    for (const queue of this.lanes) queue?.detach();
+    for (const queue of this.lanes.queues) queue.detach();
     this.replay?.peerGone();
   }
 
   /** Of the messages that a connection left without any answer the one that it was sent first; a connection that left none changes nothing. */
   get firstUnanswered(): QueuedMessage | undefined {
-    return this.unanswered;
-  }
-
-  private noteUnanswered(): void {
-    if (!this.peer) return;
-    for (const queue of [this.sentFirst, ...LANE_ORDER.map((lane) => this.lanes[lane])]) {
-      const seq = queue?.firstUnanswered ?? 0;
-      if (!queue || seq === 0) continue;
-      this.unanswered = { lane: queue.lane, seq };
-      return;
-    }
-  }
-
-  private get parkedQueue(): Parked {
-    const { store } = this.context;
-    this.parkedLane ??= new Parked(this.number, PARKED_LANE, this.durable && store.durable, store, (messages) => this.context.onLost(this, messages));
-    return this.parkedLane;
+    return this.parking.firstUnanswered;
   }
 
   /** Messages that are put aside; they do not count as queued. */
   get parkedMessages(): number {
-    return this.parkedLane?.messages ?? 0;
+    return this.parking.messages;
   }
 
-  /**
-   * Puts `firstUnanswered` aside: in one group it leaves its lane and is kept where nothing is sent from. At once if it lies in RAM, as it does
-   * on a connection that has come to it. Returns the message; undefined if there is none, or it has been answered meanwhile, or can't be read.
-   * Rejects with StoreError when the store can't be read.
-   */
-  async parkHead(): Promise<ParkedMessage | undefined> {
-    const { unanswered } = this;
-    if (!unanswered) return undefined;
-    const { lane, seq } = unanswered;
-    const queue = this.lanes[lane];
-    if (!queue?.isOpen(seq)) return undefined;
-    const message = new Message();
-    if (!queue.readFromRam(message, seq) && !(await queue.fetch(message, seq))) return undefined;
-    if (this.unanswered !== unanswered || !queue.isOpen(seq)) return undefined;
-    return this.park(queue, seq, message);
-  }
-
-  private park(queue: Queue, seq: number, message: Message): ParkedMessage {
-    const { qos } = message;
-    this.unanswered = undefined;
-    const parked = { topic: message.topic.toString("utf8", message.topicStart, message.topicEnd), bytes: message.payloadLength, qos };
-    this.parkedQueue.add(message, queue.lane);
-    const group = queue.takeOut(seq, recordSize(message));
-    if (group !== 0) this.context.onAppended(this);
-    // The peer may have kept the identifier: PUBREL has it forgotten, so that the next message under it is not taken for this one.
-    if (qos === 2) this.peer?.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, seq), group, 0);
-    this.pump();
-    return parked;
+  /** Puts `firstUnanswered` aside (see `Parking.parkHead`). */
+  parkHead(): Promise<ParkedMessage | undefined> {
+    return this.parking.parkHead((queue, seq, qos, group) => {
+      if (group !== 0) this.context.onAppended(this);
+      // The peer may have kept the identifier: PUBREL has it forgotten, so that the next message under it is not taken for this one.
+      if (qos === 2) this.peer?.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, seq), group, 0);
+      this.pump();
+    });
   }
 
   /** What is put aside, oldest first. Rejects with StoreError when the store can't be read. */
   parked(): Promise<readonly ParkedMessage[]> {
-    return this.parkedLane?.list() ?? Promise.resolve([]);
+    return this.parking.list();
   }
 
   /**
@@ -239,14 +176,13 @@ export class Session {
    * Rejects with StoreError when the store can't be read; what was not appended stays aside.
    */
   retryParked(): Promise<number> {
-    const append = (message: Message, lane: number): void => void this.enqueue(this.lane(lane), message, message.qos, message.retain);
-    return this.parkedLane?.takeBack(append) ?? Promise.resolve(0);
+    return this.parking.takeBack((message, lane) => void this.enqueue(this.lanes.at(lane), message, message.qos, message.retain));
   }
 
   /** Returns how many were dropped. */
   dropParked(): number {
-    const dropped = this.parkedLane?.drop() ?? 0;
-    if (this.parkedLane?.awaitsStore) this.context.onAppended(this);
+    const dropped = this.parking.drop();
+    if (this.parking.awaitsStore) this.context.onAppended(this);
     return dropped;
   }
 
@@ -255,12 +191,8 @@ export class Session {
    * Returns the group that holds it, 0 if nothing is to be waited for.
    */
   forgetPeer(): GroupNumber {
-    let group = this.incoming.clear();
-    for (const queue of this.lanes) {
-      if (!queue) continue;
-      group = Math.max(group, queue.forgetPeer());
-      if (queue.awaitsStore) this.context.onAppended(this);
-    }
+    const group = Math.max(this.incoming.clear(), this.lanes.forgetPeer());
+    if (this.lanes.awaitsStore) this.context.onAppended(this);
     return group;
   }
 
@@ -268,11 +200,6 @@ export class Session {
   widen(maxInflight: number): void {
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
     this.pump();
-  }
-
-  /** Whether a message is still queued, sent or not. */
-  isQueued({ lane, seq }: QueuedMessage): boolean {
-    return this.lanes[lane]?.isOpen(seq) ?? false;
   }
 
   /** Nothing new is sent until the next `attach`; exchanges that have begun go on. */
@@ -289,8 +216,8 @@ export class Session {
   discard(): void {
     this.peer = undefined;
     this.incoming.end();
-    for (const queue of this.lanes) queue?.end();
-    this.parkedLane?.end();
+    for (const queue of this.lanes.queues) queue.end();
+    this.parking.end();
     this.replay?.sessionGone();
   }
 
@@ -301,13 +228,13 @@ export class Session {
   deliver(message: Message, qos: QoS, retain: boolean, laneNumber = 0): GroupNumber {
     const peer = this.peer;
     if (qos === 0) {
-      if (!peer || !this.reaches(message)) return Admission.dropped;
+      if (!peer || !this.view.reaches(message)) return Admission.dropped;
       if (peer.congested) return this.drop();
       this.sendQoS0(peer, message, retain);
       return Admission.taken;
     }
-    if (!this.reaches(message)) return Admission.taken;
-    const queue = this.lane(laneNumber);
+    if (!this.view.reaches(message)) return Admission.taken;
+    const queue = this.lanes.at(laneNumber);
     if (queue.waiting >= this.context.limits.maxQueuedMessages && this.isFull(queue)) return this.drop();
     return this.enqueue(queue, message, qos, retain);
   }
@@ -330,7 +257,7 @@ export class Session {
     if (peer && queue.messages === queue.inFlight && queue.windowOpen(this.maxInflight) && !peer.congested) {
       const seq = queue.sendUnkept();
       const id = packetIdOf(queue.lane, seq);
-      const strip = this.strippedPrefix.length;
+      const strip = this.view.prefix.length;
       peer.publish((qos << 1) | (retain ? 1 : 0), message.topic, message.topicStart + strip, message.topicEnd, id,
         message.payload, message.payloadStart, message.payloadEnd);
       return Admission.taken;
@@ -345,35 +272,29 @@ export class Session {
 
   /** Queues a retained message of QoS 1 or 2 for a new subscription, whatever `maxQueuedMessages` says [MQTT-3.3.1-6]. */
   queueRetained(message: Message, qos: QoS): GroupNumber {
-    if (!this.reaches(message)) return Admission.taken;
-    const queue = this.lane(0);
-    const waitingBefore = this.replayedWaiting(queue);
+    if (!this.view.reaches(message)) return Admission.taken;
+    const queue = this.lanes.at(0);
+    const waitingBefore = this.replayed.waitingIn(queue);
     const group = this.enqueue(queue, message, qos, true);
-    this.replayed = waitingBefore + 1;
-    this.replayedBelow = queue.nextSeq;
+    this.replayed.add(queue, waitingBefore);
     return group;
   }
 
-  /** Retained messages among those that wait; at most: which of the messages have left is not known. */
-  private replayedWaiting(queue: Queue): number {
-    return queue.ackedBelow >= this.replayedBelow ? 0 : Math.min(this.replayed, queue.waiting);
-  }
-
   private isFull(queue: Queue): boolean {
-    return queue.waiting - this.replayedWaiting(queue) >= this.context.limits.maxQueuedMessages;
+    return queue.waiting - this.replayed.waitingIn(queue) >= this.context.limits.maxQueuedMessages;
   }
 
   /** Whether `queueRetained` may go on. */
   get takesRetained(): boolean {
-    const queue = this.lanes[0];
-    return !queue || (this.replayedWaiting(queue) < MAX_REPLAYED_MESSAGES && queue.bytes < MAX_REPLAYED_BYTES);
+    const queue = this.lanes.get(0);
+    return !queue || this.replayed.hasRoomIn(queue);
   }
 
   /** Whether a peer is there that keeps up with what it gets: the time for what can wait. */
   get isReady(): boolean {
     const { peer } = this;
     if (!peer || peer.congested || peer.unsentBytes >= REPLAY_UNSENT_BYTES) return false;
-    return (this.lanes[0]?.waiting ?? 0) < REPLAY_WAITING_MESSAGES;
+    return (this.lanes.get(0)?.waiting ?? 0) < REPLAY_WAITING_MESSAGES;
   }
 
   private drop(): GroupNumber {
@@ -383,7 +304,7 @@ export class Session {
   }
 
   private sendQoS0(peer: Peer, message: Message, retain: boolean): void {
-    const strip = this.strippedPrefix.length;
+    const strip = this.view.prefix.length;
     if (message.frameEnd > message.frameStart && strip === 0 && !retain) {
       peer.forward(message.frame, message.frameStart, message.frameEnd);
       return;
@@ -392,42 +313,22 @@ export class Session {
       message.payload, message.payloadStart, message.payloadEnd);
   }
 
-  mayRead(topicName: string): boolean {
-    return this.rights === undefined || this.rights.mayRead(topicName);
-  }
-
-  /** A message that was queued for an earlier user, or under earlier rules, is checked again. */
-  private mayReadRecord({ topic, topicStart, topicEnd }: Message): boolean {
-    return this.rights === undefined || this.rights.mayRead(topic.toString("utf8", topicStart, topicEnd));
-  }
-
-  /** A topic outside the mount point of the present connection, or equal to it, can't be spelt to this peer [MQTT-4.7.3-1]. */
-  private reaches(message: Message): boolean {
-    const prefix = this.strippedPrefix;
-    if (prefix.length === 0) return true;
-    const end = message.topicStart + prefix.length;
-    return end < message.topicEnd && prefix.compare(message.topic, message.topicStart, end) === 0;
-  }
-
   /** What was read ahead has come: for a peer that may be gone by now. */
   private onLoaded(): void {
     if (this.peer) this.pump();
-    else for (const queue of this.lanes) queue?.evict(false);
+    else for (const queue of this.lanes.queues) queue.evict(false);
   }
 
   /** Sends what the window allows, high lane first. */
   pump(): void {
     const peer = this.peer;
     if (!peer) return;
-    for (const lane of LANE_ORDER) {
-      const queue = this.lanes[lane];
-      if (queue) this.pumpQueue(peer, queue);
-    }
+    for (const queue of this.lanes.queues) this.pumpQueue(peer, queue);
     this.replay?.peerHasRoom();
   }
 
   private pumpQueue(peer: Peer, queue: Queue): void {
-    const record = this.record;
+    const { record, view } = this;
     while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(record)) {
       const seq = queue.cursorSeq;
       const slot = queue.slotOf(seq);
@@ -441,41 +342,30 @@ export class Session {
         peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
         continue;
       }
-      if (!this.reaches(record) || !this.mayReadRecord(record)) {
+      if (!view.shows(record)) {
         queue.advanceSent();
         queue.acknowledge(seq, Slot.sent);
         continue;
       }
       if (!queue.maySend(seq, record.qos)) return this.context.onAppended(this);
       const flags = (record.qos << 1) | (record.retain ? 1 : 0);
-      this.sentFirst ??= queue;
+      this.parking.noteSent(queue);
       const again = queue.advanceSent();
-      peer.publish(again ? flags | 8 : flags, record.topic, record.topicStart + this.strippedPrefix.length, record.topicEnd, id,
+      peer.publish(again ? flags | 8 : flags, record.topic, record.topicStart + view.prefix.length, record.topicEnd, id,
         record.payload, record.payloadStart, record.payloadEnd);
     }
   }
 
   /** Group `upTo` is on disk: QoS 2 messages that waited for it go, what lies on disk may leave RAM. True if no later group is awaited. */
   onStored(upTo: GroupNumber): boolean {
-    let settled = true;
-    if (this.parkedLane) {
-      this.parkedLane.onStored(upTo);
-      if (this.parkedLane.awaitsStore) settled = false;
+    this.parking.onStored(upTo);
+    for (const queue of this.lanes.queues) {
+      if (!queue.onStored(upTo)) continue;
+      if (this.peer) this.pumpQueue(this.peer, queue);
+      if (!this.peer || this.context.budget.exceeded) queue.evict(this.peer !== undefined);
     }
-    for (const lane of LANE_ORDER) {
-      const queue = this.lanes[lane];
-      if (!queue) continue;
-      if (queue.onStored(upTo)) {
-        if (this.peer) this.pumpQueue(this.peer, queue);
-        if (!this.peer || this.context.budget.exceeded) queue.evict(this.peer !== undefined);
-      }
-      if (queue.awaitsStore) settled = false; // also for what the pump has just asked for
-    }
-    return settled;
-  }
-
-  private queueOf(packetId: number): Queue | undefined {
-    return this.lanes[laneOf(packetId)];
+    // Also for what the pump has just asked for.
+    return !this.lanes.awaitsStore && !this.parking.awaitsStore;
   }
 
   /** PUBACK: true if it ended a message. */
@@ -489,9 +379,9 @@ export class Session {
   }
 
   private finish(packetId: number, expected: number): boolean {
-    const queue = this.queueOf(packetId);
-    if (!queue?.acknowledge(queue.seqOf(indexOf(packetId), IDS_PER_LANE), expected)) return false;
-    if (queue.inFlight === 0 && queue === this.sentFirst) this.sentFirst = this.lanes.find((lane) => (lane?.inFlight ?? 0) > 0);
+    const queue = this.lanes.ofPacket(packetId);
+    if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
+    if (queue.inFlight === 0) this.parking.noteAnswered(queue);
     if (this.peer && queue.messages > queue.inFlight) this.pumpQueue(this.peer, queue);
     this.replay?.peerHasRoom();
     return true;
@@ -499,11 +389,9 @@ export class Session {
 
   /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */
   onPubrec(packetId: number): boolean {
-    const queue = this.queueOf(packetId);
-    const known = queue?.receive(queue.seqOf(indexOf(packetId), IDS_PER_LANE)) ?? false;
+    const queue = this.lanes.ofPacket(packetId);
+    const known = queue?.receive(seqOfPacket(queue, packetId)) ?? false;
     this.peer?.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0);
     return known;
   }
 }
-
-const NO_PREFIX = Buffer.alloc(0);

@@ -1,10 +1,10 @@
 import { crc32 } from "node:zlib";
-import { formatKey, isPageKey, isRetainedKey } from "./keys.ts";
+import { formatKey, holdsMessages } from "./keys.ts";
 
 const CRC_BYTES = 4;
 
 /** Pages and retained messages carry the CRCs of their message records; the format record is read before it is known what a value looks like. */
-export const isSealed = (key: Buffer): boolean => !isPageKey(key) && !isRetainedKey(key) && !key.equals(formatKey);
+export const isSealed = (key: Buffer): boolean => !holdsMessages(key) && !key.equals(formatKey);
 
 /** The value with the CRC-32 of key and value behind it: LevelDB, as bound here, checks no block checksum on reads. */
 export function seal(key: Buffer, value: Buffer): Buffer {

@@ -1,8 +1,10 @@
+import { StoreFigures } from "./figures.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "./store.ts";
 
 /** A store in which nothing is ever kept: reads find nothing, no group is ever stored, keepers are never asked. */
 export class EmptyStore implements Store {
   readonly writesFail = false;
+  readonly figures = new StoreFigures();
   readonly stored: GroupNumber = 0;
 
   constructor(

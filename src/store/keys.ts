@@ -74,9 +74,12 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
   key.writeUIntBE(firstSeq, 6, 6);
   return key;
 }
+/** The part of a page's key that all pages of its queue share. */
+export const QUEUE_OF_PAGE_BYTES = 6;
 export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE;
 export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
-export const pageSeq = (key: Buffer): number => key.readUIntBE(6, 6);
+export const holdsMessages = (key: Buffer): boolean => isPageKey(key) || isRetainedKey(key);
+export const pageSeq = (key: Buffer): number => key.readUIntBE(QUEUE_OF_PAGE_BYTES, 6);
 
 /** All pages of all lanes of a session. */
 export const pagesOf = (session: SessionNumber): KeyRange => pagesBetween(session, session + 1);

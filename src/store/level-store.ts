@@ -1,23 +1,20 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import { isSealed, seal } from "./checked.ts";
-import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
+import { Compactor } from "./compactor.ts";
+import type { Database, OpenDatabase } from "./database.ts";
+import { StoreFigures } from "./figures.ts";
 import { type ClosedGroup, CollectingGroup } from "./group.ts";
-import { formatKey, isPageKey } from "./keys.ts";
-import { behindDamage, readRange } from "./read-range.ts";
+import { DatabaseHandle } from "./handle.ts";
+import { formatKey, holdsMessages } from "./keys.ts";
+import { Room } from "./room.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
-import { describeError, isCorruption, isNotOpen, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
+import { describeError, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
 
 /** A group that nobody waits for collects this long, so that acknowledged progress does not cost a batch each turn. */
 const SOON_MS = 1000;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5000;
-const ROOM_CHECK_MS = 5000;
-/** After so much the directory is looked at: less than LevelDB's write buffer, after which it starts a new log. */
-const INSPECT_AFTER_BYTES = 1024 * 1024;
-/** Every key of the store lies between them. */
-const FIRST_KEY = Buffer.from([0]);
-const LAST_KEY = Buffer.from([0xff]);
 
 export interface LevelStoreParts {
   readonly directory: StoreDirectory;
@@ -38,18 +35,18 @@ export interface LevelStoreParts {
  * LevelDB closes a full log without fsync, so a record written unsynced may be lost in a power cut although a later synced one survives.
  * Hence whoever touches `soon` writes records that hold a keeper's whole state: every later one supersedes those that may be missing.
  *
- * A failed batch ends its handle's use for writing: LevelDB would append behind torn bytes and drop at recovery what it has acknowledged. So:
- * close, reopen, write the same records again, and only then go on. While the disk takes nothing, the spoilt handle is still read from. Whether the failed batch reached the disk does not matter: puts and deletes repeat.
+ * After a failed batch the database is opened anew, the same records are written again, and only then others. Whether the failed batch reached the
+ * disk does not matter: puts and deletes repeat.
  */
 export class LevelStore implements Store {
   readonly durable = true;
+  readonly figures = new StoreFigures();
   readonly #parts: LevelStoreParts;
+  readonly #handle: DatabaseHandle;
+  readonly #room: Room;
+  readonly #compactor: Compactor;
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   readonly #stateListeners: ((state: StoreState) => void)[] = [];
-  /** Undefined while none can be opened. */
-  #database: Database | undefined;
-  /** A batch has failed: the handle is only read from, until it may be replaced. */
-  #isSpoilt = false;
   #current = new CollectingGroup(1);
   /** Closed, not yet stored: at most one. Nothing else is written before it, whatever it takes. */
   #unwritten: ClosedGroup | undefined;
@@ -58,7 +55,6 @@ export class LevelStore implements Store {
   #stored: GroupNumber = 0;
   #state: StoreState = "healthy";
   #failure: "failed" | "full" | undefined;
-  #isShortOfRoom = false;
   /** A batch since the last synced one was not synced. */
   #hasUnsynced = false;
   #retryMs = FIRST_RETRY_MS;
@@ -66,21 +62,21 @@ export class LevelStore implements Store {
   /** The group whose closing at the end of this turn is on its way. */
   #closing: CollectingGroup | undefined;
   #retryTimer: Timer | undefined;
-  #roomTimer: Timer | undefined;
-  #uninspectedBytes = 0;
-  /** Keys between which records have been deleted since that was compacted. What was deleted before the start is not known. */
-  #deletedFrom: Buffer | undefined = FIRST_KEY;
-  #deletedTo: Buffer = LAST_KEY;
-  #compaction: Promise<void> | undefined;
-  #inspection: Promise<void> | undefined;
-  #reserving: Promise<void> | undefined;
   #work: Promise<void> = Promise.resolve();
-  #wakeReaders: (() => void)[] = [];
   #closed: Promise<void> | undefined;
 
   constructor(database: Database, parts: LevelStoreParts) {
-    this.#database = database;
+    const { figures } = this;
     this.#parts = parts;
+    this.#handle = new DatabaseHandle(database, parts);
+    this.#room = new Room({ ...parts, figures, onInspected: (isShort) => this.#onInspected(isShort) });
+    this.#compactor = new Compactor({
+      clock: parts.clock,
+      figures,
+      database: () => (this.#failure === undefined ? this.#handle.database : undefined),
+      isAwaited: () => this.#isBusy || this.#current.need === "synced",
+      onCompacted: () => void this.#room.inspect(),
+    });
   }
 
   get state(): StoreState {
@@ -110,37 +106,8 @@ export class LevelStore implements Store {
   }
 
   /** Waits while no handle is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
-  async read(from: Uint8Array, to: Uint8Array, maxBytes: number): Promise<StoredRecord[]> {
-    for (;;) {
-      if (this.#closed !== undefined) throw new StoreError("closed", "the store is closed");
-      const database = this.#database;
-      if (database === undefined) {
-        await new Promise<void>((wake) => this.#wakeReaders.push(wake));
-        continue;
-      }
-      try {
-        return await this.#readIntact(database, Buffer.from(from), Buffer.from(to), maxBytes);
-      } catch (error) {
-        if (isNotOpen(error) && this.#database !== database) continue;
-        throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
-      }
-    }
-  }
-
-  /** Pages that lie in damaged blocks are passed over: whoever reads misses their numbers. */
-  async #readIntact(database: Database, from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
-    const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
-    try {
-      return await readRange(database, from, to, maxBytes, onDamaged);
-    } catch (error) {
-      const next = isCorruption(error) ? await behindDamage(database, from, to) : undefined;
-      if (next === undefined) {
-        if (isCorruption(error) && isPageKey(from)) return [];
-        throw error;
-      }
-      onDamaged(describeError(error));
-      return await this.#readIntact(database, next, to, maxBytes);
-    }
+  read(from: Uint8Array, to: Uint8Array, maxBytes: number): Promise<StoredRecord[]> {
+    return this.#handle.read(Buffer.from(from), Buffer.from(to), maxBytes);
   }
 
   /** A failing disk gets one more try, then it rejects with StoreError `unwritable`. */
@@ -150,10 +117,8 @@ export class LevelStore implements Store {
   }
 
   /** Looks at the free room now and every few seconds from now on. */
-  async watchRoom(): Promise<void> {
-    await this.#inspect();
-    if (this.#closed !== undefined) return;
-    this.#roomTimer = this.#parts.clock.after(ROOM_CHECK_MS, () => void this.watchRoom());
+  watchRoom(): Promise<void> {
+    return this.#room.watch();
   }
 
   #schedule(): void {
@@ -192,10 +157,10 @@ export class LevelStore implements Store {
     const group = this.#unwritten;
     if (group === undefined) return;
     try {
-      const database = this.#isSpoilt || this.#database === undefined ? await this.#replaceHandle(group) : this.#database;
+      const database = await this.#handle.forWriting(group.records.bytes, () => this.#compactor.settled());
       if (group.records.count > 0) await this.#writeBatch(database, group);
     } catch (error) {
-      await this.#giveUpHandle(error);
+      await this.#onFailure(error);
       return;
     }
     this.#succeeded(group);
@@ -203,20 +168,32 @@ export class LevelStore implements Store {
 
   async #writeBatch(database: Database, group: ClosedGroup): Promise<void> {
     const { keys, values, bytes } = group.records;
+    const { figures } = this;
     const sync = this.#parts.syncs && group.need === "synced";
     const batch = database.batch();
+    let storedBytes = 0;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       const value = values[index];
       if (value === undefined) {
         batch.del(key);
-        this.#noteDeleted(key);
-      } else batch.put(key, isSealed(key) ? seal(key, value) : value);
+        this.#compactor.noteDeleted(key);
+      } else {
+        batch.put(key, isSealed(key) ? seal(key, value) : value);
+        if (holdsMessages(key)) storedBytes += value.length;
+      }
     }
+    const startMs = performance.now();
     await batch.write({ sync });
+    figures.groups++;
+    figures.loggedBytes += bytes;
+    figures.storedBytes += storedBytes;
+    if (sync) {
+      figures.syncs++;
+      figures.lastSyncMs = performance.now() - startMs;
+    }
     this.#hasUnsynced = !sync;
-    this.#uninspectedBytes += bytes;
-    if (this.#uninspectedBytes >= INSPECT_AFTER_BYTES) void this.#inspect();
+    this.#room.noteWritten(bytes);
   }
 
   #succeeded(group: ClosedGroup): void {
@@ -225,7 +202,7 @@ export class LevelStore implements Store {
     this.#stored = group.number;
     if (this.#failure !== undefined) {
       this.#failure = undefined;
-      void this.#inspect(); // the new handle has made new files
+      void this.#room.inspect(); // the new handle has made new files
       this.#retryMs = FIRST_RETRY_MS;
       this.#parts.report({ kind: "writeRecovered", detail: "the store is written again" });
       this.#updateState();
@@ -234,14 +211,15 @@ export class LevelStore implements Store {
     this.#schedule();
   }
 
-  async #giveUpHandle(error: unknown): Promise<void> {
-    const { clock, directory, report } = this.#parts;
-    this.#isSpoilt = this.#database !== undefined;
+  async #onFailure(error: unknown): Promise<void> {
+    const { clock, report } = this.#parts;
+    this.#handle.spoil();
+    this.figures.failures++;
     const outOfRoom = isOutOfRoom(error);
     if (this.#failure === undefined) report({ kind: "writeFailed", detail: describeError(error) });
     this.#failure = outOfRoom ? "full" : "failed";
     this.#updateState();
-    if (outOfRoom) await directory.giveUpReserve();
+    if (outOfRoom) await this.#room.giveUpReserve();
     if (this.#closed !== undefined) return;
     this.#retryTimer = clock.after(this.#retryMs, () => {
       this.#work = this.#writeUnwritten();
@@ -249,125 +227,35 @@ export class LevelStore implements Store {
     this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
   }
 
-  /** A spoilt handle still reads: it is not closed before the disk takes what opening another one writes. */
-  async #replaceHandle(group: ClosedGroup): Promise<Database> {
-    const spoilt = this.#database;
-    if (spoilt !== undefined) {
-      await this.#parts.directory.tryWriting(group.records.bytes);
-      await this.#compaction;
-      this.#database = undefined;
-      await spoilt.close().catch(() => undefined);
-    }
-    const database = await this.#reopen();
-    this.#isSpoilt = false;
-    this.#database = database;
-    this.#releaseReaders();
-    return database;
-  }
-
-  /** Damage is repaired here too, but never set aside: what is in RAM builds on what is on disk. */
-  async #reopen(): Promise<Database> {
-    const { directory, openDatabase, report } = this.#parts;
-    try {
-      return await openDatabase(directory.path);
-    } catch (error) {
-      if (!isCorruption(error)) throw error;
-      await repairLevelDatabase(directory.path);
-      report({ kind: "repaired", detail: `store ${directory.path} was damaged (${describeError(error)}) and has been repaired` });
-      return openDatabase(directory.path);
-    }
-  }
-
-  #releaseReaders(): void {
-    const readers = this.#wakeReaders;
-    this.#wakeReaders = [];
-    for (const wake of readers) wake();
-  }
-
   #updateState(): void {
-    const state = this.#failure ?? (this.#isShortOfRoom ? "full" : "healthy");
+    const state = this.#failure ?? (this.#room.isShort ? "full" : "healthy");
     if (state === this.#state) return;
     this.#state = state;
     for (const listener of this.#stateListeners) listener(state);
   }
 
-  #inspect(): Promise<void> {
-    this.#inspection ??= this.#inspectDirectory()
-      // Nothing here is a promise to anybody: what keeps the disk from answering will fail a batch too.
-      .catch(() => undefined)
-      .finally(() => {
-        this.#inspection = undefined;
-      });
-    return this.#inspection;
-  }
-
-  async #inspectDirectory(): Promise<void> {
-    this.#uninspectedBytes = 0;
-    const { directory, freeBytes, minFreeBytes, report } = this.#parts;
-    await directory.syncNames();
-    const free = await freeBytes();
-    const isShort = free < minFreeBytes;
-    if (isShort !== this.#isShortOfRoom) {
-      this.#isShortOfRoom = isShort;
-      report({ kind: isShort ? "full" : "roomAgain", detail: `${free} bytes free, ${minFreeBytes} wanted` });
-      this.#updateState();
-    }
+  #onInspected(isShort: boolean): void {
+    this.#updateState();
     if (this.#failure !== undefined) return;
-    if (isShort) this.#compact();
-    else this.#makeReserve(free - minFreeBytes);
-  }
-
-  #noteDeleted(key: Buffer): void {
-    if (this.#deletedFrom === undefined) {
-      this.#deletedFrom = this.#deletedTo = key;
-      return;
-    }
-    if (key.compare(this.#deletedFrom) < 0) this.#deletedFrom = key;
-    if (key.compare(this.#deletedTo) > 0) this.#deletedTo = key;
-  }
-
-  /** Deleted records hold their room until LevelDB compacts, which it does with what is written: nothing more is, while the disk is full. */
-  #compact(): void {
-    const database = this.#database;
-    const from = this.#deletedFrom;
-    if (database === undefined || from === undefined || this.#compaction !== undefined || this.#closed !== undefined) return;
-    const to = this.#deletedTo;
-    this.#deletedFrom = undefined;
-    // LevelDB counts the levels that it goes through before it writes out what is in memory: that has to be done before.
-    this.#compaction = database
-      .compactRange(FIRST_KEY, FIRST_KEY)
-      .then(() => database.compactRange(from, to))
-      .catch(() => undefined) // the next batch fails too, then
-      .finally(() => {
-        this.#compaction = undefined;
-        void this.#inspect();
-      });
-  }
-
-  /** Beside everything else: 16 MiB take a slow card seconds. */
-  #makeReserve(spareBytes: number): void {
-    this.#reserving ??= this.#parts.directory.makeReserve(spareBytes).finally(() => {
-      this.#reserving = undefined;
-    });
+    this.#compactor.compact(isShort);
+    if (!isShort) this.#room.makeReserve();
   }
 
   async #closeAll(): Promise<void> {
-    this.#roomTimer?.cancel();
+    this.#room.stopWatching();
     this.#closeTimer?.cancel();
     this.#retryTimer?.cancel();
-    this.#releaseReaders();
+    this.#handle.refuseReads();
     await this.#work;
     if (this.#unwritten !== undefined) await this.#writeUnwritten();
     if (this.#unwritten === undefined) {
       this.#unwritten = this.#lastGroup();
       await this.#writeUnwritten();
     }
-    await this.#inspection;
-    await this.#reserving;
-    await this.#compaction;
+    await this.#compactor.close();
+    await this.#room.settled();
     const isLost = this.#unwritten !== undefined;
-    await this.#database?.close();
-    this.#database = undefined;
+    await this.#handle.close();
     if (isLost) throw new StoreError("unwritable", "the store could not be written when it was closed");
   }
 

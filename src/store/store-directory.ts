@@ -43,15 +43,17 @@ export class StoreDirectory {
     this.#syncedNames = new Set(names);
   }
 
-  /** Makes the reserve if it is missing or cut short and well within `spareBytes`. */
-  async makeReserve(spareBytes: number): Promise<void> {
-    if (this.#reserveBytes === 0 || spareBytes < 2 * this.#reserveBytes) return;
-    const present = await stat(this.#reservePath).catch(() => undefined);
-    if (present?.size === this.#reserveBytes) return;
+  /** Makes the reserve if it is missing or cut short and well within `spareBytes`. Resolves with its size, whole or 0. */
+  async makeReserve(spareBytes: number): Promise<number> {
+    const bytes = this.#reserveBytes;
+    if (bytes === 0 || (await fileSize(this.#reservePath)) === bytes) return bytes;
+    if (spareBytes < 2 * bytes) return 0;
     try {
-      await writeRandom(this.#reservePath, this.#reserveBytes);
+      await writeRandom(this.#reservePath, bytes);
+      return bytes;
     } catch {
       await this.giveUpReserve();
+      return 0;
     }
   }
 

@@ -1,3 +1,5 @@
+import type { StoreFigures } from "./figures.ts";
+
 /** Groups are numbered from 1 and reach the disk in order, each all or nothing. 0 means: nothing to wait for. */
 export type GroupNumber = number;
 
@@ -34,6 +36,7 @@ export interface Store {
   readonly state: StoreState;
   /** The last attempt to write has failed, be it for want of room: nobody knows when anything will be stored. */
   readonly writesFail: boolean;
+  readonly figures: Readonly<StoreFigures>;
   /** Everything up to this group is on disk. */
   readonly stored: GroupNumber;
   /** Returns the number of the group that will hold the change; 0 when nothing need be waited for (memory store). */

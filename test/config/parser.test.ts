@@ -7,6 +7,7 @@ import type { Keyword } from "../../src/config/keyword.ts";
 import { connectionKeywords } from "../../src/config/keywords/connection.ts";
 import { globalKeywords } from "../../src/config/keywords/global.ts";
 import { listenerKeywords } from "../../src/config/keywords/listener.ts";
+import { tlsListenerKeywords } from "../../src/config/keywords/tls.ts";
 import { notYetKeywords } from "../../src/config/keywords/not-yet.ts";
 import { parseConfig } from "../../src/config/parser.ts";
 
@@ -405,15 +406,17 @@ describe("keywords", () => {
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
     bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", queue_qos0_messages: "false",
-    use_username_as_clientid: "false", max_queued_bytes: "0", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
+    use_username_as_clientid: "false", tls_version: "tlsv1.3", max_queued_bytes: "0", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
+
+  const isTls = (name: string): boolean => tlsListenerKeywords.some((keyword) => keyword.name === name);
 
   it("and their synonyms are known in their section, in any case", () => {
     for (const [section, keywords] of sections) {
       for (const { name, aliases, type } of keywords) {
         const value = VALUES[name] ?? ["1", "5", "power", "info", "minimum", "true"].find((text) => typeof type.parse(text) !== "object") ?? expect.fail(name);
-        const before = name === "acl_file" ? `password_file p\n${section}` : section;
+        const before = name === "acl_file" ? `password_file p\n${section}` : isTls(name) ? `${section}psk_hint h\n` : section;
         for (const word of [name, name.toUpperCase(), ...aliases]) expect([word, problemsOf(`${before}${word} ${value}`)]).toEqual([word, []]);
       }
     }
@@ -452,7 +455,7 @@ describe("defaults", () => {
         connectTimeoutMs: 10_000,
         maxUnsentBytes: 4 * 1024 ** 2,
       },
-      listeners: [{ port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, file: "f", line: 0 }],
+      listeners: [{ port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, tls: undefined, file: "f", line: 0 }],
       connections: [],
       persistence: true,
       persistenceDirectory: path.resolve("amqtdd-store"),
@@ -473,12 +476,13 @@ describe("defaults", () => {
       allowEmptyClientId: true,
       clientIdPrefix: "auto-",
       connectionMessages: true,
+      sysIntervalMs: 10_000,
     });
   });
 
   it("of a connection are these", () => {
     expect(configOf("\nconnection c\naddress h").connections).toEqual([{
-      name: "c", addresses: [{ host: "h", port: 1883 }], topics: [], clientId: undefined, cleanSession: false, keepAliveMs: 60_000, notifications: true,
+      name: "c", addresses: [{ host: "h", port: 1883 }], dial: { tls: undefined }, topics: [], clientId: undefined, cleanSession: false, keepAliveMs: 60_000, notifications: true,
       notificationTopic: undefined, username: undefined, password: undefined, tryPrivate: true, roundRobin: false, reconnectIntervalMs: 20_000,
       maxReconnectIntervalMs: undefined, connectTimeoutMs: 30_000, startType: "automatic", threshold: 10, maxAgeMs: 0, idleTimeoutMs: 60_000,
       notificationsLocalOnly: false, protocolVersion: 4, outgoingRetain: true, file: "f", line: 2,

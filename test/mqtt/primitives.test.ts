@@ -4,8 +4,12 @@ import { isUtf8 } from "node:buffer";
 import { isValidUtf8 } from "../../src/mqtt/utf8.ts";
 import { MAX_REMAINING_LENGTH, readRemainingLength, remainingLengthSize, writeRemainingLength } from "../../src/mqtt/frame.ts";
 import { decodePublish, PublishView } from "../../src/mqtt/publish.ts";
+import { decodeAck } from "../../src/mqtt/acks.ts";
+import { decodeConnack } from "../../src/mqtt/connack.ts";
 import { decodeConnect, UnsupportedVersion } from "../../src/mqtt/connect.ts";
-import { decodeSubscribe } from "../../src/mqtt/subscribe.ts";
+import { decodeAuth, decodeDisconnect } from "../../src/mqtt/disconnect.ts";
+import { decodeSuback, decodeSubscribe } from "../../src/mqtt/subscribe.ts";
+import { decodeUnsuback, decodeUnsubscribe } from "../../src/mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../../src/mqtt/violation.ts";
 
 const valid = (bytes: Uint8Array): boolean => isValidUtf8(bytes, 0, bytes.length);
@@ -67,7 +71,15 @@ describe("decoders given any bytes", () => {
             expect(view.payloadStart).toBeLessThanOrEqual(view.payloadEnd);
           },
           (): unknown => decodeConnect(0x10, Buffer.concat([Buffer.from("\0\x04MQTT\x04"), bytes]), 0, bytes.length + 7),
+          (): unknown => decodeConnect(0x10, Buffer.concat([Buffer.from("\0\x04MQTT\x05"), bytes]), 0, bytes.length + 7),
+          (): unknown => decodeConnack(version, 0x20, bytes, 0, bytes.length),
+          (): unknown => decodeAck(version, 0x40, bytes, 0, bytes.length),
           (): unknown => decodeSubscribe(version, 0x82, bytes, 0, bytes.length),
+          (): unknown => decodeSuback(version, 0x90, bytes, 0, bytes.length),
+          (): unknown => decodeUnsubscribe(version, 0xa2, bytes, 0, bytes.length),
+          (): unknown => decodeUnsuback(version, 0xb0, bytes, 0, bytes.length),
+          (): unknown => decodeDisconnect(version, "client", 0xe0, bytes, 0, bytes.length),
+          (): unknown => decodeAuth(0xf0, bytes, 0, bytes.length),
         ];
         for (const attempt of attempts) {
           try {

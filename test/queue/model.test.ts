@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Slot } from "../../src/queue/queue.ts";
+import { Slot } from "../../src/queue/window.ts";
 import { RECORD_HEADER_BYTES } from "../../src/queue/record.ts";
 import type { GroupWriter } from "../../src/store/store.ts";
 import type { Disk } from "../sim/simulated-store.ts";

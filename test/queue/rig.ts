@@ -1,7 +1,8 @@
 import { expect } from "vitest";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { Message } from "../../src/queue/message.ts";
-import { Queue, Slot } from "../../src/queue/queue.ts";
+import { Queue } from "../../src/queue/queue.ts";
+import { Slot } from "../../src/queue/window.ts";
 import { queueKey } from "../../src/store/keys.ts";
 import type { Keeper, Store } from "../../src/store/store.ts";
 import { type Disk, SimulatedStore } from "../sim/simulated-store.ts";
@@ -127,6 +128,7 @@ function accompanied(store: SimulatedStore, companion: Keeper): Store {
   return {
     durable: true,
     writesFail: false,
+    figures: store.figures,
     get state() { return store.state; },
     get stored() { return store.stored; },
     touch: (keeper, need) => Math.max(store.touch(companion, need), store.touch(keeper, need)),

@@ -228,7 +228,7 @@ export class SimulatedClient {
     this.heardMs = this.clock.nowMs();
     switch (first >> 4) {
       case PacketType.CONNACK:
-        this.onConnack(decodeConnack(first, bytes, from, to));
+        this.onConnack(decodeConnack(4, first, bytes, from, to));
         return true;
       case PacketType.SUBACK:
         this.isSubscribed = true;
@@ -264,7 +264,7 @@ export class SimulatedClient {
     if (!sessionPresent && (this.isSubscribed || this.acknowledged.size > 0)) this.violated("its session is gone");
     this.isConnected = true;
     const { filters } = this.options;
-    if (filters.length > 0 && !this.isSubscribed) this.send(encodeSubscribe(1, filters));
+    if (filters.length > 0 && !this.isSubscribed) this.send(encodeSubscribe(4, 1, filters));
     for (const message of this.outgoing) {
       if (message.state === "sent") this.sendMessage(message, message.packetId, true);
       else this.send4(PUBREL_BYTE, message.packetId);

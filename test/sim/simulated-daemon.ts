@@ -87,7 +87,7 @@ export class SimulatedDaemon {
         rng,
         hostName: this.name,
         newClientId: () => `auto${Math.floor(rng() * 1e9)}`,
-        dial: ({ port }, onConnected, onFailed) => {
+        dial: ({ port }, _config, onConnected, onFailed) => {
           const failed = (failure: Error): void => void (life.isOver || onFailed(failure));
           if (this.hasNames) return network.dial(owner, port, (open) => void (life.isOver || onConnected(open)), failed);
           const timer = clock.after(rng() * 100, () => failed(new Error("getaddrinfo ENOTFOUND central")));
@@ -95,6 +95,7 @@ export class SimulatedDaemon {
         },
         hasControl: false,
         verifyArgon2id: () => Promise.resolve(false),
+        usage: () => ({ heapBytes: 0, residentBytes: 0, writtenBytes: undefined }),
         openStore: () => Promise.resolve(store),
         listen: ({ port }, accept) => {
           network.listen(owner, port, accept);

@@ -1,4 +1,5 @@
 import type { Clock, Rng } from "../../src/clock/clock.ts";
+import { StoreFigures } from "../../src/store/figures.ts";
 import { type ClosedGroup, CollectingGroup } from "../../src/store/group.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "../../src/store/store.ts";
 
@@ -15,6 +16,7 @@ const RETRY_MS = 100;
  */
 export class SimulatedStore implements Store {
   readonly durable = true;
+  readonly figures = new StoreFigures();
   /** Never, so that the simulation can hold everybody to DUP. */
   readonly writesFail = false;
   /** From now on no write works. */

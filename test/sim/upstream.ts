@@ -246,7 +246,7 @@ export class Upstream {
     if (answer === "close") return connection.transport.destroy();
     if (answer === "garbage") return this.write(connection, Buffer.from(GARBAGE[Math.floor(this.rng() * GARBAGE.length)] ?? "", "hex"));
     if (answer > 0) {
-      this.write(connection, encodeConnack(false, answer));
+      this.write(connection, encodeConnack(4, false, answer));
       return connection.transport.end();
     }
     const connect = decodeConnect(first, bytes, from, to);
@@ -256,7 +256,7 @@ export class Upstream {
     this.connection?.transport.destroy();
     this.connection = connection;
     connection.isEstablished = true;
-    this.write(connection, encodeConnack(isPresent, 0));
+    this.write(connection, encodeConnack(4, isPresent, 0));
     this.resend(connection);
   }
 
@@ -265,7 +265,7 @@ export class Upstream {
     const { packetId, requests } = decodeSubscribe(4, first, bytes, from, to);
     const isGranted = this.suback === "granted";
     session.isSubscribed = isGranted;
-    this.write(connection, encodeSuback(packetId, requests.map(({ qos }) => (isGranted ? qos : SUBACK_FAILURE))));
+    this.write(connection, encodeSuback(4, packetId, requests.map(({ qos }) => (isGranted ? qos : SUBACK_FAILURE))));
   }
 
   private onPublish(connection: Connection, session: RemoteSession, first: number, bytes: Buffer, from: number, to: number): void {

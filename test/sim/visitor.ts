@@ -42,7 +42,7 @@ export class Visitor {
     this.clean = isLast || this.rng() < 0.5;
     this.ended = false;
     const packets = [encodeConnect({ version: 4, bridge: false, clientId: this.id, cleanStart: this.clean, keepAliveSeconds: 0 })];
-    if (!this.clean) packets.push(encodeSubscribe(1, [{ filter: this.filter, qos: 2 }]), publishUnfinished());
+    if (!this.clean) packets.push(encodeSubscribe(4, 1, [{ filter: this.filter, qos: 2 }]), publishUnfinished());
     transport.write(Buffer.concat(packets), () => undefined);
     this.clock.after(this.rng() * MAX_VISIT_MS, () => {
       transport.destroy();

@@ -342,6 +342,24 @@ describe("a store on disk", () => {
     expect(await readText(store, "r", "s")).toEqual([["r1", "progress"]]);
   });
 
+  it("collects for commit_interval_ms what shares one sync, and counts it", async () => {
+    const collecting = await openStore({ ...optionsFor(directory), commitIntervalMs: 200 });
+    store = collecting;
+    const [first, second] = [new TestKeeper(), new TestKeeper()];
+    first.changes.set("r1", "one");
+    const startMs = performance.now();
+    const group = collecting.touch(first, "synced");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    second.changes.set("s1", "two");
+    expect(collecting.touch(second, "synced")).toBe(group);
+    expect(first.asked).toBe(0);
+    first.changes.set("r1", "one again");
+    await untilStored(collecting, group);
+    expect(performance.now() - startMs).toBeGreaterThan(190);
+    expect(await readText(collecting, "r", "t")).toEqual([["r1", "one again"], ["s1", "two"]]);
+    expect(collecting.figures).toMatchObject({ groups: 1, syncs: 1, failures: 0, loggedBytes: "r1one agains1two".length, storedBytes: "one again".length });
+  });
+
   it("holds a reserve", async () => {
     const reserving = await openStore({ ...optionsFor(directory), reserveBytes: 4096 });
     await reserving.close();

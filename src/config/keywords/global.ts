@@ -1,10 +1,10 @@
 import { logLevels } from "../../log/console.ts";
 import { boolean, connectionCount, duration, limit, only, oneOf, string, whole, type Keyword } from "../keyword.ts";
+import { tlsListenerKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
 const COMPATIBLE = "Read for compatibility";
 const COMPATIBLE_END = "Read for compatibility; has no meaning here.";
-const NO_EFFECT_YET = "Read for compatibility; has no effect yet.";
 
 /** Keywords that stand before the first section, or anywhere a section has none of the same name. */
 export const globalKeywords = [
@@ -12,6 +12,8 @@ export const globalKeywords = [
   { name: "bind_address", aliases: [], reload: true, type: string, default: undefined, doc: "Address of the default listener; without it all addresses." },
   { name: "max_connections", aliases: [], reload: true, type: connectionCount, default: Infinity, doc: "Clients the default listener serves at one time." },
   { name: "ipv6", aliases: [], reload: true, type: boolean, default: undefined, doc: "false: the default listener takes IPv4 only." },
+  ...tlsListenerKeywords,
+  { name: "psk_file", aliases: [], reload: true, type: string, default: undefined, doc: "File of identity:key lines, the keys in hexadecimal digits, for listeners with a psk_hint." },
   { name: "log_level", aliases: [], reload: true, type: oneOf(...logLevels), default: "info", doc: "Least level of console lines." },
   { name: "connection_messages", aliases: [], reload: true, type: boolean, default: true, doc: "Log clients that connect and disconnect." },
   { name: "max_inflight_messages", aliases: [], reload: true, type: limit("messages"), default: 10, doc: "Messages of QoS 1 and 2 on their way to one receiver without its acknowledgement." },
@@ -33,7 +35,7 @@ export const globalKeywords = [
   { name: "trace_level", aliases: [], reload: true, type: oneOf("minimum", "medium", "maximum"), default: "minimum", doc: "medium or maximum: packets are remembered for trace_dump and capture files." },
   { name: "trace_output", aliases: [], reload: true, type: only("off", "protocol"), default: "off", doc: "protocol: a console line for each packet, in and out." },
   { name: "ffdc_output", aliases: [], reload: true, type: string, default: undefined, doc: "Beginning of the names of capture files, which internal errors and take_ffdc write; off: none. Default: persistence_location." },
-  { name: "sys_interval", aliases: [], type: whole(0, DAY_SECONDS, "seconds"), default: 10, doc: NO_EFFECT_YET },
+  { name: "sys_interval", aliases: [], reload: true, type: whole(0, DAY_SECONDS, "seconds"), default: 10, doc: "How often the figures below $SYS are published (doc/system-topics.md); 0: at the start only." },
   { name: "password_file", aliases: [], reload: true, type: string, default: undefined, doc: "File of user:password lines, made with `amqtdd passwd`. With it a user name and password that are given must be right." },
   { name: "allow_anonymous", aliases: [], reload: true, type: boolean, default: undefined, doc: "Serve clients without a user name: default false with a password_file, else true." },
   { name: "acl_file", aliases: [], reload: true, type: string, default: undefined, doc: "File that says who may read and write which topics. What it does not allow is denied." },

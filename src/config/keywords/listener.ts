@@ -1,4 +1,5 @@
 import { boolean, connectionCount, oneOf, only, string, type Keyword } from "../keyword.ts";
+import { tlsListenerKeywords } from "./tls.ts";
 
 /** Keywords of a `listener PORT [ADDRESS [PROTOCOL]]` section. */
 export const listenerKeywords = [
@@ -10,4 +11,5 @@ export const listenerKeywords = [
   { name: "socket_domain", aliases: [], reload: true, type: oneOf("ipv4", "ipv6"), default: undefined, doc: "ipv4: as `ipv6 false`." },
   { name: "max_qos", aliases: [], type: only("2"), default: "2", doc: "Highest QoS of the listener." },
   { name: "use_username_as_clientid", aliases: [], type: only("false"), default: "false", doc: "Client identifiers are the clients' own." },
+  ...tlsListenerKeywords,
 ] as const satisfies readonly Keyword[];

@@ -4,8 +4,7 @@ export const notYetKeywords = [
   {
     about: "TLS",
     names: [
-      "cafile", "capath", "certfile", "keyfile", "require_certificate", "psk_file", "psk_hint", "ciphers", "ciphers_tls1.3", "crlfile", "dhparamfile",
-      "tls_version", "tls_engine", "tls_keyform", "tls_engine_kpass_sha1", "use_identity_as_username", "use_subject_as_username", "bridge_cafile",
+      "tls_engine", "tls_keyform", "tls_engine_kpass_sha1", "bridge_cafile",
       "bridge_capath", "bridge_certfile", "bridge_keyfile", "bridge_insecure", "bridge_identity", "bridge_psk", "bridge_alpn", "bridge_tls_version",
       "bridge_require_ocsp",
     ],

@@ -1,0 +1,292 @@
+// What a stored message costs the disk: bytes written and syncs, measured on the real daemon (dist/) with a bridge whose remote is this script.
+//   node scripts/wear.mjs [--way backlog|live] [--rates 1,10,100,1000] [--intervals 0,100,1000] [--seconds 20] [--payload 300]
+//   node scripts/wear.mjs --window 10 --messages 200000      as fast as it goes, that many messages a group
+// backlog: the remote is away while the messages come, and then takes all of them. live: it is there and acknowledges at once.
+// "written" is what the kernel counts for the process (write_bytes of /proc/PID/io, in whole pages), until nothing more comes: compaction included.
+import { spawn, spawnSync } from "node:child_process";
+import { randomFillSync } from "node:crypto";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+
+const { values } = parseArgs({
+  options: {
+    way: { type: "string", default: "backlog" }, rates: { type: "string", default: "1,10,100,1000" }, intervals: { type: "string", default: "0,100,1000" },
+    seconds: { type: "string", default: "20" }, payload: { type: "string", default: "300" }, window: { type: "string" }, messages: { type: "string", default: "100000" },
+    program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
+  },
+});
+const payloadBytes = Number(values.payload);
+const numbers = (text) => text.split(",").map(Number);
+const hasStrace = spawnSync("strace", ["-V"]).status === 0;
+
+const text = (value) => {
+  const bytes = Buffer.from(value);
+  return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]);
+};
+const packet = (first, body) => {
+  const header = [first];
+  let length = body.length;
+  do {
+    header.push(length >= 128 ? (length & 127) | 128 : length);
+    length >>= 7;
+  } while (length > 0);
+  return Buffer.concat([Buffer.from(header), body]);
+};
+
+/** Calls `onPacket(type, bytes, bodyAt, end)` for each packet, `afterRead` when what has come is worked through. */
+function reader(onPacket, afterRead) {
+  let rest = Buffer.alloc(0);
+  return (chunk) => {
+    heardBytes += chunk.length;
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    let at = 0;
+    for (;;) {
+      let length = 0;
+      let i = at + 1;
+      for (let shift = 0; i < bytes.length; shift += 7) {
+        const byte = bytes[i++];
+        length |= (byte & 127) << shift;
+        if (byte < 128) break;
+      }
+      if (i >= bytes.length && !(length === 0 && i === bytes.length && bytes.length - at >= 2)) break;
+      if (i + length > bytes.length) break;
+      onPacket(bytes[at] >> 4, bytes, i, i + length, bytes[at] & 15);
+      at = i + length;
+    }
+    rest = bytes.subarray(at);
+    afterRead?.();
+  };
+}
+
+async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** What this script has got from the daemon's sockets and standard output. */
+let heardBytes = 0;
+
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+class Daemon {
+  static async start(intervalMs) {
+    const daemon = new Daemon();
+    daemon.folder = mkdtempSync(path.join(tmpdir(), "amqtdd-wear-"));
+    mkdirSync(path.join(daemon.folder, "store"));
+    daemon.port = await freePort();
+    daemon.remotePort = await freePort();
+    const file = path.join(daemon.folder, "amqtdd.cfg");
+    writeFileSync(file, [
+      `persistence_location ${daemon.folder}/store/`, `commit_interval_ms ${intervalMs}`, "max_inflight_messages 100", "sys_interval 1", "store_min_free 0", `listener ${daemon.port} 127.0.0.1`,
+      "connection remote", `address 127.0.0.1:${daemon.remotePort}`, "notifications false", "reconnect_interval 1", "max_reconnect_interval 1", "topic # out", "",
+    ].join("\n"));
+    daemon.child = spawn(process.execPath, [values.program, "-c", file], { stdio: ["ignore", "pipe", "inherit"], cwd: daemon.folder });
+    heardBytes = 0;
+    await new Promise((resolve) => {
+      let output = "";
+      daemon.child.stdout.on("data", (chunk) => {
+        heardBytes += chunk.length;
+        output += chunk;
+        if (output.includes("CWNAN0014I")) resolve();
+      });
+    });
+    return daemon;
+  }
+
+  #io(field) {
+    return Number(new RegExp(`^${field}: (\\d+)`, "m").exec(readFileSync(`/proc/${this.child.pid}/io`, "latin1"))[1]);
+  }
+
+  /** In whole pages: what the disk gets. */
+  get pageBytes() {
+    return this.#io("write_bytes");
+  }
+
+  /** What was handed to write(), without what came out of its sockets and standard output. */
+  get fileBytes() {
+    return this.#io("wchar") - heardBytes;
+  }
+
+  get residentKiB() {
+    return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${this.child.pid}/status`, "latin1"))[1]);
+  }
+
+  get storeBytes() {
+    const store = path.join(this.folder, "store", "amqtdd-store");
+    return readdirSync(store).filter((name) => name !== "reserve").reduce((sum, name) => sum + (statSync(path.join(store, name), { throwIfNoEntry: false })?.size ?? 0), 0);
+  }
+
+  /** Until nothing has been written for three seconds. */
+  async untilQuiet() {
+    for (let before = -1, since = Date.now(); Date.now() - since < 3_000; await wait(100)) {
+      const now = this.pageBytes;
+      if (now !== before) since = Date.now();
+      before = now;
+    }
+  }
+
+  async stop() {
+    this.child.kill("SIGTERM");
+    if (this.child.exitCode === null) await once(this.child, "exit");
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Takes and acknowledges everything. */
+class Remote {
+  received = 0;
+  sockets = new Set();
+
+  async listen(port) {
+    this.server = net.createServer((socket) => {
+      this.sockets.add(socket);
+      let answers = [];
+      socket.on("error", () => undefined);
+      socket.on("data", reader((type, bytes, at, _end, flags) => {
+        if (type === 1) answers.push(0x20, 2, 0, 0);
+        if (type === 12) answers.push(0xd0, 0);
+        if (type !== 3 || (flags & 6) === 0) return;
+        const idAt = at + 2 + bytes.readUInt16BE(at);
+        answers.push(0x40, 2, bytes[idAt], bytes[idAt + 1]);
+        this.received++;
+      }, () => {
+        socket.write(Buffer.from(answers));
+        answers = [];
+      }));
+    }).listen(port, "127.0.0.1");
+    await once(this.server, "listening");
+  }
+
+  close() {
+    for (const socket of this.sockets) socket.destroy();
+    this.server?.close();
+  }
+}
+
+class Publisher {
+  acknowledged = 0;
+  sent = 0;
+  figures = new Map();
+  #waiting = [];
+  #id = 0;
+
+  static async connect(port) {
+    const publisher = new Publisher();
+    const socket = net.connect({ port, host: "127.0.0.1", noDelay: true });
+    await once(socket, "connect");
+    publisher.socket = socket;
+    socket.write(packet(0x10, Buffer.concat([text("MQTT"), Buffer.from([4, 2, 0, 0]), text("wear")])));
+    socket.on("data", reader((type, bytes, at, end) => {
+      if (type === 4) publisher.acknowledged++;
+      if (type === 3) {
+        const topicEnd = at + 2 + bytes.readUInt16BE(at);
+        publisher.figures.set(bytes.toString("utf8", at + 2, topicEnd), bytes.toString("utf8", topicEnd, end));
+      }
+    }, () => publisher.#waiting.splice(0).forEach((resume) => resume())));
+    socket.write(packet(0x82, Buffer.concat([Buffer.from([0, 1]), text("$SYS/broker/store/#"), Buffer.from([0])])));
+    return publisher;
+  }
+
+  publish(count) {
+    const packets = [];
+    for (let i = 0; i < count; i++) {
+      this.#id = (this.#id % 60_000) + 1;
+      const payload = randomFillSync(Buffer.allocUnsafe(payloadBytes));
+      packets.push(packet(0x32, Buffer.concat([text("sensors/wear"), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
+    }
+    this.sent += count;
+    this.socket.write(Buffer.concat(packets));
+  }
+
+  async untilAcknowledged() {
+    while (this.acknowledged < this.sent) await new Promise((resume) => this.#waiting.push(resume));
+  }
+
+  /** Evenly, `rate` a second. */
+  async atRate(rate, seconds) {
+    const startMs = performance.now();
+    for (let elapsed = 0; elapsed < seconds; elapsed = (performance.now() - startMs) / 1000) {
+      const due = Math.min(Math.floor(elapsed * rate) + 1, rate * seconds) - this.sent;
+      if (due > 0) this.publish(due);
+      await wait(Math.min(1000 / rate, 10));
+    }
+    await this.untilAcknowledged();
+  }
+
+  /** `window` messages in one write, the next ones when these are acknowledged. */
+  async inGroups(window, messages) {
+    while (this.sent < messages) {
+      this.publish(Math.min(window, messages - this.sent));
+      await this.untilAcknowledged();
+    }
+  }
+}
+
+async function measure(intervalMs, load) {
+  const daemon = await Daemon.start(intervalMs);
+  const remote = new Remote();
+  try {
+    if (values.way === "live") await remote.listen(daemon.remotePort);
+    await daemon.untilQuiet(); // the reserve
+    const publisher = await Publisher.connect(daemon.port);
+    if (values.way === "live") await wait(1_500); // the bridge has connected
+    const start = { file: daemon.fileBytes, page: daemon.pageBytes };
+    const strace = hasStrace ? spawn("strace", ["-f", "-c", "-e", "trace=fdatasync,fsync", "-p", String(daemon.child.pid)], { stdio: ["ignore", "ignore", "pipe"] }) : undefined;
+    let counted = "";
+    strace?.stderr.on("data", (chunk) => (counted += chunk));
+    if (strace) while (!counted.includes("attached")) await wait(20);
+    const startMs = performance.now();
+    await load(publisher);
+    const seconds = (performance.now() - startMs) / 1000;
+    const beforeDrainBytes = daemon.fileBytes - start.file;
+    const peakResidentKiB = daemon.residentKiB;
+    const drainMs = performance.now();
+    if (values.way === "backlog") await remote.listen(daemon.remotePort);
+    while (remote.received < publisher.sent) await wait(20);
+    const drainSeconds = (performance.now() - drainMs) / 1000;
+    await daemon.untilQuiet();
+    await wait(1_100); // the figures of $SYS
+    if (strace) {
+      strace.kill("SIGINT");
+      await once(strace, "close");
+    }
+    const syncs = [...counted.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync\s*$/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0);
+    const fileBytes = daemon.fileBytes - start.file;
+    const pageBytes = daemon.pageBytes - start.page;
+    return { messages: publisher.sent, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes: daemon.storeBytes, figures: Object.fromEntries(publisher.figures) };
+  } finally {
+    remote.close();
+    await daemon.stop();
+  }
+}
+
+const row = (cells) => console.log(`| ${cells.join(" | ")} |`);
+
+console.log(`${values.way}, payload ${payloadBytes} bytes, random; Node ${process.version}${hasStrace ? "" : "; no strace: syncs are not counted from outside"}`);
+/** A message record: `doc/store-format.md`. */
+const recordBytes = payloadBytes + 23 + "sensors/wear".length;
+const columns = ["load", "interval ms", "messages", "stored /s", "drained /s", "file bytes a message", "page bytes a message", "file bytes a stored byte", "of them before the drain", "page bytes a stored byte", "syncs a message", "RSS MiB", "store after MiB"];
+row(columns);
+row(columns.map(() => "---"));
+const report = (name, intervalMs, { messages, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes, figures }) => {
+  const stored = messages * recordBytes;
+  row([
+    name, intervalMs, messages, Math.round(messages / seconds), Math.round(messages / drainSeconds), Math.round(fileBytes / messages), Math.round(pageBytes / messages),
+    (fileBytes / stored).toFixed(2), (beforeDrainBytes / stored).toFixed(2), (pageBytes / stored).toFixed(2), hasStrace ? (syncs / messages).toFixed(3) : "-", Math.round(peakResidentKiB / 1024), (storeBytes / 1048576).toFixed(1),
+  ]);
+  if (process.env.VERBOSE) console.log(figures);
+};
+for (const intervalMs of numbers(values.intervals)) {
+  if (values.window !== undefined) {
+    const messages = Number(values.messages);
+    for (const window of numbers(values.window)) report(`${window} a group`, intervalMs, await measure(intervalMs, (publisher) => publisher.inGroups(window, messages)));
+  } else for (const rate of numbers(values.rates)) report(`${rate}/s`, intervalMs, await measure(intervalMs, (publisher) => publisher.atRate(rate, Number(values.seconds))));
+}

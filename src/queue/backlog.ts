@@ -1,0 +1,281 @@
+import type { QoS } from "../mqtt/protocol.ts";
+import { Chunk, ChunkList } from "./chunk.ts";
+import type { MemoryBudget } from "./memory-budget.ts";
+import type { Message } from "./message.ts";
+import { recordEnd, recordReceivedMs, recordSeq, sealRecords, writeRecord } from "./record.ts";
+
+/**
+ * The records of one lane in order, in RAM and on disk. RAM holds `front` (from the head on) and, while stored messages have been left to the disk,
+ * `back` (the newest); between them lies the gap [gapFrom, gapTo), which is on disk alone. Without a gap `back` is empty.
+ *
+ * The cursor stands in `front`, before the next record to send.
+ */
+export class Backlog {
+  gapFrom = 0;
+  gapTo = 0;
+  /** No page that begins below holds anything of the gap. */
+  gapPage = 0;
+  /** First sequence numbers of the pages that are to be deleted from the disk. */
+  deletedPages: number[] = [];
+  private readonly front = new ChunkList();
+  private readonly back = new ChunkList();
+  /** Offset in `front.head` of the first record that is not done. */
+  private headAt = 0;
+  private foundAt = 0;
+  private cursorChunk: Chunk | undefined;
+  private cursorAt = 0;
+  private firstUnwritten: Chunk | undefined;
+  /** When the oldest message came, or earlier: what is known of it while it does not lie in RAM. */
+  private knownOldestMs = 0;
+
+  constructor(
+    private readonly durable: boolean,
+    private readonly budget: MemoryBudget,
+  ) {}
+
+  /** Everything from `ackedBelow` up to `nextSeq` lies on disk alone. */
+  recover(ackedBelow: number, nextSeq: number, firstPage: number, oldestMs: number): void {
+    this.gapPage = firstPage;
+    this.gapFrom = ackedBelow;
+    this.gapTo = nextSeq;
+    this.knownOldestMs = oldestMs;
+  }
+
+  /** Whether some of the messages are on disk alone. */
+  get hasGap(): boolean {
+    return this.gapFrom < this.gapTo;
+  }
+
+  /** When the message at the head came, or somewhat earlier while that one is on disk alone. */
+  get oldestMs(): number {
+    const head = this.front.head;
+    return head && this.headAt < head.used ? recordReceivedMs(head.bytes, this.headAt) : this.knownOldestMs;
+  }
+
+  /** Nothing is in the backlog; a message that came at `receivedMs` is appended next. */
+  beginAt(receivedMs: number): void {
+    this.knownOldestMs = receivedMs;
+  }
+
+  /** Copies the message, whose record has `size`, to the end. */
+  append(message: Message, qos: QoS, seq: number, size: number): void {
+    const list = this.hasGap ? this.back : this.front;
+    let chunk = list.tail;
+    if (!chunk || chunk.room < size) {
+      chunk = Chunk.forAppend(size, chunk?.bytes.length ?? 0);
+      this.budget.usedBytes += chunk.bytes.length;
+      chunk.firstSeq = seq;
+      list.push(chunk);
+    }
+    chunk.used = writeRecord(chunk.bytes, chunk.used, message, qos, seq);
+    chunk.endSeq = seq + 1;
+    if (this.durable) this.firstUnwritten ??= chunk;
+  }
+
+  /** Puts what was read from the disk behind `front`, whose head is not done from `ackedBelow` on. */
+  pushRead(chunk: Chunk, ackedBelow: number): void {
+    this.budget.usedBytes += chunk.bytes.length;
+    const isHead = this.front.head === undefined;
+    this.front.push(chunk);
+    if (!isHead) return;
+    this.headAt = 0;
+    while (recordSeq(chunk.bytes, this.headAt) < ackedBelow) this.headAt = recordEnd(chunk.bytes, this.headAt);
+  }
+
+  /** No gap is left: all lies in `front`. */
+  join(): void {
+    this.front.absorb(this.back);
+  }
+
+  /** Moves the cursor to a record; false if there is none in RAM. */
+  settleCursor(): boolean {
+    let chunk = this.cursorChunk;
+    if (!chunk) {
+      chunk = this.front.head;
+      if (!chunk) return false;
+      this.cursorAt = this.headAt;
+    }
+    for (;;) {
+      this.cursorChunk = chunk;
+      if (this.cursorAt < chunk.used) return true;
+      if (!chunk.next) return false;
+      chunk = chunk.next;
+      this.cursorAt = 0;
+    }
+  }
+
+  /** Where the record under the cursor lies; settleCursor returned true. */
+  get cursorBytes(): Buffer {
+    return this.cursorChunk!.bytes; // settleCursor returned true
+  }
+
+  get cursorOffset(): number {
+    return this.cursorAt;
+  }
+
+  /** The record under the cursor; settleCursor returned true. */
+  get cursorSeq(): number {
+    return recordSeq(this.cursorChunk!.bytes, this.cursorAt); // settleCursor returned true
+  }
+
+  /** Passes the record under the cursor. Returns whether it stood in the last chunk before the gap. */
+  stepCursor(): boolean {
+    const chunk = this.cursorChunk!; // settleCursor returned true
+    this.cursorAt = recordEnd(chunk.bytes, this.cursorAt);
+    return chunk.next === undefined && this.hasGap;
+  }
+
+  rewind(): void {
+    this.cursorChunk = undefined;
+    this.cursorAt = 0;
+  }
+
+  /** Sequence number of the first record, be it in RAM or on disk alone; `nextSeq` if there is none. */
+  headSeq(nextSeq: number): number {
+    const head = this.front.head;
+    return head ? recordSeq(head.bytes, this.headAt) : this.hasGap ? this.gapFrom : nextSeq;
+  }
+
+  /** Size of the first record; `front` is not empty. */
+  get headBytes(): number {
+    const head = this.front.head!; // as said
+    return recordEnd(head.bytes, this.headAt) - this.headAt;
+  }
+
+  get isHeadInRam(): boolean {
+    return this.front.head !== undefined;
+  }
+
+  /** The first record, which lies in RAM, is done. */
+  dropHead(): void {
+    const head = this.front.head;
+    if (!head) return;
+    const end = recordEnd(head.bytes, this.headAt);
+    if (end < head.used) {
+      this.headAt = end;
+      return;
+    }
+    this.knownOldestMs = recordReceivedMs(head.bytes, this.headAt);
+    for (const page of head.pages) this.deletedPages.push(page);
+    this.release(head);
+    this.front.shift();
+    this.headAt = 0;
+    if (this.firstUnwritten === head) this.firstUnwritten = head.next;
+    if (this.cursorChunk === head) this.cursorChunk = undefined;
+    // A head chunk that is emptied while its bytes wait for the store is simply left: nothing in it is owed any more.
+  }
+
+  /** The chunk of `front` with the message, which begins at `foundOffset`. */
+  find(seq: number): Chunk | undefined {
+    let chunk = this.front.head;
+    let at = this.headAt;
+    for (; chunk && chunk.endSeq <= seq; at = 0) chunk = chunk.next;
+    if (!chunk) return undefined;
+    while (at < chunk.used && recordSeq(chunk.bytes, at) < seq) at = recordEnd(chunk.bytes, at);
+    this.foundAt = at;
+    return at < chunk.used && recordSeq(chunk.bytes, at) === seq ? chunk : undefined;
+  }
+
+  get foundOffset(): number {
+    return this.foundAt;
+  }
+
+  /** Size of a message that lies in `front`; 0 for any other. */
+  bytesOf(seq: number): number {
+    const chunk = this.find(seq);
+    return chunk ? recordEnd(chunk.bytes, this.foundAt) - this.foundAt : 0;
+  }
+
+  /** Size of the records of `front` for which `counts` says so. */
+  countBytes(counts: (seq: number) => boolean): number {
+    let bytes = 0;
+    let at = this.headAt;
+    for (let chunk = this.front.head; chunk; chunk = chunk.next, at = 0) {
+      for (let end; at < chunk.used; at = end) {
+        end = recordEnd(chunk.bytes, at);
+        if (counts(recordSeq(chunk.bytes, at))) bytes += end - at;
+      }
+    }
+    return bytes;
+  }
+
+  /** Hands over what no page holds yet and is not done: one page a chunk. */
+  writePages(ackedBelow: number, put: (firstSeq: number, page: Buffer) => void): void {
+    for (let chunk = this.firstUnwritten; chunk; chunk = chunk.next) {
+      let from = chunk.written;
+      while (from < chunk.used && recordSeq(chunk.bytes, from) < ackedBelow) from = recordEnd(chunk.bytes, from);
+      chunk.written = chunk.used;
+      if (from === chunk.used) continue;
+      sealRecords(chunk.bytes, from, chunk.used);
+      const firstSeq = recordSeq(chunk.bytes, from);
+      put(firstSeq, chunk.bytes.subarray(from, chunk.used));
+      chunk.pages.push(firstSeq);
+    }
+    this.firstUnwritten = undefined;
+  }
+
+  /** No page with a lower first sequence number counts any more. */
+  firstPage(ackedBelow: number): number {
+    return this.front.head?.pages[0] ?? (this.hasGap ? this.gapPage : ackedBelow);
+  }
+
+  /** Leaves to the disk what is stored there: everything if nobody is attached, else what lies behind the cursor's chunk. */
+  evict(attached: boolean, ackedBelow: number, storedBelow: number): void {
+    if (!attached) this.evictFront(ackedBelow, storedBelow);
+    else if (!this.hasGap && this.cursorChunk?.next && isEvictable(this.cursorChunk.next, storedBelow)) {
+      const [page = 0] = this.cursorChunk.next.pages; // isEvictable: there is one
+      this.gapFrom = this.gapTo = this.cursorChunk.next.firstSeq;
+      this.gapPage = page;
+      this.front.splitAfter(this.cursorChunk, this.back);
+    }
+    this.evictBack(storedBelow);
+    if (!this.hasGap && this.back.head) this.join();
+  }
+
+  /** The gap begins at the head, then. What stands before a gap leaves as a whole or not at all: there is one gap only. */
+  private evictFront(ackedBelow: number, storedBelow: number): void {
+    const page = this.front.head?.pages[0];
+    let last: Chunk | undefined;
+    for (let chunk = this.front.head; chunk && isEvictable(chunk, storedBelow); chunk = chunk.next) last = chunk;
+    if (page === undefined || !last || (this.hasGap && last.next)) return;
+    if (!this.hasGap) {
+      this.gapTo = last.endSeq;
+      this.front.splitAfter(last, this.back);
+    }
+    this.knownOldestMs = this.oldestMs;
+    for (let chunk = this.front.head; chunk; chunk = chunk.next) this.release(chunk);
+    this.front.head = this.front.tail = undefined;
+    this.headAt = 0;
+    this.gapPage = page;
+    this.gapFrom = ackedBelow;
+  }
+
+  private evictBack(storedBelow: number): void {
+    if (this.gapTo === 0) return;
+    for (let chunk = this.back.head; chunk && isEvictable(chunk, storedBelow); chunk = this.back.head) {
+      this.gapTo = chunk.endSeq;
+      this.release(chunk);
+      this.back.shift();
+    }
+  }
+
+  private release(chunk: Chunk): void {
+    this.budget.usedBytes -= chunk.bytes.length;
+  }
+
+  /** Forgets everything; nothing is handed over to be written or deleted. */
+  clear(): void {
+    for (const list of [this.front, this.back]) {
+      for (let chunk = list.head; chunk; chunk = chunk.next) this.release(chunk);
+      list.head = list.tail = undefined;
+    }
+    this.cursorChunk = this.firstUnwritten = undefined;
+    this.gapFrom = this.gapTo = 0;
+    this.headAt = 0;
+  }
+}
+
+/** Whether everything of the chunk is on disk. */
+function isEvictable(chunk: Chunk, storedBelow: number): boolean {
+  return chunk.written === chunk.used && chunk.endSeq <= storedBelow && chunk.pages.length > 0;
+}

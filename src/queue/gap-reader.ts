@@ -1,0 +1,103 @@
+import { pageSeq } from "../store/keys.ts";
+import type { StoredRecord } from "../store/store.ts";
+import type { Backlog } from "./backlog.ts";
+import { Chunk } from "./chunk.ts";
+import { LostRanges } from "./lost.ts";
+import { intactRecords } from "./page.ts";
+import { emptyRecord, recordEnd, recordSeq } from "./record.ts";
+import { Slot, type Window } from "./window.ts";
+
+/** Puts pages that were read from the disk where the gap of a backlog begins, and tells which messages can't be read any more. */
+export class GapReader {
+  /** Messages that were found lost since it was last set to 0. */
+  found = 0;
+  /** Some that were lost still stand in the count of bytes. */
+  hasMissed = false;
+  private readonly lostRanges = new LostRanges();
+
+  constructor(
+    private readonly backlog: Backlog,
+    private readonly window: Window,
+  ) {}
+
+  /** The head has passed everything below `seq`. */
+  forgetBelow(seq: number): void {
+    this.lostRanges.forgetBelow(seq);
+  }
+
+  /** Takes what stands next in the gap, in order; no page at all: nothing of the gap is left on disk. */
+  take(pages: readonly StoredRecord[]): void {
+    for (const [key, page] of pages) this.takePage(pageSeq(key), page);
+    if (pages.length === 0) this.passGap();
+  }
+
+  /** Whatever the page is like, the gap moves past it. What is missing at its end shows when the next one is read. */
+  private takePage(firstSeq: number, page: Buffer): void {
+    const { backlog } = this;
+    const { ackedBelow } = this.window;
+    const records = intactRecords(page, firstSeq, backlog.gapTo);
+    backlog.gapPage = firstSeq + 1;
+    if (records.length === 0) {
+      backlog.deletedPages.push(firstSeq);
+      return;
+    }
+    let chunk = Chunk.ofPage(firstSeq, records);
+    if (chunk.firstSeq > this.wantedSeq || chunk.endSeq - chunk.firstSeq > chunk.records) chunk = Chunk.ofPage(firstSeq, this.mend(records));
+    backlog.gapPage = Math.max(backlog.gapPage, chunk.endSeq);
+    backlog.gapFrom = Math.max(backlog.gapFrom, chunk.endSeq);
+    if (chunk.endSeq > ackedBelow) backlog.pushRead(chunk, ackedBelow);
+    else backlog.deletedPages.push(firstSeq);
+  }
+
+  /** No page is left in the gap. */
+  private passGap(): void {
+    const { backlog } = this;
+    const standIns: Buffer[] = [];
+    this.miss(this.wantedSeq, backlog.gapTo, standIns);
+    backlog.gapFrom = backlog.gapPage = backlog.gapTo;
+    const [first] = standIns;
+    if (first) backlog.pushRead(Chunk.ofPage(recordSeq(first, 0), Buffer.concat(standIns)), this.window.ackedBelow);
+  }
+
+  /** The next message that the gap should bring. */
+  private get wantedSeq(): number {
+    return Math.max(this.backlog.gapFrom, this.window.ackedBelow);
+  }
+
+  /** Counts what is missing before and between the records; returns them with what stands in for some of those. */
+  private mend(records: Buffer): Buffer {
+    const parts: Buffer[] = [];
+    let wanted = this.wantedSeq;
+    let from = 0;
+    for (let at = 0; at < records.length; at = recordEnd(records, at)) {
+      const seq = recordSeq(records, at);
+      if (seq > wanted) {
+        parts.push(records.subarray(from, at));
+        this.miss(wanted, seq, parts);
+        from = at;
+      }
+      wanted = Math.max(wanted, seq + 1);
+    }
+    parts.push(records.subarray(from));
+    return Buffer.concat(parts);
+  }
+
+  /**
+   * Messages from `from` up to `before` can't be read. Those whose PUBREC has come are the receiver's already: an empty record stands in for each
+   * until PUBREL and PUBCOMP have ended the exchange. The others are lost.
+   */
+  private miss(from: number, before: number, standIns: Buffer[]): void {
+    const { window } = this;
+    for (let seq = from; seq < before; seq++) {
+      const state = window.stateOf(seq);
+      if (state === Slot.acknowledged) continue;
+      this.hasMissed = true;
+      if (state === Slot.received) {
+        standIns.push(emptyRecord(seq, this.backlog.oldestMs));
+        continue;
+      }
+      if (state === Slot.sent) window.set(seq, Slot.unsent);
+      if (this.lostRanges.add(seq)) this.found += 1;
+    }
+  }
+}

@@ -1,0 +1,54 @@
+import { pageKey, pageSeq, type SessionNumber } from "../store/keys.ts";
+import type { Store, StoredRecord } from "../store/store.ts";
+import type { Message } from "./message.ts";
+import { intactRecords } from "./page.ts";
+import { readRecord, recordEnd, recordSeq } from "./record.ts";
+
+/** So much is read at a time. */
+const READ_BYTES = 256 * 1024;
+
+/** The pages of one lane on disk, by the sequence numbers that they begin with. */
+export class StoredPages {
+  constructor(
+    private readonly session: SessionNumber,
+    private readonly lane: number,
+    private readonly store: Store,
+  ) {}
+
+  key(firstSeq: number): Buffer {
+    return pageKey(this.session, this.lane, firstSeq);
+  }
+
+  /** Some of the pages that begin at `fromSeq` or later, below `toSeq`, in order; none: there are none. Rejects with StoreError. */
+  read(fromSeq: number, toSeq: number): Promise<StoredRecord[]> {
+    return this.store.read(this.key(fromSeq), this.key(toSeq), READ_BYTES);
+  }
+
+  /** Visits all pages that begin below `toSeq`. Rejects with StoreError. */
+  async visitBelow(toSeq: number, visit: (firstSeqs: number[]) => void): Promise<void> {
+    for (let from = 0; ; ) {
+      const pages = await this.read(from, toSeq);
+      const last = pages.at(-1);
+      if (!last) return;
+      visit(pages.map(([key]) => pageSeq(key)));
+      from = pageSeq(last[0]) + 1;
+    }
+  }
+
+  /** Looks for a message in the pages from `fromPage` on and puts it under `message`; false if it is not to be read. Rejects with StoreError. */
+  async find(message: Message, seq: number, fromPage: number): Promise<boolean> {
+    for (let from = fromPage; ; ) {
+      const pages = await this.read(from, seq + 1);
+      for (const [key, page] of pages) {
+        from = pageSeq(key) + 1;
+        const records = intactRecords(page, pageSeq(key), seq + 1);
+        for (let at = 0; at < records.length; at = recordEnd(records, at)) {
+          if (recordSeq(records, at) !== seq) continue;
+          readRecord(message, records, at);
+          return true;
+        }
+      }
+      if (pages.length === 0) return false;
+    }
+  }
+}

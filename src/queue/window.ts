@@ -1,0 +1,85 @@
+/** Where a message of the window stands. `unsent` is also what a slot outside the window holds. */
+export const Slot = { unsent: 0, sent: 1, received: 2, acknowledged: 3 } as const;
+
+/**
+ * Where the messages of one lane stand from the head on: a ring with one slot for each sequence number from `ackedBelow`, as far as it reaches.
+ * Beyond it nothing has been sent. A slot that the head has passed is unsent again.
+ */
+export class Window {
+  /** Every message below is done. */
+  ackedBelow = 1;
+  /** Sent on this connection and not done. */
+  inFlight = 0;
+  /** On this connection sending has passed every message below; nothing else can be acknowledged. */
+  passedBelow = 1;
+  slots: Uint8Array;
+  private mask: number;
+
+  /** `size` is a power of two. */
+  constructor(size: number) {
+    this.slots = new Uint8Array(size);
+    this.mask = size - 1;
+  }
+
+  get size(): number {
+    return this.slots.length;
+  }
+
+  /** Takes up what a progress record tells; the window may have been wider when it was written. */
+  recover(ackedBelow: number, slots: readonly { readonly seq: number; readonly state: number }[]): void {
+    this.ackedBelow = ackedBelow;
+    const span = (slots.at(-1)?.seq ?? ackedBelow) - ackedBelow + 1;
+    if (span > this.size) {
+      this.slots = new Uint8Array(2 ** Math.ceil(Math.log2(span)));
+      this.mask = this.size - 1;
+    }
+    for (const { seq, state } of slots) this.set(seq, state);
+  }
+
+  /** Whether the ring reaches to the message. */
+  reaches(seq: number): boolean {
+    return seq - this.ackedBelow < this.slots.length;
+  }
+
+  stateOf(seq: number): number {
+    if (seq < this.ackedBelow || seq - this.ackedBelow >= this.slots.length) return Slot.unsent;
+    return this.slots[seq & this.mask] ?? Slot.unsent;
+  }
+
+  /** For a message that the ring reaches to. */
+  set(seq: number, state: number): void {
+    this.slots[seq & this.mask] = state;
+  }
+
+  /** The head is done: the next message is. */
+  passHead(): void {
+    this.slots[this.ackedBelow & this.mask] = Slot.unsent;
+    this.ackedBelow += 1;
+  }
+
+  /** A connection begins: everything that is not done is gone through again from the head. */
+  rewind(): void {
+    this.inFlight = 0;
+    this.passedBelow = this.ackedBelow;
+  }
+
+  /** The first message that was sent on this connection and has no answer; 0 if there is none. */
+  get firstUnanswered(): number {
+    if (this.inFlight === 0) return 0;
+    for (let seq = this.ackedBelow; seq < this.passedBelow; seq++) if (this.stateOf(seq) === Slot.sent) return seq;
+    return 0;
+  }
+
+  /** The first sequence number from the head on that `packetIndex` (the low part of a packet id) stands for. It may be far beyond the window. */
+  seqOf(packetIndex: number, modulus: number): number {
+    const base = this.ackedBelow - (this.ackedBelow % modulus) + packetIndex;
+    return base < this.ackedBelow ? base + modulus : base;
+  }
+
+  /** Nothing is left below `nextSeq`, and nothing is known of what comes. */
+  clear(nextSeq: number): void {
+    this.ackedBelow = this.passedBelow = nextSeq;
+    this.inFlight = 0;
+    this.slots.fill(Slot.unsent);
+  }
+}

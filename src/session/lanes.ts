@@ -1,0 +1,94 @@
+import type { GroupNumber } from "../store/store.ts";
+import type { SessionNumber } from "../store/keys.ts";
+import { Queue, type QueueContext } from "../queue/queue.ts";
+import { IDS_PER_LANE, indexOf, laneOf, LANES } from "./packet-id.ts";
+
+/** Order in which lanes are drained: high, normal, low. Lane 0 is the normal one. */
+const LANE_ORDER = [1, 0, 2] as const;
+
+/** A message of one of a session's lanes: the same lane and sequence number are the same message. */
+export interface QueuedMessage {
+  readonly lane: number;
+  readonly seq: number;
+}
+
+/** The queues of one session, one for each topic priority, each made when it is first wanted. */
+export class Lanes {
+  /** Those that there are, in the order in which they are drained. */
+  queues: readonly Queue[] = [];
+  private readonly byNumber: (Queue | undefined)[] = new Array<Queue | undefined>(LANES).fill(undefined);
+
+  constructor(
+    private readonly session: SessionNumber,
+    private readonly durable: boolean,
+    private readonly maxInflight: () => number,
+    private readonly context: QueueContext,
+    private readonly isAttached: () => boolean,
+  ) {}
+
+  get(lane: number): Queue | undefined {
+    return this.byNumber[lane];
+  }
+
+  at(lane: number): Queue {
+    return this.byNumber[lane] ?? this.make(lane);
+  }
+
+  private make(lane: number): Queue {
+    // The ring is at least four windows wide, so that one message whose acknowledgement is late does not stop the others at once.
+    const windowSlots = Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.maxInflight() * 4)));
+    const queue = new Queue(this.session, lane, this.durable, windowSlots, this.context);
+    if (this.isAttached()) queue.attach();
+    this.byNumber[lane] = queue;
+    this.queues = LANE_ORDER.flatMap((number) => this.byNumber[number] ?? []);
+    return queue;
+  }
+
+  /** The queue that a packet identifier belongs to. */
+  ofPacket(packetId: number): Queue | undefined {
+    return this.byNumber[laneOf(packetId)];
+  }
+
+  get messages(): number {
+    let messages = 0;
+    for (const queue of this.queues) messages += queue.messages;
+    return messages;
+  }
+
+  get bytes(): number {
+    let bytes = 0;
+    for (const queue of this.queues) bytes += queue.bytes;
+    return bytes;
+  }
+
+  get inFlight(): number {
+    let messages = 0;
+    for (const queue of this.queues) messages += queue.inFlight;
+    return messages;
+  }
+
+  /** About when the oldest message came; undefined if there is none. */
+  get oldestMs(): number | undefined {
+    const times = this.queues.flatMap((queue) => (queue.messages > 0 ? [queue.oldestMs] : []));
+    return times.length === 0 ? undefined : Math.min(...times);
+  }
+
+  /** Whether a message is still queued, sent or not. */
+  isOpen({ lane, seq }: QueuedMessage): boolean {
+    return this.byNumber[lane]?.isOpen(seq) ?? false;
+  }
+
+  /** The peer's side of the session is new. Returns the group that holds it, 0 if nothing is to be waited for. */
+  forgetPeer(): GroupNumber {
+    let group: GroupNumber = 0;
+    for (const queue of this.queues) group = Math.max(group, queue.forgetPeer());
+    return group;
+  }
+
+  get awaitsStore(): boolean {
+    return this.queues.some((queue) => queue.awaitsStore);
+  }
+}
+
+/** The sequence number that a packet identifier stands for. */
+export const seqOfPacket = (queue: Queue, packetId: number): number => queue.seqOf(indexOf(packetId), IDS_PER_LANE);

@@ -1,0 +1,80 @@
+import type { KeyRange } from "./keys.ts";
+import { isPageKey, pageSeq, QUEUE_OF_PAGE_BYTES } from "./keys.ts";
+
+/** First and last page that were deleted, both included. */
+interface Deleted {
+  from: Buffer;
+  to: Buffer;
+  pages: number;
+}
+
+/** Bytes that tables hold between two keys. */
+export type SizeOf = (range: KeyRange) => Promise<number>;
+
+/** Slices are about this large: a compaction of one takes a fraction of a second. */
+const SLICE_BYTES = 16 * 1024 * 1024;
+/** So much that is not known to be deleted may lie between two ranges of a slice. */
+const MAX_GAP_BYTES = 1024 * 1024;
+
+/** Where pages have been deleted, queue by queue: within a queue pages are deleted from the oldest on, so that little else lies between. */
+export class DeletedRanges {
+  readonly #byQueue = new Map<string, Deleted>();
+
+  get isEmpty(): boolean {
+    return this.#byQueue.size === 0;
+  }
+
+  /** Other records are few, and LevelDB comes to them by itself. */
+  note(key: Buffer): void {
+    if (!isPageKey(key)) return;
+    const queue = key.toString("latin1", 0, QUEUE_OF_PAGE_BYTES);
+    const range = this.#byQueue.get(queue);
+    if (range === undefined) return void this.#byQueue.set(queue, { from: key, to: key, pages: 1 });
+    range.pages++;
+    if (key.compare(range.to) > 0) range.to = key;
+    else if (key.compare(range.from) < 0) range.from = key;
+  }
+
+  /** Takes out what makes slices of at least `minBytes`, of queues with at least `minPages` to delete; what is smaller stays, in the hope that it grows. */
+  async takeSlices(sizeOf: SizeOf, minBytes: number, minPages: number): Promise<KeyRange[]> {
+    const ranges = [...this.#byQueue.entries()].filter(([, { pages }]) => pages >= minPages).sort(([, a], [, b]) => a.from.compare(b.from));
+    const slices: KeyRange[] = [];
+    let group: { readonly queues: string[]; from: Buffer; to: Buffer; bytes: number } | undefined;
+    const finish = (): void => {
+      if (group !== undefined && group.bytes >= minBytes) {
+        for (const queue of group.queues) this.#byQueue.delete(queue);
+        slices.push(...cut(group.from, group.to, group.bytes));
+      }
+      group = undefined;
+    };
+    for (const [queue, { from, to }] of ranges) {
+      const bytes = await sizeOf({ from, to });
+      if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || (await sizeOf({ from: group.to, to: from })) > MAX_GAP_BYTES)) finish();
+      if (group === undefined) group = { queues: [queue], from, to, bytes };
+      else {
+        group.queues.push(queue);
+        group.to = to;
+        group.bytes += bytes;
+      }
+    }
+    finish();
+    return slices;
+  }
+}
+
+/** A range of one queue in slices; one over several queues is no larger than a slice. */
+function cut(from: Buffer, to: Buffer, bytes: number): KeyRange[] {
+  const parts = from.compare(to, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0 ? Math.max(1, Math.ceil(bytes / SLICE_BYTES)) : 1;
+  const first = pageSeq(from);
+  const step = (pageSeq(to) - first) / parts;
+  return Array.from({ length: parts }, (_, part) => ({
+    from: part === 0 ? from : at(from, first + Math.floor(step * part)),
+    to: part === parts - 1 ? to : at(from, first + Math.floor(step * (part + 1))),
+  }));
+}
+
+function at(page: Buffer, seq: number): Buffer {
+  const key = Buffer.from(page);
+  key.writeUIntBE(seq, QUEUE_OF_PAGE_BYTES, 6);
+  return key;
+}

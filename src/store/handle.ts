@@ -1,0 +1,124 @@
+import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
+import { isPageKey } from "./keys.ts";
+import { behindDamage, readRange } from "./read-range.ts";
+import type { StoredRecord } from "./store.ts";
+import type { StoreDirectory } from "./store-directory.ts";
+import { describeError, isCorruption, isNotOpen, StoreError, type StoreEvent } from "./store-error.ts";
+
+export interface HandleParts {
+  readonly directory: StoreDirectory;
+  readonly openDatabase: OpenDatabase;
+  readonly report: (event: StoreEvent) => void;
+}
+
+/**
+ * The open database.
+ *
+ * A failed batch ends its handle's use for writing: LevelDB would append behind torn bytes and drop at recovery what it has acknowledged. Before
+ * the next batch the database is closed and opened again. While the disk takes nothing, the spoilt handle is still read from.
+ */
+export class DatabaseHandle {
+  readonly #parts: HandleParts;
+  /** Undefined while none can be opened. */
+  #database: Database | undefined;
+  #isSpoilt = false;
+  #isClosed = false;
+  #wakeReaders: (() => void)[] = [];
+
+  constructor(database: Database, parts: HandleParts) {
+    this.#database = database;
+    this.#parts = parts;
+  }
+
+  /** The open database, fit for writing or not. */
+  get database(): Database | undefined {
+    return this.#database;
+  }
+
+  /** A batch has failed. */
+  spoil(): void {
+    this.#isSpoilt = this.#database !== undefined;
+  }
+
+  /** A database to write `bytes` to. `settle`: ends what else uses the one that has to be closed. Rejects when the disk takes nothing. */
+  async forWriting(bytes: number, settle: () => Promise<void>): Promise<Database> {
+    const spoilt = this.#database;
+    if (spoilt !== undefined) {
+      if (!this.#isSpoilt) return spoilt;
+      // It still reads: it is not closed before the disk takes what opening another one writes.
+      await this.#parts.directory.tryWriting(bytes);
+      await settle();
+      this.#database = undefined;
+      await spoilt.close().catch(() => undefined);
+    }
+    const database = await this.#reopen();
+    this.#isSpoilt = false;
+    this.#database = database;
+    this.#releaseReaders();
+    return database;
+  }
+
+  /** Damage is repaired here too, but never set aside: what is in RAM builds on what is on disk. */
+  async #reopen(): Promise<Database> {
+    const { directory, openDatabase, report } = this.#parts;
+    try {
+      return await openDatabase(directory.path);
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      await repairLevelDatabase(directory.path);
+      report({ kind: "repaired", detail: `store ${directory.path} was damaged (${describeError(error)}) and has been repaired` });
+      return openDatabase(directory.path);
+    }
+  }
+
+  /** Waits while no database is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
+  async read(from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
+    for (;;) {
+      if (this.#isClosed) throw new StoreError("closed", "the store is closed");
+      const database = this.#database;
+      if (database === undefined) {
+        await new Promise<void>((wake) => this.#wakeReaders.push(wake));
+        continue;
+      }
+      try {
+        return await this.#readIntact(database, from, to, maxBytes);
+      } catch (error) {
+        if (isNotOpen(error) && this.#database !== database) continue;
+        throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
+      }
+    }
+  }
+
+  /** Pages that lie in damaged blocks are passed over: whoever reads misses their numbers. */
+  async #readIntact(database: Database, from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
+    const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
+    try {
+      return await readRange(database, from, to, maxBytes, onDamaged);
+    } catch (error) {
+      const next = isCorruption(error) ? await behindDamage(database, from, to) : undefined;
+      if (next === undefined) {
+        if (isCorruption(error) && isPageKey(from)) return [];
+        throw error;
+      }
+      onDamaged(describeError(error));
+      return await this.#readIntact(database, next, to, maxBytes);
+    }
+  }
+
+  /** Nothing is read from now on. */
+  refuseReads(): void {
+    this.#isClosed = true;
+    this.#releaseReaders();
+  }
+
+  #releaseReaders(): void {
+    const readers = this.#wakeReaders;
+    this.#wakeReaders = [];
+    for (const wake of readers) wake();
+  }
+
+  async close(): Promise<void> {
+    await this.#database?.close();
+    this.#database = undefined;
+  }
+}

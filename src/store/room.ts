@@ -1,0 +1,94 @@
+import type { Clock, Timer } from "../clock/clock.ts";
+import type { StoreFigures } from "./figures.ts";
+import type { StoreDirectory } from "./store-directory.ts";
+import type { StoreEvent } from "./store-error.ts";
+
+const CHECK_MS = 5000;
+/** After so much the directory is looked at: less than LevelDB's write buffer, after which it starts a new log. */
+const INSPECT_AFTER_BYTES = 1024 * 1024;
+
+export interface RoomParts {
+  readonly directory: StoreDirectory;
+  readonly clock: Clock;
+  readonly minFreeBytes: number;
+  readonly freeBytes: () => Promise<number>;
+  readonly figures: StoreFigures;
+  readonly report: (event: StoreEvent) => void;
+  /** The directory has been looked at; whether there is too little room. */
+  readonly onInspected: (isShort: boolean) => void;
+}
+
+/** The room that the store's disk has, the reserve that is held there, and the names of the store's files, which LevelDB does not sync. */
+export class Room {
+  readonly #parts: RoomParts;
+  isShort = false;
+  #uninspectedBytes = 0;
+  #inspection: Promise<void> | undefined;
+  #reserving: Promise<void> | undefined;
+  #timer: Timer | undefined;
+  #isClosed = false;
+
+  constructor(parts: RoomParts) {
+    this.#parts = parts;
+  }
+
+  /** Looks at the free room now and every few seconds from now on. */
+  async watch(): Promise<void> {
+    await this.inspect();
+    if (this.#isClosed) return;
+    this.#timer = this.#parts.clock.after(CHECK_MS, () => void this.watch());
+  }
+
+  noteWritten(bytes: number): void {
+    this.#uninspectedBytes += bytes;
+    if (this.#uninspectedBytes >= INSPECT_AFTER_BYTES) void this.inspect();
+  }
+
+  inspect(): Promise<void> {
+    this.#inspection ??= this.#inspectDirectory()
+      // Nothing here is a promise to anybody: what keeps the disk from answering will fail a batch too.
+      .catch(() => undefined)
+      .finally(() => {
+        this.#inspection = undefined;
+      });
+    return this.#inspection;
+  }
+
+  async #inspectDirectory(): Promise<void> {
+    this.#uninspectedBytes = 0;
+    const { directory, freeBytes, minFreeBytes, figures, report, onInspected } = this.#parts;
+    await directory.syncNames();
+    const free = await freeBytes();
+    figures.freeBytes = free;
+    const isShort = free < minFreeBytes;
+    if (isShort !== this.isShort) {
+      this.isShort = isShort;
+      report({ kind: isShort ? "full" : "roomAgain", detail: `${free} bytes free, ${minFreeBytes} wanted` });
+    }
+    onInspected(isShort);
+  }
+
+  /** Beside everything else: 16 MiB take a slow card seconds. */
+  makeReserve(): void {
+    const { directory, figures, minFreeBytes } = this.#parts;
+    this.#reserving ??= directory.makeReserve(figures.freeBytes - minFreeBytes).then((bytes) => {
+      figures.reserveBytes = bytes;
+      this.#reserving = undefined;
+    });
+  }
+
+  async giveUpReserve(): Promise<void> {
+    await this.#parts.directory.giveUpReserve();
+    this.#parts.figures.reserveBytes = 0;
+  }
+
+  stopWatching(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+  }
+
+  async settled(): Promise<void> {
+    await this.#inspection;
+    await this.#reserving;
+  }
+}
