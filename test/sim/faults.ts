@@ -98,13 +98,13 @@ export class Faults {
     if (!upstream) return;
     upstream.answer = 0;
     upstream.answersPings = true;
+    upstream.swallow = 0;
     upstream.start();
   }
 
   private cut(port: number | undefined): void {
-    const { network, upstream, rng } = this.world;
+    const { network, rng } = this.world;
     network.hurt(this.world.pick(this.hurts), rng(), port);
-    if (upstream?.connection) upstream.connection.isHurt = true;
   }
 
   private crash(daemon: SimulatedDaemon): void {

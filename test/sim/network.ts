@@ -51,7 +51,7 @@ class End implements Transport {
     if (this.isClosed || this.isEnded) return;
     this.isEnded = true;
     this.send("end");
-    if (this.other.isDeaf) this.closeNow(undefined);
+    if (this.other.isDeaf || this.other.isClosed) this.closeNow(undefined);
   }
 
   /** Each arrival takes the oldest that is under way, so that nothing overtakes. */
@@ -75,6 +75,7 @@ class End implements Transport {
         this.other.closeNow(undefined);
         return this.closeNow(undefined);
       }
+      if (this.isEnded) continue; // nobody listens here any more
       this.other.unsentBytes -= item.length;
       this.other.progressMark += item.length;
       this.readPieces(item);
@@ -132,6 +133,7 @@ class End implements Transport {
     this.isClosed = true;
     this.network.forget(this);
     if (!this.isDead) this.listener?.onClose(error);
+    if (this.other.isEnded) this.other.closeNow(undefined);
   }
 }
 

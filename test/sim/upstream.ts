@@ -32,8 +32,6 @@ interface RemoteSession {
   isSubscribed: boolean;
 }
 
-/** Longer than an answer is under way. */
-const ANSWER_ARRIVES_MS = 100;
 const UNSUBACK_BYTE = 0xb0;
 const GARBAGE = ["9003000180", "200200", "2002ff00", "20020099", "d00130", "ffffffffff", "485454502f312e3120343030", "4002000120020000"];
 
@@ -41,8 +39,9 @@ class Connection implements TransportListener {
   readonly transport: Transport;
   isEstablished = false;
   isClosed = false;
-  /** What it carries may be late, or lost. */
-  isHurt = false;
+  /** The process that dialled it has died. */
+  isFromEarlierLife = false;
+  private writtenBytes = 0;
   private readonly reader: FrameReader;
 
   constructor(open: (listener: TransportListener) => Transport, private readonly upstream: Upstream) {
@@ -54,6 +53,17 @@ class Connection implements TransportListener {
     this.reader.read(bytes);
   }
 
+  /** Returns where in the stream the packet ends. */
+  write(packet: Buffer): number {
+    this.transport.write(packet, () => undefined);
+    return (this.writtenBytes += packet.length);
+  }
+
+  /** Whether the bridge has read so far. */
+  hasRead(offset: number): boolean {
+    return this.transport.progressMark >= offset;
+  }
+
   onDrain(): void {}
 
   onClose(): void {
@@ -62,15 +72,15 @@ class Connection implements TransportListener {
   }
 }
 
-/** When, on which connection, a message was answered last; not at all yet: undefined. */
+/** On which connection a message came last, and where in its stream the answer ends; Infinity without an answer. */
 interface Seen {
   readonly connection: Connection;
-  answeredMs: number | undefined;
+  answeredAt: number;
 }
 
 /**
  * The broker that a bridge connects to, as fickle as it is told to be. It watches the bridge: nothing twice on one connection, DUP on what comes
- * again, nothing again that was answered in time.
+ * again, nothing again whose answer it has read.
  */
 export class Upstream {
   answer: ConnectAnswer = 0;
@@ -85,7 +95,6 @@ export class Upstream {
   private readonly owed: (() => void)[] = [];
   private session: RemoteSession | undefined;
   private readonly seen = new Map<string, Seen>();
-  private closedMs = 0;
   private readonly view = new PublishView();
 
   constructor(
@@ -138,8 +147,9 @@ export class Upstream {
   bridgeCrashed(onDisk: ReadonlySet<string>): void {
     for (const [key, seen] of this.seen) {
       if (!onDisk.has(key)) this.seen.delete(key);
-      seen.answeredMs = undefined;
+      seen.answeredAt = Infinity;
     }
+    if (this.connection) this.connection.isFromEarlierLife = true;
   }
 
   publish(message: Published): void {
@@ -172,17 +182,13 @@ export class Upstream {
     const [name, content] = [Buffer.from(topic), Buffer.from(payload)];
     const packet = Buffer.allocUnsafe(publishSize(name.length, content.length, qos));
     encodePublish(packet, 0, (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0), name, 0, name.length, packetId, content, 0, content.length);
-    this.write(connection, packet);
+    connection.write(packet);
   }
 
-  private write(connection: Connection, packet: Buffer): void {
-    connection.transport.write(packet, () => undefined);
-  }
-
-  private send4(connection: Connection, firstByte: number, packetId: number): void {
+  private send4(connection: Connection, firstByte: number, packetId: number): number {
     const packet = Buffer.allocUnsafe(4);
     encodeAck(packet, 0, firstByte, packetId);
-    this.write(connection, packet);
+    return connection.write(packet);
   }
 
   private acknowledge(connection: Connection, firstByte: number, packetId: number, seen?: Seen): void {
@@ -192,14 +198,13 @@ export class Upstream {
       this.swallow -= 1;
       return;
     }
-    if (seen) seen.answeredMs = this.clock.nowMs();
-    this.send4(connection, firstByte, packetId);
+    const end = this.send4(connection, firstByte, packetId);
+    if (seen) seen.answeredAt = end;
   }
 
   onClosed(connection: Connection): void {
     if (this.connection !== connection) return;
     this.connection = undefined;
-    this.closedMs = this.clock.nowMs();
   }
 
   onPacket(connection: Connection, first: number, bytes: Buffer, from: number, to: number): boolean {
@@ -232,7 +237,7 @@ export class Upstream {
         this.send4(connection, UNSUBACK_BYTE, bytes.readUInt16BE(from));
         return true;
       case PacketType.PINGREQ:
-        if (this.answersPings) this.write(connection, PINGRESP);
+        if (this.answersPings) connection.write(PINGRESP);
         return true;
       default:
         return true; // DISCONNECT
@@ -244,9 +249,9 @@ export class Upstream {
     this.connects += 1;
     if (answer === "silence") return;
     if (answer === "close") return connection.transport.destroy();
-    if (answer === "garbage") return this.write(connection, Buffer.from(GARBAGE[Math.floor(this.rng() * GARBAGE.length)] ?? "", "hex"));
+    if (answer === "garbage") return void connection.write(Buffer.from(GARBAGE[Math.floor(this.rng() * GARBAGE.length)] ?? "", "hex"));
     if (answer > 0) {
-      this.write(connection, encodeConnack(4, false, answer));
+      connection.write(encodeConnack(4, false, answer));
       return connection.transport.end();
     }
     const connect = decodeConnect(first, bytes, from, to);
@@ -256,7 +261,7 @@ export class Upstream {
     this.connection?.transport.destroy();
     this.connection = connection;
     connection.isEstablished = true;
-    this.write(connection, encodeConnack(4, isPresent, 0));
+    connection.write(encodeConnack(4, isPresent, 0));
     this.resend(connection);
   }
 
@@ -265,7 +270,7 @@ export class Upstream {
     const { packetId, requests } = decodeSubscribe(4, first, bytes, from, to);
     const isGranted = this.suback === "granted";
     session.isSubscribed = isGranted;
-    this.write(connection, encodeSuback(4, packetId, requests.map(({ qos }) => (isGranted ? qos : SUBACK_FAILURE))));
+    connection.write(encodeSuback(4, packetId, requests.map(({ qos }) => (isGranted ? qos : SUBACK_FAILURE))));
   }
 
   private onPublish(connection: Connection, session: RemoteSession, first: number, bytes: Buffer, from: number, to: number): void {
@@ -284,16 +289,14 @@ export class Upstream {
   private watchRepeat(connection: Connection, packetId: number, topic: string, payload: string): Seen {
     const key = `${packetId} ${payload}`;
     const before = this.seen.get(key);
-    const seen: Seen = { connection, answeredMs: undefined };
+    const seen: Seen = { connection, answeredAt: Infinity };
+    if (connection.isFromEarlierLife) return seen;
     this.seen.set(key, seen);
     if (!before || payload === "") return seen;
     const text = `the bridge sent ${topic} ${key.slice(0, 20)}`;
     if (before.connection === connection) this.events.onViolation(`${text} twice on one connection`);
     if (!this.view.dup) this.events.onViolation(`${text} again without DUP`);
-    const { answeredMs } = before;
-    if (answeredMs !== undefined && !before.connection.isHurt && this.closedMs - answeredMs > ANSWER_ARRIVES_MS) {
-      this.events.onViolation(`${text} again, though it was answered`);
-    }
+    if (before.connection.hasRead(before.answeredAt)) this.events.onViolation(`${text} again, though it has read the answer`);
     return seen;
   }
 
@@ -303,7 +306,8 @@ export class Upstream {
     if (!message) return; // an answer to what was repeated
     if (type === PacketType.PUBREC) {
       message.state = "received";
-      return this.send4(connection, PUBREL_BYTE, packetId);
+      this.send4(connection, PUBREL_BYTE, packetId);
+      return;
     }
     session.outgoing.splice(index, 1);
   }
