@@ -2,7 +2,7 @@ import { SimulatedClient } from "./client.ts";
 import { Faults } from "./faults.ts";
 import { Ledger, Watch } from "./ledger.ts";
 import { Network } from "./network.ts";
-import { SimulatedDaemon, type Place } from "./simulated-daemon.ts";
+import { RETAINED_TOPICS, SimulatedDaemon, type Place } from "./simulated-daemon.ts";
 import { Upstream } from "./upstream.ts";
 import { seededRng, VirtualClock } from "./virtual-clock.ts";
 import { Visitor } from "./visitor.ts";
@@ -14,7 +14,6 @@ const QUIET_MS = 2_000;
 const CALM_MS = 900_000;
 /** Looking whether all is done costs more than a turn. */
 const TURNS_A_LOOK = 32;
-const RETAINED_TOPICS = 3;
 const MAX_PAYLOAD_BYTES = 3_000;
 
 /**
@@ -273,7 +272,7 @@ listener ${CENTRAL_PORT}
     const topic = `r/${index}`;
     const payload = this.rng() < 0.3 ? "" : `${topic} ${Math.floor(this.rng() * 1e9)}`;
     this.retained.set(topic, payload);
-    publisher.publish({ topic, payload, qos: index === 0 && this.central ? 1 : 2, retain: true });
+    publisher.publish({ topic, payload, qos: index % 2 === 0 && this.central ? 1 : 2, retain: true });
   }
 }
 
