@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import net from "node:net";
 
-const { port, pid, ticksPerSecond, publishers, subscribers = 0, pairs = false, qos, window, messages } = JSON.parse(process.argv[2]);
+const { port, pid, ticksPerSecond, publishers, subscribers = 0, pairs = false, qos, window, messages, webSocket = false } = JSON.parse(process.argv[2]);
 const payload = Buffer.alloc(100, 0x61);
 const subscriberCount = pairs ? publishers : subscribers;
 const expected = pairs ? messages : messages * subscriberCount;
@@ -22,6 +22,42 @@ const packet = (first, body) => {
   } while (length > 0);
   return Buffer.concat([Buffer.from(header), body]);
 };
+
+const MASK = Buffer.from([0x5a, 0xa5, 0x3c, 0xc3]);
+/** What a client sends: a packet, or a masked WebSocket frame with it. */
+function framed(bytes) {
+  if (!webSocket) return bytes;
+  const header = bytes.length < 126 ? [0x82, 0x80 | bytes.length] : [0x82, 0xfe, bytes.length >> 8, bytes.length & 255];
+  return Buffer.concat([Buffer.from(header), MASK, bytes.map((byte, i) => byte ^ MASK[i & 3])]);
+}
+const frameHeaderBytes = (bytes) => (webSocket ? (bytes.length < 126 ? 6 : 8) : 0);
+
+/** The payloads of a server's frames, in place; a frame that is cut goes on in the next chunk. */
+function unframer(onBytes) {
+  if (!webSocket) return onBytes;
+  let header = [];
+  let left = 0;
+  return (chunk) => {
+    let at = 0;
+    let to = 0;
+    while (at < chunk.length) {
+      if (left === 0) {
+        header.push(chunk[at++]);
+        const length = header[1] === undefined ? 10 : header[1] < 126 ? 2 : header[1] === 126 ? 4 : 10;
+        if (header.length < length) continue;
+        left = length === 2 ? header[1] : header.slice(2).reduce((sum, byte) => sum * 256 + byte, 0);
+        header = [];
+        continue;
+      }
+      const part = Math.min(left, chunk.length - at);
+      chunk.copyWithin(to, at, at + part);
+      to += part;
+      at += part;
+      left -= part;
+    }
+    if (to > 0) onBytes(chunk.subarray(0, to));
+  };
+}
 
 /** Calls `onPacket(type, flags, bytes, bodyAt, end)` for each packet of a stream. */
 function reader(onPacket, afterRead) {
@@ -52,9 +88,14 @@ async function open(clientId) {
   const socket = net.connect({ port, host: "127.0.0.1", noDelay: true });
   socket.on("error", fail);
   await once(socket, "connect");
-  socket.write(packet(0x10, Buffer.concat([text("MQTT"), Buffer.from([4, 2, 0, 0]), text(clientId)])));
+  if (webSocket) {
+    socket.write("GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n");
+    const [answer] = await once(socket, "data");
+    if (!answer.toString("latin1").startsWith("HTTP/1.1 101")) fail(new Error(String(answer)));
+  }
+  socket.write(framed(packet(0x10, Buffer.concat([text("MQTT"), Buffer.from([4, 2, 0, 0]), text(clientId)]))));
   const [connack] = await once(socket, "data");
-  if (connack.toString("hex") !== "20020000") fail(new Error(`CONNACK ${connack.toString("hex")}`));
+  if (!connack.toString("hex").endsWith("20020000")) fail(new Error(`CONNACK ${connack.toString("hex")}`));
   return socket;
 }
 
@@ -94,16 +135,16 @@ async function subscribe(index) {
     }
     if (type === 6) answers.push(0x70, 2, bytes[bodyAt], bytes[bodyAt + 1]);
   };
-  socket.on("data", reader(onPacket, () => {
+  socket.on("data", unframer(reader(onPacket, () => {
     if (answers.length > 0) {
-      socket.write(Buffer.from(answers));
+      socket.write(framed(Buffer.from(answers)));
       answers = [];
     }
     if (qos === 0) for (const publisher of publisherOf) publisher.pump();
     if (received >= expected) finish();
-  }));
+  })));
   const filter = pairs ? `bench/${index}` : "bench/#";
-  socket.write(packet(0x82, Buffer.concat([Buffer.from([0, 1]), text(filter), Buffer.from([qos])])));
+  socket.write(framed(packet(0x82, Buffer.concat([Buffer.from([0, 1]), text(filter), Buffer.from([qos])]))));
   await done;
   return socket;
 }
@@ -121,23 +162,25 @@ class Publisher {
     // A QoS 0 delivery tells its publisher by the first two bytes of the payload.
     body.writeUInt16BE(index, 0);
     const topic = text(`bench/${index}`);
-    this.one = packet(0x30 | (qos << 1), Buffer.concat(qos === 0 ? [topic, body] : [topic, Buffer.from([0, 0]), body]));
-    this.idAt = 2 + topic.length + (this.one.length > 129 ? 1 : 0);
+    const plain = packet(0x30 | (qos << 1), Buffer.concat(qos === 0 ? [topic, body] : [topic, Buffer.from([0, 0]), body]));
+    this.one = framed(plain);
+    this.idInPacket = 2 + topic.length + (plain.length > 129 ? 1 : 0);
+    this.idAt = this.idInPacket + frameHeaderBytes(plain);
     this.batch = Buffer.concat(Array.from({ length: window }, () => this.one));
-    socket.on("data", reader((type, _flags, bytes, bodyAt) => {
+    socket.on("data", unframer(reader((type, _flags, bytes, bodyAt) => {
       if (type === 5) this.#answers.push(0x62, 2, bytes[bodyAt], bytes[bodyAt + 1]);
       if (type === 4 || type === 7) {
         this.#open--;
         this.#freeIds.push(bytes.readUInt16BE(bodyAt));
       }
-    }, () => this.pump()));
+    }, () => this.pump())));
   }
 
   pump() {
     // Reading a SUBACK must not start the load before every subscription stands.
     if (!started) return;
     if (this.#answers.length > 0) {
-      this.socket.write(Buffer.from(this.#answers));
+      this.socket.write(framed(Buffer.from(this.#answers)));
       this.#answers = [];
     }
     const fanout = pairs ? 1 : subscriberCount;
@@ -152,7 +195,8 @@ class Publisher {
     }
     this.#open += count;
     const bytes = Buffer.from(this.batch.subarray(0, count * this.one.length));
-    for (let i = 0; i < count; i++) bytes.writeUInt16BE(this.#freeIds.pop(), i * this.one.length + this.idAt);
+    const mask = webSocket ? (MASK[this.idInPacket & 3] << 8) | MASK[(this.idInPacket + 1) & 3] : 0;
+    for (let i = 0; i < count; i++) bytes.writeUInt16BE(this.#freeIds.pop() ^ mask, i * this.one.length + this.idAt);
     this.socket.write(bytes);
   }
 }

@@ -23,6 +23,9 @@ const allModes = {
   "fanout50-q0": { publishers: 1, subscribers: 50, qos: 0, window: 200, messages: 20_000 },
   "pairs-q1": { publishers: 20, pairs: true, qos: 1, window: 50, messages: 100_000 },
   "pairs-q1-window1": { publishers: 100, pairs: true, qos: 1, window: 1, messages: 50_000 },
+  "ws-fanin-q0": { publishers: 10, subscribers: 1, qos: 0, window: 1000, messages: 500_000, webSocket: true },
+  "ws-fanin-q1": { publishers: 10, subscribers: 1, qos: 1, window: 50, messages: 100_000, webSocket: true },
+  "ws-pairs-q1-window1": { publishers: 100, pairs: true, qos: 1, window: 1, messages: 50_000, webSocket: true },
 };
 const modeNames = values.modes?.split(",") ?? Object.keys(allModes);
 for (const name of modeNames) if (!(name in allModes)) throw new Error(`no mode ${name}; there are ${Object.keys(allModes).join(", ")}`);
@@ -58,7 +61,7 @@ async function untilOpen(port, child) {
   throw new Error("the broker does not listen");
 }
 
-async function startBroker(broker) {
+async function startBroker(broker, webSocket) {
   const folder = mkdtempSync(path.join(tmpdir(), "amqtdd-bench-"));
   const port = await freePort();
   let command;
@@ -66,12 +69,14 @@ async function startBroker(broker) {
     mkdirSync(path.join(folder, "store"));
     const config = [
       `persistence_location ${folder}/store/`, "max_inflight_messages 100", "max_queued_messages 0", "connection_messages false", `listener ${port} 127.0.0.1`,
+      ...(webSocket ? ["protocol websockets"] : []),
     ];
     writeFileSync(path.join(folder, "broker.cfg"), `${config.join("\n")}\n`);
     command = onCore(0, process.execPath, [path.join(root, "dist", "amqtdd.js"), "-c", path.join(folder, "broker.cfg")]);
   } else {
     const config = [
-      `listener ${port} 127.0.0.1`, "max_inflight_messages 100", "max_queued_messages 0", "set_tcp_nodelay true",
+      // mosquitto does not start with WebSockets alone.
+      ...(webSocket ? [`listener ${await freePort()} 127.0.0.1`] : []), `listener ${port} 127.0.0.1`, ...(webSocket ? ["protocol websockets"] : []), "max_inflight_messages 100", "max_queued_messages 0", "set_tcp_nodelay true",
       "allow_anonymous true", "log_dest none", "connection_messages false",
     ];
     writeFileSync(path.join(folder, "broker.cfg"), `${config.join("\n")}\n`);
@@ -99,7 +104,7 @@ async function startBroker(broker) {
 async function measure(broker, modeName) {
   const mode = { ...allModes[modeName] };
   mode.messages = Math.max(mode.publishers, Math.round((mode.messages * scale) / mode.publishers) * mode.publishers);
-  const { port, pid, stop } = await startBroker(broker);
+  const { port, pid, stop } = await startBroker(broker, mode.webSocket);
   try {
     const [command, args] = onCore(1, process.execPath, [
       path.join(import.meta.dirname, "bench-load.mjs"), JSON.stringify({ ...mode, port, pid, ticksPerSecond }),

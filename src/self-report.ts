@@ -5,7 +5,7 @@ import type { Parts } from "./parts.ts";
 import { messageOf } from "./queue/message.ts";
 
 /** A new `sys_interval` is seen after this time at the latest. */
-const MAX_WAIT_MS = 10_000;
+const MAX_WAIT_MS = 5_000;
 
 /** Publishes what the daemon knows of itself below `$SYS/broker/`. */
 export class SelfReport {
@@ -35,8 +35,8 @@ export class SelfReport {
   }
 
   private publish(): void {
-    const { broker } = this.parts;
-    const receivedMs = this.host.surroundings.clock.nowMs();
+    const { broker, clock } = this.parts;
+    const receivedMs = clock.nowMs();
     this.topics.update(this.figures(), (name, text) => {
       const topic = broker.topics.intern(name);
       broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(text), { qos: 0, retain: true, receivedMs }));

@@ -1,7 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { lookup } from "node:dns/promises";
 import { readFileSync } from "node:fs";
-import { isIP } from "node:net";
 import { hostname } from "node:os";
 import type { VerifyArgon2id } from "./access/password-hash.ts";
 import { verifyArgon2id } from "./argon2id.ts";
@@ -11,11 +9,8 @@ import { SystemClock } from "./clock/system-clock.ts";
 import type { ProcessUsage } from "./control/system-topics.ts";
 import type { ListenerConfig } from "./config/config.ts";
 import { dial } from "./link/dial.ts";
-import type { Secure } from "./link/secure.ts";
-import { TcpServer } from "./link/tcp.ts";
-import type { Accept, Server } from "./listener/listeners.ts";
-import { readMaterial } from "./tls/material.ts";
-import type { ServerTls } from "./tls/settings.ts";
+import type { Server } from "./listener/listeners.ts";
+import { openPort, type PortContext } from "./port.ts";
 import { openStore, type StoreOptions } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 
@@ -34,8 +29,8 @@ export interface Surroundings {
   usage(): ProcessUsage;
   /** Rejects with StoreError. */
   openStore(options: StoreOptions): Promise<Store>;
-  /** Resolves when the port is open; rejects with the system's error. `onRefused`: a socket was one too many for the process. */
-  listen(listener: ListenerConfig, accept: Accept, onRefused: (sockets: number) => void): Promise<Server>;
+  /** Resolves when the port is open; rejects with the system's error. */
+  listen(listener: ListenerConfig, context: PortContext): Promise<Server>;
 }
 
 export function machine(): Surroundings {
@@ -52,20 +47,8 @@ export function machine(): Surroundings {
       return { heapBytes: heapUsed, residentBytes: rss, writtenBytes: writtenBytes() };
     },
     openStore,
-    listen: async ({ port, host, ipv6, tls }, accept, onRefused) => {
-      const server = new TcpServer(({ transport, user }) => accept(transport, user), onRefused, tls && (await secureBy(tls)));
-      // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
-      const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
-      const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;
-      await server.listen({ port, ...(address === undefined ? {} : { host: address }) });
-      return server;
-    },
+    listen: openPort,
   };
-}
-
-async function secureBy(settings: ServerTls): Promise<Secure> {
-  const { TlsServer } = await import("./link/tls-server.ts"); // costs those nothing who do without
-  return new TlsServer(settings, readMaterial(settings), () => undefined);
 }
 
 /** Linux counts it. */

@@ -17,6 +17,9 @@ export function checkConfig(config: Config): Problem[] {
     if (filterProblem(`${listener.mountPoint}#`) !== undefined) {
       report(listener, 1, "error", `mount_point ${listener.mountPoint}: it must end in / and contain no wildcard, or its clients could not subscribe to #`);
     }
+    for (const [keyword, isGiven] of [["http_dir", listener.httpDirectory !== undefined], ["websockets_origin", listener.webSocketOrigins.length > 0]] as const) {
+      if (isGiven && listener.protocol === "mqtt") report(listener, 1, "warning", `${keyword} has no meaning on the listener on port ${port}: its protocol is not websockets or auto`);
+    }
     if (config.access.allowAnonymous && !isLoopback(host)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
   }
   const names = new Set<string>();

@@ -1,8 +1,13 @@
 import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
+import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import { parseAddress } from "./address.ts";
-import type { AccessConfig, AddressConfig, Config, ConnectionConfig, ListenerConfig, LogDestination, Place, Problem, TopicLine } from "./config.ts";
+import {
+  listenerProtocols,
+  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type ListenerOptions, type LogDestination, type Place, type Problem,
+  type QueueConfig, type TopicLine,
+} from "./config.ts";
 import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
 import { globalKeywords } from "./keywords/global.ts";
@@ -21,7 +26,7 @@ const MAX_PACKET_BYTES = 268_435_460;
 const MIN_KEEP_ALIVE_SECONDS = 5;
 const CONNECT_TIMEOUT_MS = 10_000;
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
-export const LISTENER_PROTOCOLS = ["mqtt"];
+const DEFAULT_HTTP_HEADER_BYTES = 8_192;
 
 const INCLUDE_WORD = "include_dir";
 const SECTION_WORDS = ["listener", "connection", "topic"];
@@ -153,7 +158,10 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     file,
     limits: {
       maxInflightMessages: Math.min(global.number("max_inflight_messages"), MAX_INFLIGHT),
-      maxQueuedMessages: global.number("max_queued_messages"),
+      ...buildQueue(global),
+      maxTotalQueuedMessages: global.number("max_total_queued_messages"),
+      maxTotalQueuedBytes: global.number("max_total_queued_bytes"),
+      blockTimeoutMs: global.number("block_timeout") * 1000,
       maxQueueMemoryBytes: global.number("max_queue_memory"),
       maxUncommittedBytes: global.number("max_uncommitted_bytes"),
       maxPacketSizeBytes: Math.min(global.number("max_packet_size"), MAX_PACKET_BYTES),
@@ -180,10 +188,23 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     capturePrefix: global.string("ffdc_output") === "off" ? undefined : (pathOf(global, "ffdc_output") ?? prefix),
     logDestinations: logDestinationsOf(global, report),
     pidFile: pathOf(global, "pid_file"),
+    maxKeepAliveSeconds: global.number("max_keepalive"),
+    maxSessionExpiryMs: global.number("max_session_expiry_interval") * 1000,
+    retainAvailable: global.boolean("retain_available"),
     allowEmptyClientId: global.boolean("allow_zero_length_clientid"),
     clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
     sysIntervalMs: global.number("sys_interval") > 0 ? global.number("sys_interval") * 1000 : Infinity,
+  };
+}
+
+function buildQueue(section: Section): QueueConfig {
+  return {
+    maxQueuedMessages: section.number("max_queued_messages"),
+    maxQueuedBytes: section.number("max_queued_bytes"),
+    maxQueuedAgeMs: section.number("max_queued_age"),
+    queueFull: section.string("queue_full") as QueueConfig["queueFull"],
+    queueQoS0: section.boolean("queue_qos0_messages"),
   };
 }
 
@@ -252,6 +273,11 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
       ipv6: global.optionalBoolean("ipv6"),
       mountPoint: "",
       maxConnections: global.number("max_connections"),
+      protocol: "mqtt",
+      httpDirectory: undefined,
+      webSocketOrigins: [],
+      maxHttpHeaderBytes: headerBytesOf(global),
+      ...buildOptions(global, global),
       tls: buildServerTls(global, global, report),
       ...placeOf(global.place("port")),
     });
@@ -259,14 +285,18 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
   return listeners;
 }
 
+const headerBytesOf = (global: Section): number => global.number("websockets_headers_size") || DEFAULT_HTTP_HEADER_BYTES;
+
 function buildListener(section: Section, global: Section, report: Report): ListenerConfig {
   const [portWord, addressWord, protocolWord] = section.title;
   const port = Number(portWord?.text);
   if (portWord && !(/^\d+$/.test(portWord.text) && port >= 1 && port <= 65535)) {
     report(section, portWord.column, "error", `listener ${portWord.text}: wanted is a port number`);
   }
-  if (protocolWord && !LISTENER_PROTOCOLS.includes(protocolWord.text.toLowerCase())) {
-    report(section, protocolWord.column, "error", `listener protocol ${protocolWord.text} is not supported yet; wanted is mqtt`);
+  const protocolText = protocolWord?.text.toLowerCase() ?? section.string("protocol");
+  const protocol = listenerProtocols.find((name) => name === protocolText);
+  if (protocolWord && !protocol) {
+    report(section, protocolWord.column, "error", `listener protocol ${protocolWord.text}: wanted is one of ${listenerProtocols.join(", ")}`);
   }
   const address = addressWord?.text === "INADDR_ANY" ? undefined : addressWord?.text.replace(/^\[(.*)\]$/, "$1");
   return {
@@ -275,8 +305,23 @@ function buildListener(section: Section, global: Section, report: Report): Liste
     ipv6: section.has("socket_domain") ? section.string("socket_domain") === "ipv6" : section.optionalBoolean("ipv6"),
     mountPoint: section.string("mount_point") ?? "",
     maxConnections: section.number("max_connections"),
+    protocol: protocol ?? "mqtt",
+    httpDirectory: pathOf(section, "http_dir"),
+    webSocketOrigins: section.list("websockets_origin").map(({ value }) => value),
+    maxHttpHeaderBytes: headerBytesOf(global),
+    ...buildOptions(section, global),
     tls: buildServerTls(section, global, report),
     ...placeOf(section),
+  };
+}
+
+/** What a section does not say the global keywords say. */
+function buildOptions(section: Section, global: Section): Omit<ListenerOptions, "maxConnections"> {
+  const from = (name: string): Section => (section.has(name) ? section : global);
+  return {
+    protocolVersions: (from("accept_protocol_versions").string("accept_protocol_versions") ?? "").split(",").map((text) => Number(text) as ProtocolVersion),
+    maxQoS: from("max_qos").number("max_qos") as QoS,
+    maxTopicAlias: from("max_topic_alias").number("max_topic_alias"),
   };
 }
 
@@ -312,6 +357,7 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     notificationsLocalOnly: section.boolean("notifications_local_only"),
     protocolVersion: section.string("bridge_protocol_version") === "mqttv31" ? 3 : 4,
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
+    queue: buildQueue(section),
     ...placeOf(section),
   };
 }

@@ -1,9 +1,9 @@
+import { listenerProtocols } from "./config.ts";
 import type { Keyword, Value } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
 import { globalKeywords } from "./keywords/global.ts";
 import { listenerKeywords } from "./keywords/listener.ts";
 import { notYetKeywords } from "./keywords/not-yet.ts";
-import { LISTENER_PROTOCOLS } from "./parser.ts";
 import { DIRECTIONS, PRIORITIES, TOPIC_DEFAULTS, TOPIC_GRAMMAR } from "./topic-line.ts";
 
 /** `doc/configuration.md`: every keyword and line of a configuration file, in Markdown. */
@@ -23,7 +23,7 @@ is warned of and its line left out; a bad listener line or address still stops t
     "## listener",
     codeBlock("listener PORT [ADDRESS [PROTOCOL]]"),
     `Begins the section of one more listener; it goes on to the next \`listener\` or \`connection\` line. ADDRESS is that of a network interface,
-INADDR_ANY or nothing for all of them; PROTOCOL is ${wordList(LISTENER_PROTOCOLS)}. The default listener (\`port\`, \`bind_address\`,
+INADDR_ANY or nothing for all of them; PROTOCOL is ${wordList(listenerProtocols)}. The default listener (\`port\`, \`bind_address\`,
 \`max_connections\`, \`ipv6\` outside a listener section) exists if one of its keywords is given, or if there is no listener section.`,
     table(listenerKeywords),
     "## connection",

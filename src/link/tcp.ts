@@ -4,7 +4,7 @@ import { socketLimit } from "./socket-limit.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** How long a socket that we ended may take to close before it is destroyed. */
-const LINGER_MS = 5_000;
+export const LINGER_MS = 5_000;
 /** After so much silence the system asks whether the other side is still there: for clients without keep alive. */
 const PROBE_AFTER_MS = 60_000;
 

@@ -6,6 +6,8 @@ import { MountPoint, type ListenerContext } from "./mount-point.ts";
 /** An open port. */
 export interface Server {
   readonly port: number;
+  /** Takes up what may change while the port is open. Rejects with what is wrong; nothing is changed then. */
+  change?(config: ListenerConfig): Promise<() => void>;
   /** Accepts nothing more; connections stay. */
   close(): void;
 }
@@ -17,7 +19,7 @@ export type Accept = (open: (listener: TransportListener) => Transport, user?: s
 export type Listen = (config: ListenerConfig, accept: Accept) => Promise<Server>;
 
 interface Open {
-  readonly config: ListenerConfig;
+  config: ListenerConfig;
   readonly listener: Listener;
   readonly server: Server;
 }
@@ -38,7 +40,7 @@ export class Listeners {
   /** Rejects with the system's error. */
   async add(config: ListenerConfig): Promise<void> {
     const { log, broker } = this.context;
-    const mount = new MountPoint(config.port, config.mountPoint, config.maxConnections, broker);
+    const mount = new MountPoint(config.port, config.mountPoint, config, broker);
     const listener = new Listener(mount, this.context);
     try {
       const server = await this.listen(config, (open, user) => listener.accept(open, user));
@@ -63,6 +65,7 @@ export class Listeners {
       if (same) kept.set(same, config);
       else missing.push(config);
     }
+    const changes = await Promise.all([...kept].map(([{ server }, config]) => server.change?.(config)));
     const dropped = this.open.filter((open) => !kept.has(open));
     // A place that changes hands has to be left first.
     const replaced = dropped.filter(({ config }) => missing.some(({ port }) => port === config.port));
@@ -78,7 +81,11 @@ export class Listeners {
     }
     return {
       commit: () => {
-        for (const [open, config] of kept) open.listener.mount.maxConnections = config.maxConnections;
+        for (const change of changes) change?.();
+        for (const [open, config] of kept) {
+          open.config = config;
+          open.listener.mount.options = config;
+        }
         for (const open of dropped) if (!replaced.includes(open)) this.close(open);
         this.open = this.open.filter((open) => !dropped.includes(open));
       },
@@ -104,5 +111,8 @@ export class Listeners {
 
 /** What can't change under clients that are connected. */
 function isSame(a: ListenerConfig, b: ListenerConfig): boolean {
-  return a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && JSON.stringify(a.tls) === JSON.stringify(b.tls);
+  return (
+    a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && a.protocol === b.protocol &&
+    a.maxHttpHeaderBytes === b.maxHttpHeaderBytes && JSON.stringify(a.tls) === JSON.stringify(b.tls)
+  );
 }

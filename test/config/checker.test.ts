@@ -24,6 +24,11 @@ describe("checkConfig", () => {
     ["listener 2000 [::1]", []],
     ["listener 2000", ["f:2:1: warning: the listener on port 2000 can be used by anyone who reaches it"]],
     ["listener 2000 10.0.0.1", ["f:2:1: warning: the listener on port 2000 can be used by anyone who reaches it"]],
+    ["listener 2000 localhost\nprotocol websockets\nhttp_dir /srv/www\nwebsockets_origin https://example.org example.com", []],
+    [
+      "listener 2000 localhost\nhttp_dir /srv/www\nwebsockets_origin example.org",
+      ["http_dir", "websockets_origin"].map((word) => `f:2:1: warning: ${word} has no meaning on the listener on port 2000: its protocol is not websockets or auto`),
+    ],
     ["listener 2000 ::1\nlistener 2000 ::1", ["f:3:1: error: the listener on port 2000 is defined twice"]],
     ["listener 2000 ::1\nlistener 2000 127.0.0.1", []],
     ["listener 1883 127.0.0.1", ["f: error: the listener on port 1883 is defined twice"]],

@@ -100,7 +100,7 @@ export class SimulatedDaemon {
         verifyArgon2id: () => Promise.resolve(false),
         usage: () => ({ heapBytes: 0, residentBytes: 0, writtenBytes: undefined }),
         openStore: () => Promise.resolve(store),
-        listen: ({ port }, accept) => {
+        listen: ({ port }, { accept }) => {
           network.listen(owner, port, accept);
           return Promise.resolve({ port, close: () => network.close(port) });
         },

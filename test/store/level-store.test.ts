@@ -7,7 +7,7 @@ import { SystemClock } from "../../src/clock/system-clock.ts";
 import { type Database, openLevelDatabase } from "../../src/store/database.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent, type StoreOptions } from "../../src/store/open.ts";
-import type { Keeper } from "../../src/store/store.ts";
+import { pageKey } from "../../src/store/keys.ts";
 import { readText, storeContract, TestKeeper, untilStored } from "./contract.ts";
 
 const clock = new SystemClock();
@@ -298,28 +298,38 @@ describe("a store on disk", () => {
     expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
   });
 
+  async function sizeOfTables(): Promise<number> {
+    const sizes = (await readdir(directory)).filter((name) => name.endsWith(".ldb")).map(async (name) => (await stat(join(directory, name))).size);
+    return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  }
+
+  /** Writes 400 pages of 60,000 bytes in all, and deletes them. */
+  async function fillAndDrain(filled: LevelStore): Promise<void> {
+    const pages = Array.from({ length: 400 }, (_, page) => pageKey(1, 0, page));
+    for (let from = 0; from < pages.length; from += 40) {
+      const some = pages.slice(from, from + 40);
+      await untilStored(filled, filled.touch({ writeTo: (group) => some.forEach((key) => group.put(key, randomBytes(60_000))) }, "synced"));
+    }
+    await untilStored(filled, filled.touch({ writeTo: (group) => pages.forEach((key) => group.delete(key)) }, "synced"));
+  }
+
   it("compacts what was deleted while the disk is full", async () => {
     let free = 1000;
     const room = await openStore({ ...optionsFor(directory, events), minFreeBytes: 1000, freeBytes: () => Promise.resolve(free) });
     store = room;
-    const sizeOfTables = async (): Promise<number> => {
-      const sizes = (await readdir(directory)).filter((name) => name.endsWith(".ldb")).map(async (name) => (await stat(join(directory, name))).size);
-      return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
-    };
-    const keeper: Keeper = {
-      writeTo: (group) => {
-        for (let page = 0; page < 200; page++) group.put(Buffer.from(`p${page}`), randomBytes(60_000));
-      },
-    };
-    await untilStored(room, room.touch(keeper, "synced"));
-    const eraser: Keeper = {
-      writeTo: (group) => {
-        for (let page = 0; page < 200; page++) group.delete(Buffer.from(`p${page}`));
-      },
-    };
-    await untilStored(room, room.touch(eraser, "synced"));
+    await fillAndDrain(room);
     free = 999;
     await expect.poll(sizeOfTables, { timeout: 15_000 }).toBeLessThan(1_000_000);
+  });
+
+  it("compacts what was deleted when much was, in slices, with room enough too", { timeout: 40_000 }, async () => {
+    const draining = await openStore(optionsFor(directory, events));
+    store = draining;
+    await fillAndDrain(draining);
+    await expect.poll(sizeOfTables).toBeGreaterThan(16_000_000);
+    // At the latest when nothing has been deleted for ten seconds, which is looked at every five.
+    await expect.poll(sizeOfTables, { timeout: 30_000 }).toBeLessThan(1_000_000);
+    await expect.poll(() => draining.figures.compactions).toBe(2);
   });
 
   it("does not call close done when the disk refuses to the end", async () => {

@@ -1,0 +1,178 @@
+import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Accepted } from "./secure.ts";
+import { LINGER_MS } from "./tcp.ts";
+import type { Transport, TransportListener } from "./transport.ts";
+import { answerUpgrade, type UpgradeRefusal } from "./upgrade.ts";
+import type { WebFolder } from "./web-folder.ts";
+import { WebSocketTransport } from "./websocket.ts";
+
+/** Time for a request, from the connection or the answer before it. */
+const REQUEST_MS = 10_000;
+/** Time for an answer to be taken. */
+const ANSWER_MS = 300_000;
+const MAX_REQUESTS_A_SOCKET = 100;
+/** Connections that have not asked yet; and those being answered, each of which may hold a file open. The oldest gives way. */
+const MAX_WAITING = 1_000;
+const MAX_ANSWERED = 32;
+export interface WebOptions {
+  /** Longest head of a request. */
+  readonly maxHeaderBytes: number;
+  /** Origins that a WebSocket may be opened from; none: all. */
+  readonly origins: readonly string[];
+  /** What is served besides; undefined: nothing. */
+  readonly folder: WebFolder | undefined;
+}
+
+/** Connections that speak HTTP, by all servers together: each with its deadline, oldest first. */
+class Deadlines {
+  private readonly timers = new Map<Socket, NodeJS.Timeout>();
+
+  constructor(
+    private readonly max: number,
+    private readonly limitMs: number,
+  ) {}
+
+  add(socket: Socket): void {
+    const [oldest] = this.timers.size >= this.max ? this.timers.keys() : [];
+    if (oldest) {
+      this.delete(oldest);
+      oldest.destroy();
+    }
+    this.timers.set(socket, setTimeout(() => socket.destroy(), this.limitMs).unref());
+  }
+
+  has(socket: Socket): boolean {
+    return this.timers.has(socket);
+  }
+
+  delete(socket: Socket): void {
+    clearTimeout(this.timers.get(socket));
+    this.timers.delete(socket);
+  }
+}
+
+const waiting = new Deadlines(MAX_WAITING, REQUEST_MS);
+const answered = new Deadlines(MAX_ANSWERED, ANSWER_MS);
+
+/** HTTP on connections that a port has accepted: becomes a WebSocket, or is answered from a folder. */
+export class WebServer {
+  private readonly http;
+  /** Connections that have not become WebSockets. */
+  private readonly open = new Map<Socket, Accepted>();
+
+  constructor(
+    /** May be exchanged while it runs. */
+    public options: WebOptions,
+    private readonly accept: (open: (listener: TransportListener) => Transport, user: string | undefined) => void,
+  ) {
+    this.http = createServer({ maxHeaderSize: options.maxHeaderBytes, keepAliveTimeout: REQUEST_MS });
+    this.http.maxRequestsPerSocket = MAX_REQUESTS_A_SOCKET;
+    this.http.on("request", (request, response) => this.onRequest(request, response));
+    this.http.on("upgrade", (request, socket, head) => this.onUpgrade(request, socket as Socket, head));
+  }
+
+  /** A connection whose first bytes are still to be read. */
+  take(accepted: Accepted): void {
+    this.wait(accepted);
+    this.http.emit("connection", accepted.socket);
+  }
+
+  /** A connection that speaks HTTP or MQTT: its first byte tells. */
+  takeEither(accepted: Accepted, takeMqtt: (accepted: Accepted) => void): void {
+    this.wait(accepted);
+    const { socket } = accepted;
+    const end = (): void => void socket.destroy();
+    socket.once("error", end).once("end", end);
+    socket.once("data", (bytes: Buffer) => {
+      socket.removeListener("error", end).removeListener("end", end);
+      socket.pause();
+      socket.unshift(bytes);
+      if (isCapital(bytes[0] ?? 0)) {
+        this.http.emit("connection", socket);
+      } else {
+        this.leave(socket);
+        takeMqtt(accepted);
+      }
+      socket.resume();
+    });
+  }
+
+  private wait(accepted: Accepted): void {
+    const { socket } = accepted;
+    this.open.set(socket, accepted);
+    waiting.add(socket);
+    socket.once("close", () => this.leave(socket));
+  }
+
+  /** It is no connection of HTTP any more. */
+  private leave(socket: Socket): void {
+    this.open.delete(socket);
+    waiting.delete(socket);
+    answered.delete(socket);
+  }
+
+  private onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
+    // One request at a time: answers to those that come before the last one is answered would all have to be kept.
+    if (answered.has(socket)) return void socket.destroy();
+    waiting.delete(socket);
+    answered.add(socket);
+    response.once("close", () => {
+      answered.delete(socket);
+      if (!socket.destroyed) waiting.add(socket);
+    });
+    const { "content-length": bodyBytes = "0", "transfer-encoding": encoding } = request.headers;
+    if (bodyBytes !== "0" || encoding !== undefined) return refuse(response, 413);
+    const { folder } = this.options;
+    if (folder) return folder.serve(request, response);
+    response.setHeader("Upgrade", "websocket");
+    refuse(response, 426);
+  }
+
+  private onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const accepted = this.open.get(socket);
+    this.leave(socket);
+    if (!accepted) return void socket.destroy();
+    const answer = answerUpgrade(request);
+    if ("status" in answer) return refuseUpgrade(socket, answer);
+    if (!this.allowsOrigin(request.headers.origin)) return refuseUpgrade(socket, { status: 403, reason: "the origin is not allowed" });
+    if (head.length > 0) socket.unshift(head);
+    socket.write(answer.head);
+    this.accept((listener) => {
+      const webSocket = new WebSocketTransport(listener);
+      webSocket.open(accepted.transport(webSocket));
+      return webSocket;
+    }, accepted.user);
+  }
+
+  /** As mosquitto does: when origins are given, who names none has no access. */
+  private allowsOrigin(origin: string | undefined): boolean {
+    const { origins } = this.options;
+    if (origins.length === 0) return true;
+    const given = origin?.toLowerCase();
+    return given !== undefined && origins.some((allowed) => allowed.toLowerCase() === given || given.endsWith(`://${allowed.toLowerCase()}`));
+  }
+
+  /** Ends what is not a WebSocket. */
+  close(): void {
+    for (const socket of this.open.keys()) socket.destroy();
+  }
+}
+
+/** All methods of HTTP begin with one; as MQTT it would be PUBACK or PUBREC. */
+const isCapital = (byte: number): boolean => byte >= 0x41 && byte <= 0x5a;
+
+function refuse(response: ServerResponse, status: number): void {
+  response.writeHead(status, { Connection: "close", "Content-Length": 0 });
+  response.end();
+}
+
+function refuseUpgrade(socket: Socket, { status, reason, headers = "" }: UpgradeRefusal): void {
+  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`, "Connection: close", "Content-Type: text/plain", `Content-Length: ${reason.length + 1}`];
+  socket.on("error", () => undefined);
+  socket.end(`${lines.join("\r\n")}\r\n${headers}\r\n${reason}\n`);
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once("close", () => clearTimeout(timer));
+  socket.resume();
+}
