@@ -6,6 +6,7 @@ import type { AckGate } from "./link/ack-gate.ts";
 import type { LinkLimits } from "./link/link.ts";
 import type { Listeners } from "./listener/listeners.ts";
 import type { ListenerSettings } from "./listener/mount-point.ts";
+import type { StoreClock } from "./store/store-clock.ts";
 import type { Store } from "./store/store.ts";
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -15,6 +16,8 @@ export type Settings = Mutable<ListenerSettings & Config["limits"]>;
 
 /** What exists while the daemon runs. */
 export interface Parts {
+  /** Store time: what all parts go by. */
+  readonly clock: StoreClock;
   readonly store: Store;
   readonly gate: AckGate;
   readonly broker: Broker;
@@ -25,8 +28,9 @@ export interface Parts {
   readonly linkLimits: Mutable<LinkLimits>;
 }
 
-export function settingsOf({ limits, connectionMessages, allowEmptyClientId, clientIdPrefix }: Config): Settings {
-  return { ...limits, connectionMessages, allowEmptyClientId, clientIdPrefix };
+export function settingsOf(config: Config): Settings {
+  const { limits, connectionMessages, allowEmptyClientId, clientIdPrefix, maxKeepAliveSeconds, maxSessionExpiryMs, retainAvailable } = config;
+  return { ...limits, connectionMessages, allowEmptyClientId, clientIdPrefix, maxKeepAliveSeconds, maxSessionExpiryMs, retainAvailable };
 }
 
 /** A connection's share of what may wait for the disk is an eighth. */

@@ -1,4 +1,4 @@
-import type { RemotesRecord } from "../broker/sessions.ts";
+import type { RemotesRecord } from "../broker/entry.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
 import type { ProtocolVersion } from "../mqtt/protocol.ts";
 import type { Dialect } from "./remote.ts";

@@ -1,5 +1,5 @@
 import type { Identity } from "../access/identity.ts";
-import type { Entry, Holder } from "../broker/sessions.ts";
+import type { Entry, Holder } from "../broker/entry.ts";
 import type { Timer } from "../clock/clock.ts";
 import type { ConnectionConfig } from "../config/config.ts";
 import type { Link } from "../link/link.ts";
@@ -65,8 +65,9 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.identity = { kind: "bridge", id: name, user: undefined };
     this.clientId = config.clientId ?? defaultClientId(context.hostName, name);
     this.backoff = new Backoff(config.reconnectIntervalMs, config.maxReconnectIntervalMs, context.rng);
-    const { entry } = broker.sessions.open(this.identity, false, this);
+    const { entry } = broker.sessions.open(this.identity, { cleanStart: false, expiryMs: Infinity }, this);
     this.entry = entry;
+    entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
     this.primaryReturn = new PrimaryReturn(config, context, this.clientId, (primary) => {
       if (this.state !== "established") return;
@@ -85,7 +86,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.notification = new Notification(config, this.clientId, source, context);
     this.bindRights();
     for (const { filter, qos } of this.outTopics.subscriptions) {
-      broker.subscriptions.add(filter, this.outgoing, { receiver: this.outgoing, qos, retainAsPublished: true, noLocal: true });
+      broker.subscriptions.place(filter, this.outgoing, { receiver: this.outgoing, qos, retainAsPublished: true, noLocal: true });
     }
   }
 

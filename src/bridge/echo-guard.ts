@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Link } from "../link/link.ts";
+import type { Message } from "../queue/message.ts";
 import type { Peer } from "../session/peer.ts";
 import type { TopicMap } from "./topic-lines.ts";
 import type { Clock } from "../clock/clock.ts";
@@ -130,23 +131,21 @@ export class GuardedPeer implements Peer {
     return this.link.unsentBytes;
   }
 
-  publish(
-    flags: number, topic: Buffer, topicStart: number, topicEnd: number, packetId: number,
-    payload: Buffer, payloadStart: number, payloadEnd: number,
-  ): void {
+  publish(flags: number, message: Message, topicStart: number, packetId: number, expirySeconds: number): boolean {
+    const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
     const isRepeated = (flags & QOS_2_REPEATED) === QOS_2_REPEATED; // one that the remote knows already does not come back
-    if ((this.isPlain || this.echoes.isShared) && !isRepeated && this.echoes.mayComeBack(topic.toString("utf8", topicStart, topicEnd))) {
-      this.echoes.noteSent(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
-    }
-    this.link.publish(flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);
+    const mayEcho = (this.isPlain || this.echoes.isShared) && !isRepeated && this.echoes.mayComeBack(topic.toString("utf8", topicStart, topicEnd));
+    const isSent = this.link.publish(flags, message, topicStart, packetId, expirySeconds);
+    if (mayEcho && isSent) this.echoes.noteSent(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
+    return isSent;
   }
 
-  forward(frame: Buffer, frameStart: number, frameEnd: number): void {
-    this.link.forward(frame, frameStart, frameEnd);
+  forward(message: Message): boolean {
+    return this.link.forward(message);
   }
 
-  acknowledge(firstByte: number, packetId: number, after: number, heldBytes: number): void {
-    this.link.acknowledge(firstByte, packetId, after, heldBytes);
+  acknowledge(firstByte: number, packetId: number, after: number, heldBytes: number, reasonCode?: number): void {
+    this.link.acknowledge(firstByte, packetId, after, heldBytes, reasonCode);
   }
 }
 

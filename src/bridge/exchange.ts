@@ -1,6 +1,6 @@
 import type { Rights } from "../access/acl.ts";
 import { receivePubrel } from "../broker/inbound.ts";
-import type { Entry } from "../broker/sessions.ts";
+import type { Entry } from "../broker/entry.ts";
 import type { Source } from "../broker/subscriptions.ts";
 import type { ConnectionConfig } from "../config/config.ts";
 import type { Link } from "../link/link.ts";

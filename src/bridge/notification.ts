@@ -46,7 +46,9 @@ export class Notification {
   }
 
   tellRemote(link: Link, payload: Payload): void {
-    if (this.tellsRemote) link.publish(RETAIN_FLAG, this.topic, 0, this.topic.length, 0, PAYLOAD[payload], 0, 1);
+    if (!this.tellsRemote) return;
+    const message = messageOf(this.topic, PAYLOAD[payload], { qos: 0, retain: true, receivedMs: this.context.clock.nowMs() });
+    link.publish(RETAIN_FLAG, message, 0, 0, NO_EXPIRY);
   }
 
   /**
@@ -65,4 +67,5 @@ export class Notification {
 }
 
 const RETAIN_FLAG = 1;
+const NO_EXPIRY = -1;
 const DOLLAR = 0x24;

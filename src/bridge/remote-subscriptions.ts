@@ -1,4 +1,6 @@
-import type { Entry, Sessions } from "../broker/sessions.ts";
+import type { Entry } from "../broker/entry.ts";
+import type { Sessions } from "../broker/sessions.ts";
+import { plainOptions } from "../broker/subscription-options.ts";
 import type { Link } from "../link/link.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import { decodeSuback, encodeSubscribe, SUBACK_FAILURE } from "../mqtt/subscribe.ts";
@@ -27,7 +29,7 @@ export class RemoteSubscriptions {
     if (sessionPresent && obsolete.length > 0) link.send(encodeUnsubscribe(link.version, UNSUBSCRIBE_ID, obsolete));
     for (const filter of sessionPresent ? obsolete : known) sessions.unsubscribe(entry, filter);
     if (wanted.length === 0) return;
-    for (const { filter, qos } of wanted) sessions.subscribe(entry, filter, qos);
+    for (const { filter, qos } of wanted) sessions.subscribe(entry, filter, plainOptions(qos));
     link.send(encodeSubscribe(link.version, FIRST_REQUEST_ID, wanted));
     this.askedAtMs = nowMs;
   }

@@ -1,8 +1,7 @@
 import type { Access } from "../access/access.ts";
 import type { Clock } from "../clock/clock.ts";
-import type { QoS } from "../mqtt/protocol.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
-import { type Message, messageOf } from "../queue/message.ts";
+import { type Message, NO_SUBSCRIPTION_IDS } from "../queue/message.ts";
 import type { Session, SessionContext, SessionLimits } from "../session/session.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import type { Topic } from "../topic/topic.ts";
@@ -10,11 +9,15 @@ import { TopicTable } from "../topic/topic-table.ts";
 import { Admission } from "./admission.ts";
 import { Retained } from "./retained.ts";
 import { RetainedReplays } from "./retained-replay.ts";
-import { Sessions, type Entry } from "./sessions.ts";
+import { DelayedWills } from "./delayed-wills.ts";
+import type { Entry } from "./entry.ts";
+import { Sessions } from "./sessions.ts";
+import type { SubscriptionOptions } from "./subscription-options.ts";
 import { Subscriptions, type Route, type Source } from "./subscriptions.ts";
 
 export interface BrokerEvents {
   onDropped(session: Session): void;
+  onLevel(session: Session, isNearlyFull: boolean): void;
   onLost(session: Session, messages: number): void;
   /** The retained message of this topic can't be read any more. */
   onDamaged(topicName: string): void;
@@ -52,6 +55,7 @@ export class Broker {
   readonly sessions: Sessions;
   readonly admission: Admission;
   private readonly replays: RetainedReplays;
+  private readonly delayedWills: DelayedWills;
   /** Published to the daemon, not by it. */
   receivedMessages = 0;
   droppedMessages = 0;
@@ -70,12 +74,14 @@ export class Broker {
       store: context.store,
       clock: context.clock,
       budget: context.budget,
+      totals: { messages: 0, bytes: 0 },
       limits: context.limits,
       onAppended: (session) => this.awaitingStore.add(session),
       onDropped: (session) => {
         this.droppedMessages += 1;
         context.events.onDropped(session);
       },
+      onLevel: (session, isNearlyFull) => context.events.onLevel(session, isNearlyFull),
       onLost: (session, messages) => context.events.onLost(session, messages),
       onRemounted: (session) => {
         if (this.subscriptions.hasSome(session)) this.subscriptions.invalidate();
@@ -91,7 +97,13 @@ export class Broker {
     );
     this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs, (topicName) => context.events.onDamaged(topicName));
     this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName), () => this.admission.storeTakes);
-    this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity));
+    this.delayedWills = new DelayedWills(context.store, context.clock, ({ session, identity }, message) => {
+      this.publishWill({ receiver: session, identity }, this.topics.lookup(message.topic, message.topicStart, message.topicEnd), message);
+    });
+    this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity), {
+      onTakenUp: (entry) => this.delayedWills.cancel(entry),
+      onEnded: (entry) => this.delayedWills.release(entry),
+    });
     context.store.onStored((upTo) => this.onStored(upTo));
     context.store.onState(() => {
       for (const session of this.awaitingStore) session.pump(); // to a store that fails it may be in vain to wait
@@ -125,6 +137,7 @@ export class Broker {
   async recover(): Promise<void> {
     await this.retained.recover();
     await this.sessions.recover();
+    await this.delayedWills.recover(this.sessions.all());
   }
 
   private onStored(upTo: GroupNumber): void {
@@ -148,13 +161,16 @@ export class Broker {
     let copies = after > 0 ? 1 : 0;
     const sender = from?.receiver;
     for (let index = 0; index < route.length; index++) {
-      const subscription = route[index];
-      if (subscription === undefined || (subscription.noLocal && subscription.receiver === sender)) continue;
-      const effective = qos < subscription.qos ? qos : subscription.qos;
-      const group = subscription.receiver.deliver(message, effective, retain && subscription.retainAsPublished);
+      const matching = route[index];
+      const delivery = matching?.receiver === sender ? matching?.toSelf : matching;
+      if (delivery === undefined) continue;
+      message.subscriptionIds = delivery.subscriptionIds;
+      const effective = qos < delivery.qos ? qos : delivery.qos;
+      const group = delivery.receiver.deliver(message, effective, retain && delivery.retainAsPublished);
       if (group > 0) copies += 1;
       if (group > after) after = group;
     }
+    message.subscriptionIds = NO_SUBSCRIPTION_IDS;
     if (copies > 0) this.appendedBytes += copies * (message.payloadLength + message.topicEnd - message.topicStart);
     return after;
   }
@@ -171,7 +187,7 @@ export class Broker {
     if (qos === 0) return false;
     if (qos === 2 && this.sessions.get(identity.kind, identity.id)?.session.durable) return true;
     if (retain && payloadLength > 0 && !topic.isSystem) return true;
-    return this.routeOf(topic).some((to) => to.qos > 0 && to.receiver.durable && !(to.noLocal && to.receiver === receiver));
+    return this.routeOf(topic).some((to) => to.qos > 0 && to.receiver.durable && (to.receiver !== receiver || to.toSelf !== undefined));
   }
 
   /** Publishes the will of a connection that has ended; one that the store can't take now is published when it can, if not too many wait. */
@@ -182,7 +198,12 @@ export class Broker {
     if (this.willBytes + bytes > MAX_WILL_BYTES) return;
     this.willBytes += bytes - (this.wills.get(identity.id)?.bytes ?? 0);
     this.wills.delete(identity.id);
-    this.wills.set(identity.id, { from, topic, message: ownCopy(message, topic.bytes), bytes });
+    this.wills.set(identity.id, { from, topic, message: message.copy(), bytes });
+  }
+
+  /** Publishes the will of a connection that has ended when its delay is over, or its session. */
+  delayWill(entry: Entry, message: Message, delayMs: number): void {
+    this.delayedWills.delay(entry, message, delayMs);
   }
 
   /** Publishes the wills that wait, whatever the store says. */
@@ -199,18 +220,12 @@ export class Broker {
   }
 
   /** Subscribes a client's session. Returns the group the SUBACK waits for, or the limit that forbids it, in words. */
-  subscribe(entry: Entry, filter: string, qos: QoS): GroupNumber | string {
-    const limit = entry.filters.has(filter) ? undefined : this.subscriptions.limitFor(entry.session, filter);
-    return limit ?? this.sessions.subscribe(entry, filter, qos);
+  subscribe(entry: Entry, filter: string, options: SubscriptionOptions): GroupNumber | string {
+    return this.sessions.limitFor(entry, filter) ?? this.sessions.subscribe(entry, filter, options);
   }
 
   /** Retained messages for a new subscription [MQTT-3.3.1-6]; few at once, many over the turns that follow. */
   sendRetained(entry: Entry, filter: string): void {
     this.replays.start(entry, filter);
   }
-}
-
-/** The bytes of a message are its packet's, which is gone when it is published later. */
-function ownCopy({ payload, payloadStart, payloadEnd, qos, retain, receivedMs }: Message, topic: Buffer): Message {
-  return messageOf(topic, Buffer.from(payload.subarray(payloadStart, payloadEnd)), { qos, retain, receivedMs });
 }

@@ -1,12 +1,12 @@
 import type { Identity } from "../access/identity.ts";
 import type { Clock } from "../clock/clock.ts";
-import { Message } from "../queue/message.ts";
+import { Message, NO_SUBSCRIPTION_IDS } from "../queue/message.ts";
 import type { Replay } from "../session/replayed.ts";
 import type { Session } from "../session/session.ts";
 import type { GroupNumber } from "../store/store.ts";
 import { isHiddenBelow } from "../topic/matching.ts";
 import { readRetained, type Retained, type RetainedValue } from "./retained.ts";
-import type { Entry } from "./sessions.ts";
+import type { Entry } from "./entry.ts";
 
 /** What all replays together may do in one turn: other clients wait meanwhile. */
 const TURN_MESSAGES = 256;
@@ -214,7 +214,7 @@ class SessionReplay implements Replay {
   }
 
   add(filter: string): void {
-    if (this.session.durable && this.entry.filters.get(filter) !== 0) this.queueing.add(filter);
+    if (this.session.durable && this.entry.filters.get(filter)?.qos !== 0) this.queueing.add(filter);
     this.sending.add(filter);
   }
 
@@ -238,18 +238,19 @@ class SessionReplay implements Replay {
   private step(walk: Walk, turn: Turn): void {
     turn.step();
     const value = walk.next();
-    const granted = this.entry.filters.get(walk.filter);
-    if (granted === undefined) return walk.leaveFilter(); // UNSUBSCRIBE has come
-    if (!value) return;
+    const options = this.entry.filters.get(walk.filter);
+    if (options === undefined) return walk.leaveFilter(); // UNSUBSCRIBE has come
+    if (!value || this.owner.retained.hasExpired(value)) return;
     const { message, session, owner } = this;
     readRetained(message, value);
-    const qos = message.qos < granted ? message.qos : granted;
+    const qos = message.qos < options.qos ? message.qos : options.qos;
     if (session.durable && (walk === this.queueing) !== qos > 0) return;
     const { name, author } = value;
     if (isHiddenBelow(session.mountPrefix, walk.filter, name) || !session.mayRead(name)) return;
     if (author !== undefined && !owner.mayStillWrite(author, name)) return;
     const bytes = message.payloadEnd - message.topicStart;
     turn.message(bytes);
+    message.subscriptionIds = options.identifier === 0 ? NO_SUBSCRIPTION_IDS : [options.identifier];
     if (qos === 0) session.deliver(message, 0, true);
     else owner.noteQueued(session.queueRetained(message, qos), bytes);
   }

@@ -1,7 +1,7 @@
 import type { Identity } from "../access/identity.ts";
-import type { Clock } from "../clock/clock.ts";
+import type { Clock, Timer } from "../clock/clock.ts";
 import { Message } from "../queue/message.ts";
-import { isIntactRecord, readRecord, recordSize, sealRecords, writeRecord } from "../queue/record.ts";
+import { isIntactRecord, readRecord, recordExpiresAtMs, recordSize, sealRecords, writeRecord } from "../queue/record.ts";
 import { retainedKey, retainedRange } from "../store/keys.ts";
 import type { GroupNumber, Need, Store } from "../store/store.ts";
 import { NameTree } from "../topic/name-tree.ts";
@@ -20,6 +20,8 @@ export type RetainedValue = Readonly<Value>;
 
 /** A value of QoS 0 is written once in this time at most. */
 const LAZY_MS = 1_000;
+/** Values whose time is over are nobody's from that moment; they are removed with the next look at them. */
+const EXPIRY_CHECK_MS = 10_000;
 
 /**
  * Retained messages by topic, each as a message record, in RAM and (but for `$SYS`) in the store. What came with QoS 1 or 2 is written with
@@ -34,6 +36,9 @@ export class Retained {
   /** Keys by name whose last change is to be written, and those written without a sync. */
   private readonly lazy = new Map<string, Buffer>();
   private readonly unsynced = new Map<string, Buffer>();
+  /** When the value of a name ends [MQTT-3.3.2-5]. */
+  private readonly expiring = new Map<string, number>();
+  private expiryTimer: Timer | undefined;
 
   constructor(
     private readonly store: Store,
@@ -62,12 +67,33 @@ export class Retained {
     this.byTopic.set(value.name, value);
     if (isSystem(value.name)) this.systemCount++;
     this.byLevel.set(value.name, value);
+    this.noteExpiry(value);
+  }
+
+  private noteExpiry({ name, record }: Value): void {
+    const atMs = recordExpiresAtMs(record, 0);
+    if (atMs === 0) return void this.expiring.delete(name);
+    this.expiring.set(name, atMs);
+    this.expiryTimer ??= this.clock.after(EXPIRY_CHECK_MS, () => this.removeExpired());
+  }
+
+  private removeExpired(): void {
+    const nowMs = this.clock.nowMs();
+    for (const [name, atMs] of this.expiring) {
+      if (atMs > nowMs) continue;
+      this.remove(name);
+      this.lazy.delete(name);
+      this.unsynced.delete(name);
+      if (!isSystem(name)) this.records.delete(retainedKey(Buffer.from(name)), "soon");
+    }
+    this.expiryTimer = this.expiring.size > 0 ? this.clock.after(EXPIRY_CHECK_MS, () => this.removeExpired()) : undefined;
   }
 
   private remove(name: string): boolean {
     if (!this.byTopic.delete(name)) return false;
     if (isSystem(name)) this.systemCount--;
     this.byLevel.delete(name);
+    this.expiring.delete(name);
     return true;
   }
 
@@ -84,6 +110,7 @@ export class Retained {
       else {
         value.record = record;
         value.author = author;
+        this.noteExpiry(value);
       }
     }
     if (!this.store.durable || isSystem(name)) return 0;
@@ -131,12 +158,18 @@ export class Retained {
     return this.byLevel.find(filter);
   }
 
+  /** Whether nobody gets the value any more. */
+  hasExpired({ name }: RetainedValue): boolean {
+    const atMs = this.expiring.get(name);
+    return atMs !== undefined && atMs <= this.clock.nowMs();
+  }
+
   /** Calls `take` with each retained message that matches; the message is valid until `take` returns. */
   match(filter: string, take: (message: Message, topicName: string, author: Identity | undefined) => void): void {
     const message = new Message();
     const steps = this.find(filter);
     for (let step = steps.next(); step.done !== true; step = steps.next()) {
-      if (!step.value) continue;
+      if (!step.value || this.hasExpired(step.value)) continue;
       readRetained(message, step.value);
       take(message, step.value.name, step.value.author);
     }

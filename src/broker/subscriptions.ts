@@ -1,6 +1,6 @@
 import type { Identity } from "../access/identity.ts";
 import type { QoS } from "../mqtt/protocol.ts";
-import type { Message } from "../queue/message.ts";
+import { type Message, NO_SUBSCRIPTION_IDS } from "../queue/message.ts";
 import type { GroupNumber } from "../store/store.ts";
 import { isHiddenBelow } from "../topic/matching.ts";
 import { SubscriptionTree } from "../topic/subscription-tree.ts";
@@ -23,23 +23,71 @@ export interface Source {
   readonly identity: Identity;
 }
 
-/** One subscription as the router sees it. */
+/** One subscription as its receiver makes it. */
 export interface Subscription {
   readonly receiver: Receiver;
   readonly qos: QoS;
-  /** Bridges keep the RETAIN flag of live messages. */
+  /** Messages keep the RETAIN flag that they were published with. */
   readonly retainAsPublished: boolean;
   /** Never send a message back to where it came from. */
   readonly noLocal: boolean;
+  /** Subscription identifier, 0 or absent: none. */
+  readonly identifier?: number;
 }
 
-/** A subscription with the filter it stands under. */
-interface Placed extends Subscription {
-  readonly filter: string;
+/** What one receiver gets of a topic, however many of its subscriptions match: one copy [MQTT 5.0 section 3.3.4]. */
+export interface Delivery {
+  readonly receiver: Receiver;
+  /** The highest of those subscriptions [MQTT-3.3.4-2]. */
+  readonly qos: QoS;
+  readonly retainAsPublished: boolean;
+  /** All that those subscriptions have [MQTT-3.3.4-3]. */
+  readonly subscriptionIds: readonly number[];
+  /** The same for what the receiver itself publishes; undefined: it does not get that back [MQTT-3.8.3-3]. */
+  readonly toSelf: Delivery | undefined;
 }
 
-/** What matches a topic, one entry a receiver with the highest QoS of its subscriptions. */
-export type Route = readonly Subscription[];
+/** A subscription with the filter it stands under; by itself it is a delivery. */
+class Placed implements Delivery {
+  readonly receiver: Receiver;
+  readonly qos: QoS;
+  readonly retainAsPublished: boolean;
+  readonly subscriptionIds: readonly number[];
+  readonly toSelf: Delivery | undefined;
+
+  constructor(
+    readonly filter: string,
+    { receiver, qos, retainAsPublished, noLocal, identifier = 0 }: Subscription,
+  ) {
+    this.receiver = receiver;
+    this.qos = qos;
+    this.retainAsPublished = retainAsPublished;
+    this.subscriptionIds = identifier === 0 ? NO_SUBSCRIPTION_IDS : [identifier];
+    this.toSelf = noLocal ? undefined : this;
+  }
+}
+
+/** Several subscriptions of one receiver that match the same topic. */
+class Merged implements Delivery {
+  readonly qos: QoS;
+  readonly retainAsPublished: boolean;
+  readonly subscriptionIds: readonly number[];
+  readonly toSelf: Delivery | undefined;
+
+  constructor(
+    readonly receiver: Receiver,
+    all: readonly Placed[],
+  ) {
+    this.qos = Math.max(...all.map(({ qos }) => qos)) as QoS;
+    this.retainAsPublished = all.some(({ retainAsPublished }) => retainAsPublished);
+    this.subscriptionIds = all.flatMap(({ subscriptionIds }) => subscriptionIds);
+    const local = all.filter(({ toSelf }) => toSelf !== undefined);
+    this.toSelf = local.length === all.length ? this : local.length === 0 ? undefined : new Merged(receiver, local);
+  }
+}
+
+/** What a topic's messages come to, one entry a receiver. */
+export type Route = readonly Delivery[];
 
 /** Most topic filters of one session. */
 export const MAX_SESSION_FILTERS = 10_000;
@@ -64,10 +112,9 @@ export class Subscriptions extends SubscriptionTree<Placed> {
   /** Of all receivers. */
   count = 0;
 
-  override add(filter: string, key: object, { receiver, qos, retainAsPublished, noLocal }: Subscription): Placed | undefined {
-    const replaced = super.add(filter, key, { receiver, qos, retainAsPublished, noLocal, filter });
-    if (!replaced) this.account(key, 1, bytesOf(filter));
-    return replaced;
+  /** Sets the subscription of this key under the filter. */
+  place(filter: string, key: object, subscription: Subscription): void {
+    if (!this.add(filter, key, new Placed(filter, subscription))) this.account(key, 1, bytesOf(filter));
   }
 
   override remove(filter: string, key: object): Placed | undefined {
@@ -84,6 +131,11 @@ export class Subscriptions extends SubscriptionTree<Placed> {
     this.count += filters;
     if (footprint.filters === 0) this.footprints.delete(key);
     else this.footprints.set(key, footprint);
+  }
+
+  /** A shared subscription stands under its group's key; it counts for each member, too. */
+  countShared(member: object, filter: string, filters: 1 | -1): void {
+    this.account(member, filters, filters * bytesOf(filter));
   }
 
   /** Whether there are subscriptions under this key. */
@@ -109,12 +161,13 @@ export class Subscriptions extends SubscriptionTree<Placed> {
         receiver.mayRead(name) && !(mayBeHidden && receiver.mountPrefix && isHiddenBelow(receiver.mountPrefix, filter, name)),
     );
     if (matches.length < 2) return matches;
-    const best = new Map<Receiver, Subscription>();
+    const byReceiver = new Map<Receiver, Placed[]>();
     for (const match of matches) {
-      const known = best.get(match.receiver);
-      if (!known || match.qos > known.qos) best.set(match.receiver, match);
+      const others = byReceiver.get(match.receiver);
+      if (others) others.push(match);
+      else byReceiver.set(match.receiver, [match]);
     }
-    return [...best.values()];
+    return byReceiver.size === matches.length ? matches : Array.from(byReceiver, ([receiver, own]) => own[1] === undefined ? (own[0] as Placed) : new Merged(receiver, own));
   }
 }
 

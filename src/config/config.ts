@@ -1,15 +1,30 @@
 import type { AclStyle } from "../access/acl-file.ts";
 import type { LogLevel } from "../log/console.ts";
-import type { QoS } from "../mqtt/protocol.ts";
+import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import type { TlsSubject } from "../tls/material.ts";
 import type { ClientTls, ServerTls } from "../tls/settings.ts";
 
-/** Bounds on what the daemon holds for others. Unlimited is `Infinity`. */
-export interface Limits {
+/** What one receiver's queue may hold beyond the in-flight window. Unlimited is `Infinity`. */
+export interface QueueConfig {
+  readonly maxQueuedMessages: number;
+  /** Of their records. */
+  readonly maxQueuedBytes: number;
+  readonly maxQueuedAgeMs: number;
+  /** What happens to a message that a limit has no room for; `block`: its publisher waits. */
+  readonly queueFull: "drop_oldest" | "drop_newest" | "block";
+  /** Whether messages of QoS 0 wait, in RAM, for a receiver that is away or does not keep up. */
+  readonly queueQoS0: boolean;
+}
+
+/** Bounds on what the daemon holds for others; the queues are clients'. Unlimited is `Infinity`. */
+export interface Limits extends QueueConfig {
   /** Messages of QoS 1 and 2 on their way to one receiver without its acknowledgement. */
   readonly maxInflightMessages: number;
-  /** Messages kept for one client beyond its in-flight window. */
-  readonly maxQueuedMessages: number;
+  /** What is kept for all clients together. */
+  readonly maxTotalQueuedMessages: number;
+  readonly maxTotalQueuedBytes: number;
+  /** How long a publisher waits for room in a queue with `block`. */
+  readonly blockTimeoutMs: number;
   /** RAM that all queues share; what is stored beyond it is read back when its turn comes. */
   readonly maxQueueMemoryBytes: number;
   /** Bytes taken from publishers and not yet on disk. */
@@ -31,13 +46,22 @@ export interface Place {
   readonly line: number;
 }
 
-export interface ListenerConfig extends Place {
+/** What the clients of a listener may have; all of it can change while the listener is open. */
+export interface ListenerOptions {
+  readonly maxConnections: number;
+  readonly protocolVersions: readonly ProtocolVersion[];
+  /** Highest QoS that is taken from them and granted to them. */
+  readonly maxQoS: QoS;
+  /** Topic aliases that a client of MQTT 5 may use. */
+  readonly maxTopicAlias: number;
+}
+
+export interface ListenerConfig extends Place, ListenerOptions {
   readonly port: number;
   /** Undefined: all addresses. */
   readonly host: string | undefined;
   readonly ipv6: boolean | undefined;
   readonly mountPoint: string;
-  readonly maxConnections: number;
   /** auto: told apart by the first byte. */
   readonly protocol: ListenerProtocol;
   /** Folder served over HTTP; undefined: none. */
@@ -130,6 +154,7 @@ export interface ConnectionConfig extends Place {
   /** The first that is tried. */
   readonly protocolVersion: 3 | 4;
   readonly outgoingRetain: boolean;
+  readonly queue: QueueConfig;
 }
 
 /** Where the rules of access stand. */
@@ -175,7 +200,13 @@ export interface Config {
   readonly capturePrefix: string | undefined;
   readonly logDestinations: readonly LogDestination[];
   readonly pidFile: string | undefined;
-  /** Whether a client of MQTT 3.1.1 may leave its identifier to us. */
+  /** Longest keep alive of a client; Infinity: also none. */
+  readonly maxKeepAliveSeconds: number;
+  /** What a client's session expiry interval is cut to. */
+  readonly maxSessionExpiryMs: number;
+  /** Whether messages may be published with RETAIN. */
+  readonly retainAvailable: boolean;
+  /** Whether a client of MQTT 3.1.1 or 5 may leave its identifier to us. */
   readonly allowEmptyClientId: boolean;
   /** Beginning of the identifiers that we give. */
   readonly clientIdPrefix: string;

@@ -64,6 +64,12 @@ export function limit(unit: string): ValueType {
   };
 }
 
+/** mosquitto's `3,4,5`: protocol levels, with commas between them. */
+export const protocolVersions: ValueType = {
+  name: "3 (MQTT 3.1), 4 (3.1.1), 5; several with commas between them",
+  parse: (text) => (/^[345](,[345])*$/.test(text) ? text : new Unaccepted("3, 4 or 5, several with commas between them")),
+};
+
 /** `max_connections` of the original: 0 refuses everybody, a negative number is no limit. */
 export const connectionCount: ValueType = {
   name: "a whole number, -1 for no limit",
@@ -83,6 +89,20 @@ export const duration: ValueType = {
     if (digits !== "" && (Number(digits) === 0 || Number(digits) === -1)) return Infinity;
     const value = Number(digits) * (DURATION_UNITS_MS[unit.toLowerCase()] ?? 0);
     return value > 0 ? value : new Unaccepted("a number with s, h, d, w, m or y, as 14d; 0 for no limit");
+  },
+};
+
+const AGE_UNITS_MS: Readonly<Record<string, number>> = { "": 1000, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+const WANTED_AGE = "a number of seconds, or one with s, min, h, d or w; 0 or -1 for no limit";
+
+/** An age, in ms; 0 and -1 mean that there is no limit. There are no months: `m` might be meant for minutes. */
+export const age: ValueType = {
+  name: WANTED_AGE,
+  parse: (text) => {
+    const [, digits = "", unit = ""] = /^([+-]?\d+)(s|min|h|d|w|)$/i.exec(text) ?? [];
+    if (digits !== "" && (Number(digits) === 0 || Number(digits) === -1)) return Infinity;
+    const value = Number(digits) * (AGE_UNITS_MS[unit.toLowerCase()] ?? 0);
+    return value > 0 && Number.isSafeInteger(value) ? value : new Unaccepted(WANTED_AGE);
   },
 };
 

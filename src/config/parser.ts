@@ -1,11 +1,12 @@
 import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
+import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import { parseAddress, parseProxy } from "./address.ts";
 import {
   listenerProtocols,
-  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type LogDestination, type Place, type Problem, type ProxyConfig,
-  type TopicLine,
+  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type ListenerOptions, type LogDestination, type Place, type Problem,
+  type ProxyConfig, type QueueConfig, type TopicLine,
 } from "./config.ts";
 import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
@@ -163,7 +164,10 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     file,
     limits: {
       maxInflightMessages: Math.min(global.number("max_inflight_messages"), MAX_INFLIGHT),
-      maxQueuedMessages: global.number("max_queued_messages"),
+      ...buildQueue(global),
+      maxTotalQueuedMessages: global.number("max_total_queued_messages"),
+      maxTotalQueuedBytes: global.number("max_total_queued_bytes"),
+      blockTimeoutMs: global.number("block_timeout") * 1000,
       maxQueueMemoryBytes: global.number("max_queue_memory"),
       maxUncommittedBytes: global.number("max_uncommitted_bytes"),
       maxPacketSizeBytes: Math.min(global.number("max_packet_size"), MAX_PACKET_BYTES),
@@ -190,10 +194,23 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     capturePrefix: global.string("ffdc_output") === "off" ? undefined : (pathOf(global, "ffdc_output") ?? prefix),
     logDestinations: logDestinationsOf(global, report),
     pidFile: pathOf(global, "pid_file"),
+    maxKeepAliveSeconds: global.number("max_keepalive"),
+    maxSessionExpiryMs: global.number("max_session_expiry_interval") * 1000,
+    retainAvailable: global.boolean("retain_available"),
     allowEmptyClientId: global.boolean("allow_zero_length_clientid"),
     clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
     sysIntervalMs: global.number("sys_interval") > 0 ? global.number("sys_interval") * 1000 : Infinity,
+  };
+}
+
+function buildQueue(section: Section): QueueConfig {
+  return {
+    maxQueuedMessages: section.number("max_queued_messages"),
+    maxQueuedBytes: section.number("max_queued_bytes"),
+    maxQueuedAgeMs: section.number("max_queued_age"),
+    queueFull: section.string("queue_full") as QueueConfig["queueFull"],
+    queueQoS0: section.boolean("queue_qos0_messages"),
   };
 }
 
@@ -267,6 +284,7 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
       httpDirectory: undefined,
       webSocketOrigins: [],
       maxHttpHeaderBytes: headerBytesOf(global),
+      ...buildOptions(global, global),
       ...buildServerTls(global, global, report),
       ...placeOf(global.place("port")),
     });
@@ -298,8 +316,19 @@ function buildListener(section: Section, global: Section, report: Report): Liste
     httpDirectory: pathOf(section, "http_dir"),
     webSocketOrigins: section.list("websockets_origin").map(({ value }) => value),
     maxHttpHeaderBytes: headerBytesOf(global),
+    ...buildOptions(section, global),
     ...buildServerTls(section, global, report),
     ...placeOf(section),
+  };
+}
+
+/** What a section does not say the global keywords say. */
+function buildOptions(section: Section, global: Section): Omit<ListenerOptions, "maxConnections"> {
+  const from = (name: string): Section => (section.has(name) ? section : global);
+  return {
+    protocolVersions: (from("accept_protocol_versions").string("accept_protocol_versions") ?? "").split(",").map((text) => Number(text) as ProtocolVersion),
+    maxQoS: from("max_qos").number("max_qos") as QoS,
+    maxTopicAlias: from("max_topic_alias").number("max_topic_alias"),
   };
 }
 
@@ -345,6 +374,7 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     notificationsLocalOnly: section.boolean("notifications_local_only"),
     protocolVersion: section.string("bridge_protocol_version") === "mqttv31" ? 3 : 4,
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
+    queue: buildQueue(section),
     ...placeOf(section),
   };
 }

@@ -1,12 +1,15 @@
 import type { Clock } from "../clock/clock.ts";
-import { encodeAck } from "../mqtt/acks.ts";
+import { encodeAck, encodeReasonAck, PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
 import { checkShortestHeader } from "../mqtt/frame.ts";
 import type { ProtocolVersion } from "../mqtt/protocol.ts";
 import { encodePublish, publishSize } from "../mqtt/publish.ts";
+import { encodePublish5, publish5Size } from "../mqtt/publish5.ts";
+import type { PublishFields, PublishFrame } from "../mqtt/publish-fields.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { AckGate } from "./ack-gate.ts";
 import { giveBack, takeBuffer } from "./buffers.ts";
 import { FrameReader } from "./frames.ts";
+import { TopicAliases } from "./topic-aliases.ts";
 import { TlsFailure } from "./tls-reason.ts";
 import { clientIdOf, describePacket, describeWhole } from "./trace.ts";
 import type { Transport, TransportListener } from "./transport.ts";
@@ -48,6 +51,8 @@ export class Link implements TransportListener {
   handler: PacketHandler;
   lastReceivedMs: number;
   lastSentMs: number;
+  /** PUBLISH packets of QoS 1 and 2 that the peer has sent and that are not answered for good; counted by who takes them. */
+  unacknowledged = 0;
   /** While the peer is not logged in its unfinished packets have a small share of memory. */
   isHandshake = true;
   /** When a whole packet had come last, or a good part of a large one. */
@@ -68,13 +73,16 @@ export class Link implements TransportListener {
   private readingStopped = false;
   /** What had come already when reading was stopped. */
   private unread: Buffer[] = [];
-  /** FIFO of held packets: groups[i] must be stored before packets[i] leaves; a number is a four-byte packet (byte 0 and packet id). */
+  /** FIFO of held packets: groups[i] must be stored before packets[i] leaves; a number is an acknowledgement (reason code, byte 0, packet id). */
   private groups: number[] = [];
   private packets: (number | Buffer)[] = [];
   private sizes: number[] = [];
   private firstHeld = 0;
   private heldBytes = 0;
   private releaseTasks: (() => void)[] = [];
+  /** The largest packet that the peer takes; before MQTT 5 it can't say. */
+  private maxSentBytes = Infinity;
+  private aliases: TopicAliases | undefined;
 
   constructor(
     handler: PacketHandler,
@@ -270,27 +278,57 @@ export class Link implements TransportListener {
     this.regulateReading();
   }
 
-  publish(
-    flags: number, topic: Buffer, topicStart: number, topicEnd: number, packetId: number,
-    payload: Buffer, payloadStart: number, payloadEnd: number,
-  ): void {
-    if (this.closed) return;
+  /** What the peer takes, as its CONNECT or CONNACK said: the largest packet, and the highest topic alias. */
+  takeLimits(maxPacketBytes: number, topicAliasMaximum: number): void {
+    this.maxSentBytes = maxPacketBytes;
+    this.aliases = topicAliasMaximum > 0 ? new TopicAliases(topicAliasMaximum) : undefined;
+  }
+
+  publish(flags: number, message: PublishFields, topicStart: number, packetId: number, expirySeconds: number): boolean {
+    if (this.closed) return true;
+    if (this.version === 5) return this.publish5(flags, message, topicStart, packetId, expirySeconds);
     this.gate.traffic.sentMessages += 1;
+    const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
     const size = publishSize(topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3);
     const out = this.reserve(size);
     const start = this.outLength;
     this.outLength = encodePublish(out, start, flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);
     if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(start, this.outLength)));
+    return true;
   }
 
-  forward(frame: Buffer, frameStart: number, frameEnd: number): void {
-    if (this.closed) return;
+  private publish5(flags: number, message: PublishFields, topicStart: number, packetId: number, expirySeconds: number): boolean {
+    const { topic, topicEnd, subscriptionIds, properties, propertiesStart, propertiesEnd, payload, payloadStart, payloadEnd } = message;
+    const size = publish5Size(
+      topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3, 0, expirySeconds, subscriptionIds, propertiesEnd - propertiesStart,
+    );
+    if (size > this.maxSentBytes) return false;
     this.gate.traffic.sentMessages += 1;
-    const out = this.reserve(frameEnd - frameStart);
+    // A packet that hardly fits does without one.
+    const alias = this.aliases && size + MAX_ALIAS_BYTES <= this.maxSentBytes ? this.aliases.aliasOf(topic, topicStart, topicEnd) : 0;
+    const nameStart = alias > 0 && this.aliases?.knows(alias, topic, topicStart, topicEnd) ? topicEnd : topicStart;
+    const out = this.reserve(size + MAX_ALIAS_BYTES);
+    const start = this.outLength;
+    this.outLength = encodePublish5(
+      out, start, flags, topic, nameStart, topicEnd, packetId, alias, expirySeconds, subscriptionIds,
+      properties, propertiesStart, propertiesEnd, payload, payloadStart, payloadEnd,
+    );
+    if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(start, this.outLength)));
+    return true;
+  }
+
+  forward(message: PublishFrame): boolean {
+    if (this.closed) return true;
+    const { frame, frameStart, frameEnd } = message;
+    const length = frameEnd - frameStart;
+    if ((this.version === 5) !== message.frameIs5 || length > this.maxSentBytes || message.subscriptionIds.length > 0) return false;
+    this.gate.traffic.sentMessages += 1;
+    const out = this.reserve(length);
     frame.copy(out, this.outLength, frameStart, frameEnd);
     out[this.outLength] = QOS_0_PUBLISH;
-    if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(this.outLength, this.outLength + frameEnd - frameStart)));
-    this.outLength += frameEnd - frameStart;
+    if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(this.outLength, this.outLength + length)));
+    this.outLength += length;
+    return true;
   }
 
   /** Appends a packet that waits for nothing. Bytes are copied. */
@@ -302,10 +340,11 @@ export class Link implements TransportListener {
     if (this.gate.trace) this.traceLine("->", describeWhole(this.version, packet));
   }
 
-  acknowledge(firstByte: number, packetId: number, after: number, heldBytes: number): void {
+  acknowledge(firstByte: number, packetId: number, after: number, heldBytes: number, reasonCode = 0): void {
     if (this.closed) return;
-    if (after <= this.gate.stored && this.firstHeld === this.groups.length) this.writeAck(firstByte, packetId);
-    else this.hold(firstByte * 0x10000 + packetId, after, heldBytes);
+    const packet = (firstByte | (reasonCode << 8)) * 0x10000 + packetId;
+    if (after <= this.gate.stored && this.firstHeld === this.groups.length) this.writeAck(packet);
+    else this.hold(packet, after, heldBytes);
   }
 
   /** Appends a packet when group `after` is stored, behind the acknowledgements that are held already. */
@@ -336,11 +375,21 @@ export class Link implements TransportListener {
     this.gate.heldBytes += size;
   }
 
-  private writeAck(firstByte: number, packetId: number): void {
+  private writeAck(packet: number): void {
+    const upper = Math.floor(packet / 0x10000);
+    const firstByte = upper & 0xff;
+    if (firstByte === PUBACK_BYTE || firstByte === PUBCOMP_BYTE) this.unacknowledged -= 1;
+    if (upper > 0xff) return this.writeReasonAck(firstByte, packet & 0xffff, upper >> 8);
     const out = this.reserve(4);
     const start = this.outLength;
-    this.outLength = encodeAck(out, start, firstByte, packetId);
+    this.outLength = encodeAck(out, start, firstByte, packet & 0xffff);
     if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(start, this.outLength)));
+  }
+
+  /** A reason code is of MQTT 5. One that refuses a QoS 2 message with PUBREC ends the exchange, too. */
+  private writeReasonAck(firstByte: number, packetId: number, reasonCode: number): void {
+    if (firstByte === PUBREC_BYTE && reasonCode >= 0x80) this.unacknowledged -= 1;
+    this.send(encodeReasonAck(firstByte, packetId, this.version === 5 ? reasonCode : 0));
   }
 
   /** Group `upTo` is stored: sends what waited for it. Returns true when nothing is held any more. */
@@ -350,7 +399,7 @@ export class Link implements TransportListener {
     for (; index < this.groups.length && (this.groups[index] ?? 0) <= upTo; index++) {
       const packet = this.packets[index] ?? 0;
       this.heldBytes -= this.sizes[index] ?? 0;
-      if (typeof packet === "number") this.writeAck(Math.floor(packet / 0x10000), packet & 0xffff);
+      if (typeof packet === "number") this.writeAck(packet);
       else this.send(packet);
     }
     this.gate.heldBytes -= heldBefore - this.heldBytes;
@@ -411,6 +460,8 @@ const FREE_UNFINISHED_BYTES = 4 * 1024;
 const SHARE_WHEN_EXCEEDED_BYTES = 64 * 1024;
 /** Answers that may be added to output that is too much already. */
 const MAX_ANSWERS_BYTES = 256 * 1024;
+/** What an alias adds to a packet: itself, and what two lengths may grow. */
+const MAX_ALIAS_BYTES = 5;
 const CONNECT = 1;
 const QOS_0_PUBLISH = 0x30;
 const LARGE_AFTER_FULL = 64 * 1024;

@@ -8,7 +8,7 @@ import { ConnackCode, Reason } from "../mqtt/reason.ts";
 import { decodeSubscribe, encodeSuback } from "../mqtt/subscribe.ts";
 import { decodeUnsubscribe } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
-import type { Entry, Holder } from "../broker/sessions.ts";
+import type { Entry, Holder } from "../broker/entry.ts";
 import { receivePublish, receivePubrel } from "../broker/inbound.ts";
 import type { CloseReason, Link, PacketHandler } from "../link/link.ts";
 import { Message, messageOf } from "../queue/message.ts";
@@ -16,6 +16,7 @@ import type { Access, Admission, Refusal } from "../access/access.ts";
 import { identityText, type Identity } from "../access/identity.ts";
 import type { Source } from "../broker/subscriptions.ts";
 import type { ListenerContext, MountPoint, OpenConnection } from "./mount-point.ts";
+import { below } from "../topic/share.ts";
 import { Subscriber } from "./subscriber.ts";
 
 /** How a CONNECT is refused in the versions before 5. */
@@ -179,7 +180,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const holder = broker.sessions.get("client", connect.clientId)?.holder;
     const replacesOne = holder instanceof ClientConnection && holder.mount === this.mount;
     if (!replacesOne && !this.mount.admits()) {
-      log.write("listenerFull", { port: this.mount.port, limit: this.mount.maxConnections });
+      log.write("listenerFull", { port: this.mount.port, limit: this.mount.options.maxConnections });
       return this.refuse(ConnackCode.serverUnavailable, "the listener's max_connections is reached");
     }
     const { clientId } = connect;
@@ -193,7 +194,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     if (this.context.settings.connectionMessages) {
       log.write("clientConnecting", { port: this.mount.port, client: clientId, address: this.link.remoteAddress });
     }
-    const { entry, present, after } = broker.sessions.open(identity, connect.cleanStart, this);
+    const { entry, present, after } = broker.sessions.open(identity, { cleanStart: connect.cleanStart, expiryMs: connect.cleanStart ? 0 : Infinity }, this);
     this.entry = entry;
     this.source = { receiver: entry.session, identity };
     entry.session.strippedPrefix = this.mount.prefixBytes;
@@ -258,7 +259,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   private onUnsubscribe(entry: Entry, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     const { packetId, filters } = decodeUnsubscribe(this.link.version, firstByte, bytes, bodyStart, bodyEnd);
     let after = 0;
-    for (const filter of filters) after = Math.max(after, this.context.broker.sessions.unsubscribe(entry, this.mount.prefix + filter));
+    for (const filter of filters) after = Math.max(after, this.context.broker.sessions.unsubscribe(entry, below(this.mount.prefix, filter)) ?? 0);
     this.link.acknowledge(UNSUBACK_BYTE, packetId, after, 0);
   }
 

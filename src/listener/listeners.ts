@@ -40,7 +40,7 @@ export class Listeners {
   /** Rejects with the system's error. */
   async add(config: ListenerConfig): Promise<void> {
     const { log, broker } = this.context;
-    const mount = new MountPoint(config.port, config.mountPoint, config.maxConnections, broker);
+    const mount = new MountPoint(config.port, config.mountPoint, config, broker);
     const listener = new Listener(mount, this.context);
     try {
       const server = await this.listen(config, (open, user) => listener.accept(open, user));
@@ -84,7 +84,7 @@ export class Listeners {
         for (const change of changes) change?.();
         for (const [open, config] of kept) {
           open.config = config;
-          open.listener.mount.maxConnections = config.maxConnections;
+          open.listener.mount.options = config;
         }
         for (const open of dropped) if (!replaced.includes(open)) this.close(open);
         this.open = this.open.filter((open) => !dropped.includes(open));

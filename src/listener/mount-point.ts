@@ -4,6 +4,7 @@ import type { Route } from "../broker/subscriptions.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { AckGate } from "../link/ack-gate.ts";
 import type { LinkLimits } from "../link/link.ts";
+import type { ListenerOptions } from "../config/config.ts";
 import type { Log } from "../log/console.ts";
 import { MountedTopics } from "../topic/topic-table.ts";
 
@@ -14,6 +15,9 @@ export interface ListenerSettings {
   readonly connectionMessages: boolean;
   readonly allowEmptyClientId: boolean;
   readonly clientIdPrefix: string;
+  readonly maxKeepAliveSeconds: number;
+  readonly maxSessionExpiryMs: number;
+  readonly retainAvailable: boolean;
 }
 
 export interface ListenerContext {
@@ -60,7 +64,7 @@ export class MountPoint {
     readonly port: number,
     readonly prefix: string,
     /** May change while it is open. */
-    public maxConnections: number,
+    public options: ListenerOptions,
     broker: Broker,
   ) {
     this.prefixBytes = Buffer.from(prefix);
@@ -68,6 +72,6 @@ export class MountPoint {
   }
 
   admits(): boolean {
-    return this.connected < this.maxConnections;
+    return this.connected < this.options.maxConnections;
   }
 }

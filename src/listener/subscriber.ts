@@ -1,11 +1,12 @@
 import { identityText } from "../access/identity.ts";
-import type { Entry } from "../broker/sessions.ts";
+import type { Entry } from "../broker/entry.ts";
 import { MAX_SESSION_FILTERS } from "../broker/subscriptions.ts";
 import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import { Reason, type ReasonCode } from "../mqtt/reason.ts";
 import { SUBACK_FAILURE, type SubscriptionRequest } from "../mqtt/subscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { GroupNumber } from "../store/store.ts";
+import { below, isShared, shareOf, topicPart } from "../topic/share.ts";
 import { filterProblem } from "../topic/validity.ts";
 import type { ListenerContext, MountPoint } from "./mount-point.ts";
 
@@ -33,62 +34,60 @@ export class Subscriber {
   ) {}
 
   /**
-   * Subscribes the session to what may be granted. A filter that stands more than once in the packet is taken once, with the last QoS.
+   * Subscribes the session to what may be granted. A filter that stands more than once in the packet is taken once, as it stands there last.
+   * `identifier`: the packet's subscription identifier, 0 if it has none.
    * @throws ProtocolViolation for a filter that can't be granted under MQTT 3.1, whose SUBACK can't say so.
    */
-  subscribe(entry: Entry, version: ProtocolVersion, requests: readonly SubscriptionRequest[]): Subscribed {
-    const wanted = new Map<string, QoS>();
-    for (const { filter, qos } of requests) wanted.set(filter, qos);
-    const refused = new Set<string>();
+  subscribe(entry: Entry, version: ProtocolVersion, requests: readonly SubscriptionRequest[], identifier = 0): Subscribed {
+    const wanted = new Map<string, SubscriptionRequest>();
+    for (const request of requests) wanted.set(request.filter, request);
+    const codes = new Map<string, number>();
     const owed: string[] = [];
     let after: GroupNumber = 0;
     let examined = 0;
-    for (const [filter, qos] of wanted) {
+    for (const request of wanted.values()) {
+      const { filter, retainHandling = 0 } = request;
       examined += 1;
-      const full = this.mount.prefix + filter;
+      const full = below(this.mount.prefix, filter);
       const isNew = !entry.filters.has(full);
-      const group = examined > MAX_SESSION_FILTERS ? this.refuseBeyond(entry, version, filter) : this.subscribeTo(entry, version, filter, qos);
-      if (group === undefined) {
-        refused.add(filter);
+      const granted = examined > MAX_SESSION_FILTERS ? this.refuseByLimit(entry, filter, PACKET_LIMIT) : this.subscribeTo(entry, full, request, identifier);
+      if (granted instanceof Refused) {
+        codes.set(filter, codeOf(version, granted, request.qos));
         continue;
       }
-      if (group > after) after = group;
-      // A bridge has what it has been sent: it gets the retained messages of new subscriptions only.
-      if (isNew || !entry.peerIsBridge) owed.push(full);
+      codes.set(filter, granted.qos);
+      if (granted.after > after) after = granted.after;
+      // A bridge has what it has been sent: it gets the retained messages of new subscriptions only. A shared subscription gets none.
+      const wantsRetained = retainHandling === 0 ? isNew || !entry.peerIsBridge : retainHandling === 1 && isNew;
+      if (wantsRetained && !isShared(filter)) owed.push(full);
     }
-    // 3.1 knows no failure code; what may end there without a subscription is a filter that its user may not read.
-    const failure = version >= 4 ? SUBACK_FAILURE : undefined;
-    const codes = requests.map(({ filter, qos }) => (refused.has(filter) ? (failure ?? qos) : qos));
-    return { codes, after, owed };
+    return { codes: requests.map(({ filter }) => codes.get(filter) ?? SUBACK_FAILURE), after, owed };
   }
 
-  /** The group that holds the subscription, undefined if it is refused. */
-  private subscribeTo(entry: Entry, version: ProtocolVersion, filter: string, qos: QoS): GroupNumber | undefined {
+  private subscribeTo(entry: Entry, full: string, request: SubscriptionRequest, identifier: number): { qos: QoS; after: GroupNumber } | Refused {
     const { broker, log } = this.context;
-    const problem = filterProblem(filter);
+    const { maxQoS } = this.mount.options;
+    const { filter, noLocal = false, retainAsPublished = false, retainHandling = 0 } = request;
+    const problem = problemOf(filter);
     if (problem) {
       if (this.mayLogRefusal()) log.write("invalidFilter", { client: entry.session.clientId, filter: shortened(filter), problem });
-      return unlessOld(version, Reason.TopicFilterInvalid, `SUBSCRIBE with an invalid topic filter: ${problem}`);
+      return new Refused(Reason.TopicFilterInvalid, `with an invalid topic filter: ${problem}`);
     }
-    const full = this.mount.prefix + filter;
-    if (entry.rights && !entry.rights.maySubscribe(full)) {
+    if (entry.rights && !entry.rights.maySubscribe(topicPart(full))) {
       if (this.mayLogRefusal()) log.write("subscribeDenied", { client: identityText(entry.identity), filter: shortened(full) });
-      return undefined;
+      return new Refused(Reason.NotAuthorized, "with a filter that its user may not read");
     }
-    const group = broker.subscribe(entry, full, qos);
-    return typeof group === "number" ? group : this.refuseByLimit(entry, version, filter, group);
+    const qos = request.qos < maxQoS ? request.qos : maxQoS;
+    const after = broker.subscribe(entry, full, { qos, noLocal, retainAsPublished, retainHandling, identifier });
+    return typeof after === "number" ? { qos, after } : this.refuseByLimit(entry, filter, after);
   }
 
-  private refuseBeyond(entry: Entry, version: ProtocolVersion, filter: string): undefined {
-    return this.refuseByLimit(entry, version, filter, `a packet may have ${MAX_SESSION_FILTERS} topic filters`);
-  }
-
-  private refuseByLimit(entry: Entry, version: ProtocolVersion, filter: string, limit: string): undefined {
+  private refuseByLimit(entry: Entry, filter: string, limit: string): Refused {
     if (!this.hasLoggedLimit) {
       this.hasLoggedLimit = true;
       this.context.log.write("subscriptionLimit", { client: identityText(entry.identity), filter: shortened(filter), limit });
     }
-    return unlessOld(version, Reason.QuotaExceeded, `SUBSCRIBE beyond a limit: ${limit}`);
+    return new Refused(Reason.QuotaExceeded, `beyond a limit: ${limit}`);
   }
 
   private mayLogRefusal(): boolean {
@@ -97,12 +96,32 @@ export class Subscriber {
   }
 }
 
-/** "Granted" for what is not stored would be a lie, and MQTT 3.1 has no other word. */
-function unlessOld(version: ProtocolVersion, reason: ReasonCode, text: string): undefined {
-  if (version < 4) throw new ProtocolViolation(reason, text);
-  return undefined;
+/** Why a filter is not granted. */
+class Refused {
+  constructor(
+    readonly reason: ReasonCode,
+    readonly text: string,
+  ) {}
 }
 
+/**
+ * "Granted" for what is not stored would be a lie, and MQTT 3.1 has no other word; said it is there of a filter that its user may not read.
+ * @throws ProtocolViolation
+ */
+function codeOf(version: ProtocolVersion, { reason, text }: Refused, qos: QoS): number {
+  if (version === 5) return reason;
+  if (version === 4) return SUBACK_FAILURE;
+  if (reason !== Reason.NotAuthorized) throw new ProtocolViolation(reason, `SUBSCRIBE ${text}`);
+  return qos;
+}
+
+function problemOf(filter: string): string | undefined {
+  if (!isShared(filter)) return filterProblem(filter);
+  const share = shareOf(filter);
+  return share ? filterProblem(share.filter) : "a shared subscription is spelt $share/NAME/FILTER, its name without wildcards";
+}
+
+const PACKET_LIMIT = `a packet may have ${MAX_SESSION_FILTERS} topic filters`;
 const MAX_LOGGED_FILTER_CHARACTERS = 200;
 
 function shortened(filter: string): string {

@@ -50,6 +50,8 @@ export const messages = {
   bridgeEstablished: { id: 133, level: "I", text: "Connection {name} to {address} is established" },
   bridgeUnmatchedIn: { id: 135, level: "W", text: "Connection {name} received topic {topic}, which no in line of it matches; the message is dropped" },
   queueDropped: { id: 64, level: "W", text: "{messages} queued messages of {name} are dropped with it" },
+  queueNearlyFull: { id: 145, level: "W", text: "{messages} of at most {limit} messages are queued for {client}" },
+  queueBelowLimit: { id: 146, level: "I", text: "The queue of {client} is down to {messages} of at most {limit} messages" },
   listenerFull: { id: 141, level: "W", text: "The listener on port {port} has reached its limit of {limit} connections; a client is refused" },
   bridgePingTimeout: { id: 143, level: "I", text: "Connection {name} got no answer to PINGREQ and is closed" },
   publishDenied: { id: 149, level: "A", text: "{client} may not publish to {topic}; the message is dropped" },

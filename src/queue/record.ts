@@ -1,40 +1,81 @@
 import { crc32 } from "node:zlib";
+import { remainingLengthSize, writeRemainingLength } from "../mqtt/frame.ts";
 import type { QoS } from "../mqtt/protocol.ts";
-import type { Message } from "./message.ts";
+import { type Message, NO_SUBSCRIPTION_IDS, SUBSCRIPTION_IDENTIFIER } from "./message.ts";
 
 /**
- * The message record of `doc/store-format.md`, the same in RAM and on disk:
- * u32 length of what follows, u32 CRC-32 of all after this field, u48 seq, u48 receivedMs, u8 flags, u16 topic length, topic, payload.
+ * The message record of `doc/store-format.md`, the same in RAM and on disk: u32 length of what follows, u32 CRC-32 of all after this field,
+ * u48 seq, u48 receivedMs, u8 flags, [u48 expiresAtMs], [u32 share], u16 topic length, topic, [u32 properties length, properties], payload.
+ * These are the bytes of one without what stands in brackets, topic and payload.
  */
 export const RECORD_HEADER_BYTES = 23;
 const CRC_AT = 4;
 const SEQ_AT = 8;
 const RECEIVED_AT = 14;
 const FLAGS_AT = 20;
-const TOPIC_LENGTH_AT = 21;
+const REST_AT = 21;
+const EXPIRY_BYTES = 6;
+const SHARE_BYTES = 4;
+const LENGTH_BYTES = 4;
 const FLAG_RETAIN = 4;
 const FLAG_EXPIRY = 8;
 const FLAG_PROPERTIES = 16;
+const FLAG_SHARE = 128;
 /** Bits 5 and 6 of a message that is put aside: the lane that it came from. */
 const LANE_SHIFT = 5;
 
 export function recordSize(message: Message): number {
-  return RECORD_HEADER_BYTES + (message.topicEnd - message.topicStart) + message.payloadLength;
+  const size = RECORD_HEADER_BYTES + (message.topicEnd - message.topicStart) + message.payloadLength;
+  return flagsOf(message) === 0 ? size : size + optionalSize(message);
+}
+
+/** What of a record's optional fields the message needs. */
+function flagsOf({ expiresAtMs, share, propertiesStart, propertiesEnd, subscriptionIds }: Message): number {
+  const properties = propertiesEnd > propertiesStart || subscriptionIds.length > 0 ? FLAG_PROPERTIES : 0;
+  return properties | (expiresAtMs === 0 ? 0 : FLAG_EXPIRY) | (share === 0 ? 0 : FLAG_SHARE);
+}
+
+function optionalSize(message: Message): number {
+  const fixed = (message.expiresAtMs === 0 ? 0 : EXPIRY_BYTES) + (message.share === 0 ? 0 : SHARE_BYTES);
+  const properties = propertiesSize(message);
+  return fixed + (properties === 0 ? 0 : LENGTH_BYTES + properties);
+}
+
+function propertiesSize({ propertiesStart, propertiesEnd, subscriptionIds }: Message): number {
+  return subscriptionIds.reduce((size, id) => size + 1 + remainingLengthSize(id), propertiesEnd - propertiesStart);
 }
 
 /** Writes the record, its CRC left open: it is sealed when it goes to disk, so what never goes there never pays for it. */
 export function writeRecord(target: Buffer, at: number, message: Message, qos: QoS, seq: number): number {
   const topicLength = message.topicEnd - message.topicStart;
-  const end = at + RECORD_HEADER_BYTES + topicLength + message.payloadLength;
+  const flags = flagsOf(message);
+  const end = at + RECORD_HEADER_BYTES + topicLength + message.payloadLength + (flags === 0 ? 0 : optionalSize(message));
   target.writeUInt32BE(end - at - 4, at);
   target.writeUInt32BE(0, at + CRC_AT);
   writeUInt48(target, at + SEQ_AT, seq);
   writeUInt48(target, at + RECEIVED_AT, message.receivedMs);
-  target[at + FLAGS_AT] = qos | (message.retain ? FLAG_RETAIN : 0);
-  target.writeUInt16BE(topicLength, at + TOPIC_LENGTH_AT);
-  message.topic.copy(target, at + RECORD_HEADER_BYTES, message.topicStart, message.topicEnd);
-  message.payload.copy(target, at + RECORD_HEADER_BYTES + topicLength, message.payloadStart, message.payloadEnd);
+  target[at + FLAGS_AT] = qos | (message.retain ? FLAG_RETAIN : 0) | flags;
+  let position = at + REST_AT;
+  if ((flags & FLAG_EXPIRY) !== 0) {
+    writeUInt48(target, position, message.expiresAtMs);
+    position += EXPIRY_BYTES;
+  }
+  if ((flags & FLAG_SHARE) !== 0) position = target.writeUInt32BE(message.share, position);
+  position = target.writeUInt16BE(topicLength, position);
+  message.topic.copy(target, position, message.topicStart, message.topicEnd);
+  position += topicLength;
+  if ((flags & FLAG_PROPERTIES) !== 0) position = writeProperties(target, position, message);
+  message.payload.copy(target, position, message.payloadStart, message.payloadEnd);
   return end;
+}
+
+function writeProperties(target: Buffer, at: number, message: Message): number {
+  let position = target.writeUInt32BE(propertiesSize(message), at);
+  for (const id of message.subscriptionIds) {
+    target[position] = SUBSCRIPTION_IDENTIFIER;
+    position = writeRemainingLength(target, position + 1, id);
+  }
+  return position + message.properties.copy(target, position, message.propertiesStart, message.propertiesEnd);
 }
 
 /** To be called before the record is sealed. */
@@ -71,11 +112,24 @@ export const recordSeq = (bytes: Buffer, at: number): number => readUInt48(bytes
 export const recordLane = (bytes: Buffer, at: number): number => ((bytes[at + FLAGS_AT] ?? 0) >> LANE_SHIFT) & 3;
 export const recordReceivedMs = (bytes: Buffer, at: number): number => readUInt48(bytes, at + RECEIVED_AT);
 
-/** Lays `message` over the record at `at`. Records of later formats (expiry, properties) are stepped over field by field. */
+/** 0: it has none. */
+export const recordExpiresAtMs = (bytes: Buffer, at: number): number =>
+  ((bytes[at + FLAGS_AT] ?? 0) & FLAG_EXPIRY) === 0 ? 0 : readUInt48(bytes, at + REST_AT);
+
+/** Lays `message` over the record at `at`. */
 export function readRecord(message: Message, bytes: Buffer, at: number): void {
   const flags = bytes[at + FLAGS_AT] ?? 0;
-  let position = at + TOPIC_LENGTH_AT;
-  if ((flags & FLAG_EXPIRY) !== 0) position += 6;
+  let position = at + REST_AT;
+  message.expiresAtMs = 0;
+  if ((flags & FLAG_EXPIRY) !== 0) {
+    message.expiresAtMs = readUInt48(bytes, position);
+    position += EXPIRY_BYTES;
+  }
+  message.share = 0;
+  if ((flags & FLAG_SHARE) !== 0) {
+    message.share = bytes.readUInt32BE(position);
+    position += SHARE_BYTES;
+  }
   const topicLength = bytes.readUInt16BE(position);
   message.qos = (flags & 3) as QoS;
   message.retain = (flags & FLAG_RETAIN) !== 0;
@@ -84,7 +138,13 @@ export function readRecord(message: Message, bytes: Buffer, at: number): void {
   message.topicStart = position + 2;
   message.topicEnd = position + 2 + topicLength;
   position = message.topicEnd;
-  if ((flags & FLAG_PROPERTIES) !== 0) position += 4 + bytes.readUInt32BE(position);
+  message.propertiesStart = message.propertiesEnd = 0;
+  message.subscriptionIds = NO_SUBSCRIPTION_IDS;
+  if ((flags & FLAG_PROPERTIES) !== 0) {
+    message.properties = bytes;
+    message.propertiesStart = position + LENGTH_BYTES;
+    position = message.propertiesEnd = message.propertiesStart + bytes.readUInt32BE(position);
+  }
   message.payload = bytes;
   message.payloadStart = position;
   message.payloadEnd = recordEnd(bytes, at);

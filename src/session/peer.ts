@@ -1,3 +1,4 @@
+import type { Message } from "../queue/message.ts";
 import type { GroupNumber } from "../store/store.ts";
 
 /** What a session needs of the connection it is attached to; a link is one. */
@@ -6,13 +7,13 @@ export interface Peer {
   readonly congested: boolean;
   /** Bytes that wait for the peer to read them. When they were many and are gone, `Session.pump` is called. */
   readonly unsentBytes: number;
-  /** Appends a PUBLISH; `flags` is the low nibble of its first byte. Bytes are copied. */
-  publish(
-    flags: number, topic: Buffer, topicStart: number, topicEnd: number, packetId: number,
-    payload: Buffer, payloadStart: number, payloadEnd: number,
-  ): void;
-  /** Appends a whole QoS 0 PUBLISH packet as another peer of the same version sent it, its DUP and RETAIN cleared. */
-  forward(frame: Buffer, frameStart: number, frameEnd: number): void;
-  /** Appends a four-byte packet when group `after` is stored, in the order of the calls. `heldBytes`: what the peer sent for it. */
-  acknowledge(firstByte: number, packetId: number, after: GroupNumber, heldBytes: number): void;
+  /**
+   * Appends a PUBLISH; `flags` is the low nibble of its first byte. Its topic begins at `topicStart`, behind a mount point. Bytes are copied.
+   * `expirySeconds`: how long it may still be delivered, -1 for ever. False if it would be larger than the peer takes: nothing is sent then.
+   */
+  publish(flags: number, message: Message, topicStart: number, packetId: number, expirySeconds: number): boolean;
+  /** Appends a whole QoS 0 PUBLISH packet as another peer sent it, its DUP and RETAIN cleared; false if this peer needs it otherwise. */
+  forward(message: Message): boolean;
+  /** Appends an acknowledgement, in MQTT 5 with a reason code if it is not success, when group `after` is stored, in the order of the calls. `heldBytes`: what the peer sent for it. */
+  acknowledge(firstByte: number, packetId: number, after: GroupNumber, heldBytes: number, reasonCode?: number): void;
 }

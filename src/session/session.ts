@@ -5,9 +5,12 @@ import { Message } from "../queue/message.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import type { ParkedMessage } from "../queue/parked.ts";
 import type { Queue } from "../queue/queue.ts";
+import type { QueueTotals } from "../queue/queue-totals.ts";
 import { Slot } from "../queue/window.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
+import { recordSize } from "../queue/record.ts";
+import { Bounds, type QueueLimits } from "./bounds.ts";
 import { IncomingIds } from "./incoming.ts";
 import { Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
 import { packetIdOf, PARKED_LANE } from "./packet-id.ts";
@@ -16,21 +19,23 @@ import type { Peer } from "./peer.ts";
 import { type Replay, Replayed } from "./replayed.ts";
 import { type ReadRights, View } from "./view.ts";
 
-/** Both may change while the daemon runs. */
-export interface SessionLimits {
+/** They may change while the daemon runs. */
+export interface SessionLimits extends QueueLimits {
   readonly maxInflightMessages: number;
-  readonly maxQueuedMessages: number;
 }
 
 export interface SessionContext {
   readonly store: Store;
   readonly clock: Clock;
   readonly budget: MemoryBudget;
+  readonly totals: QueueTotals;
   readonly limits: SessionLimits;
   /** The queue changed: it wants to hear when its group is stored. */
   readonly onAppended: (session: Session) => void;
-  /** A message was dropped because the queue is full; `dropped` is the count so far. */
+  /** A limit has cost a message; `droppedMessages` is the count so far. */
   readonly onDropped: (session: Session) => void;
+  /** The queue has come near its limit of messages, or is not near it any more. */
+  readonly onLevel: (session: Session, isNearlyFull: boolean) => void;
   readonly onLost: (session: Session, messages: number) => void;
   /** A session is below another mount point than it was: what it may get has changed. */
   readonly onRemounted: (session: Session) => void;
@@ -46,16 +51,23 @@ const REPLAY_UNSENT_BYTES = 256 * 1024;
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session {
   readonly incoming: IncomingIds;
-  droppedMessages = 0;
+  /** Messages whose time was over before they could be sent. */
+  expiredMessages = 0;
+  /** Messages that were larger than the peer takes. */
+  oversizedMessages = 0;
+  /** Called when the peer has taken something, or has come: there may be room for more. */
+  onRoom: (() => void) | undefined;
   /** Retained messages for new subscriptions that are not all handed over yet. */
   replay: Replay | undefined;
   private readonly view = new View();
   private readonly replayed = new Replayed();
   private readonly lanes: Lanes;
   private readonly parking: Parking;
+  private readonly bounds: Bounds;
   private readonly record = new Message();
   private peer: Peer | undefined;
   private maxInflight: number;
+  private isPumping = false;
 
   constructor(
     readonly number: SessionNumber,
@@ -69,9 +81,13 @@ export class Session {
     const onLost = (messages: number): void => context.onLost(this, messages);
     this.incoming = new IncomingIds(number, store, isStored);
     this.maxInflight = limits.maxInflightMessages;
-    const queueContext = { store, budget, onLoaded: () => this.onLoaded(), onLost };
+    const queueContext = { store, budget, totals: context.totals, onLoaded: () => this.onLoaded(), onLost };
     this.lanes = new Lanes(number, isStored, () => limits.maxInflightMessages, queueContext, () => this.isAttached);
     this.parking = new Parking(number, isStored, store, this.lanes, onLost);
+    this.bounds = new Bounds(limits, this.lanes, this.replayed, context.totals, budget, context.clock, {
+      onDropped: () => context.onDropped(this),
+      onLevel: (isNearlyFull) => context.onLevel(this, isNearlyFull),
+    });
   }
 
   /** Prefix that is taken off topics before they are sent (a listener's mount point). */
@@ -100,13 +116,42 @@ export class Session {
     return this.peer !== undefined;
   }
 
+  get isCongested(): boolean {
+    return this.peer?.congested ?? false;
+  }
+
+  /** Whether one more message of QoS 1 or 2 would be on its way to the peer at once. */
+  get hasRoom(): boolean {
+    if (!this.peer || this.peer.congested) return false;
+    return (this.lanes.get(0)?.messages ?? 0) < this.maxInflight;
+  }
+
   get queuedMessages(): number {
     return this.lanes.messages;
   }
 
-  /** Of their records. */
+  /** Of those the ones beyond the in-flight window. */
+  get waitingMessages(): number {
+    return this.lanes.waiting;
+  }
+
+  /** Size of the records of all. */
   get queuedBytes(): number {
     return this.lanes.bytes;
+  }
+
+  /** Messages that a limit has cost, since the start. */
+  get droppedMessages(): number {
+    return this.bounds.dropped;
+  }
+
+  /** What its queue may hold, if not what all sessions of its kind may. */
+  set queueLimits(limits: QueueLimits) {
+    this.bounds.limits = limits;
+  }
+
+  get queueLimits(): QueueLimits {
+    return this.bounds.limits;
   }
 
   /** About when the oldest queued message came; undefined if none is queued. */
@@ -133,6 +178,7 @@ export class Session {
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
   attach(peer: Peer, maxInflight: number): void {
     this.peer = peer;
+    this.isPumping = false;
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
     this.parking.attach();
     for (const queue of this.lanes.queues) queue.attach();
@@ -176,7 +222,10 @@ export class Session {
    * Rejects with StoreError when the store can't be read; what was not appended stays aside.
    */
   retryParked(): Promise<number> {
-    return this.parking.takeBack((message, lane) => void this.enqueue(this.lanes.at(lane), message, message.qos, message.retain));
+    return this.parking.takeBack((message, lane) => {
+      message.receivedMs = this.context.clock.nowMs();
+      this.enqueue(this.lanes.at(lane), message, message.qos, message.retain);
+    });
   }
 
   /** Returns how many were dropped. */
@@ -192,6 +241,7 @@ export class Session {
    */
   forgetPeer(): GroupNumber {
     const group = Math.max(this.incoming.clear(), this.lanes.forgetPeer());
+    this.bounds.forgetPeer();
     if (this.lanes.awaitsStore) this.context.onAppended(this);
     return group;
   }
@@ -212,6 +262,16 @@ export class Session {
     return this.inFlightMessages > 0 || this.incoming.size > 0;
   }
 
+  /** Visits what is queued, not done and in no page of the store; `mayBeKnown`: the peer may have it. */
+  visitUnwritten(visit: (message: Message, mayBeKnown: boolean) => void): void {
+    this.lanes.get(0)?.visitUnwritten(visit);
+  }
+
+  /** Where the messages of the normal lane stand, as the store keeps it. */
+  get progress(): Buffer | undefined {
+    return this.lanes.get(0)?.progress;
+  }
+
   /** Drops all queued messages from RAM and writes nothing any more; what is on disk goes with the session's record. */
   discard(): void {
     this.peer = undefined;
@@ -226,17 +286,40 @@ export class Session {
    * Returns the group that makes the message durable here, 0 if none need be waited for, `Admission.dropped` if it was not taken.
    */
   deliver(message: Message, qos: QoS, retain: boolean, laneNumber = 0): GroupNumber {
-    const peer = this.peer;
-    if (qos === 0) {
-      if (!peer || !this.view.reaches(message)) return Admission.dropped;
-      if (peer.congested) return this.drop();
-      this.sendQoS0(peer, message, retain);
-      return Admission.taken;
-    }
+    if (qos === 0) return this.deliverQoS0(message, retain, laneNumber);
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(laneNumber);
-    if (queue.waiting >= this.context.limits.maxQueuedMessages && this.isFull(queue)) return this.drop();
+    const size = recordSize(message);
+    if (!this.bounds.fits(1, size) && !this.goesAtOnce(queue) && !this.bounds.makeRoom(queue, size)) return this.drop();
     return this.enqueue(queue, message, qos, retain);
+  }
+
+  private deliverQoS0(message: Message, retain: boolean, laneNumber: number): GroupNumber {
+    const { peer } = this;
+    if (!this.view.reaches(message)) return Admission.dropped;
+    if (this.bounds.limits.queueQoS0) {
+      const queue = this.lanes.at(laneNumber);
+      if (!peer || peer.congested || queue.waiting > 0) return this.queueQoS0(queue, message, retain);
+    }
+    if (!peer) return Admission.dropped;
+    if (peer.congested) return this.drop();
+    return this.sendQoS0(peer, message, retain);
+  }
+
+  /** In RAM, or not at all. */
+  private queueQoS0(queue: Queue, message: Message, retain: boolean): GroupNumber {
+    if (this.context.budget.exceeded || !this.bounds.admitsQoS0(recordSize(message))) return this.drop();
+    const wasRetain = message.retain;
+    message.retain = retain;
+    queue.qos0.append(message, queue.nextSeq);
+    message.retain = wasRetain;
+    this.bounds.watch();
+    return Admission.taken;
+  }
+
+  /** Nothing waits before a message that comes to the queue now. */
+  private goesAtOnce(queue: Queue): boolean {
+    return this.peer?.congested === false && queue.waiting === 0 && queue.windowOpen(this.maxInflight);
   }
 
   private enqueue(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
@@ -248,18 +331,19 @@ export class Session {
     message.retain = wasRetain;
     if (queue.durable) this.context.onAppended(this);
     if (peer) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     return group;
   }
 
   /** A message for a session that ends with its connection need not be kept once it is sent. */
   private deliverUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const peer = this.peer;
-    if (peer && queue.messages === queue.inFlight && queue.windowOpen(this.maxInflight) && !peer.congested) {
-      const seq = queue.sendUnkept();
-      const id = packetIdOf(queue.lane, seq);
-      const strip = this.view.prefix.length;
-      peer.publish((qos << 1) | (retain ? 1 : 0), message.topic, message.topicStart + strip, message.topicEnd, id,
-        message.payload, message.payloadStart, message.payloadEnd);
+    if (peer && queue.waiting === 0 && message.share === 0 && queue.windowOpen(this.maxInflight) && !peer.congested) {
+      const expirySeconds = this.expirySeconds(message);
+      if (expirySeconds === EXPIRED) return this.countExpired();
+      const id = packetIdOf(queue.lane, queue.nextSeq);
+      if (!peer.publish((qos << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
+      queue.sendUnkept();
       return Admission.taken;
     }
     const wasRetain = message.retain;
@@ -267,6 +351,7 @@ export class Session {
     queue.append(message, qos);
     message.retain = wasRetain;
     if (peer) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     return Admission.taken;
   }
 
@@ -274,14 +359,11 @@ export class Session {
   queueRetained(message: Message, qos: QoS): GroupNumber {
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(0);
+    message.receivedMs = this.context.clock.nowMs(); // it waits from now on, however old the value is
     const waitingBefore = this.replayed.waitingIn(queue);
     const group = this.enqueue(queue, message, qos, true);
     this.replayed.add(queue, waitingBefore);
     return group;
-  }
-
-  private isFull(queue: Queue): boolean {
-    return queue.waiting - this.replayed.waitingIn(queue) >= this.context.limits.maxQueuedMessages;
   }
 
   /** Whether `queueRetained` may go on. */
@@ -298,25 +380,55 @@ export class Session {
   }
 
   private drop(): GroupNumber {
-    this.droppedMessages += 1;
-    this.context.onDropped(this);
+    this.bounds.noteDropped();
     return Admission.dropped;
   }
 
-  private sendQoS0(peer: Peer, message: Message, retain: boolean): void {
+  private countExpired(): GroupNumber {
+    this.expiredMessages += 1;
+    return Admission.dropped;
+  }
+
+  /** What the peer can't take is done for it [MQTT-3.1.2-25]. */
+  private countOversized(): GroupNumber {
+    this.oversizedMessages += 1;
+    return Admission.taken;
+  }
+
+  /** How long the message may still be delivered: EXPIRED not at all, -1 for ever. */
+  private expirySeconds({ expiresAtMs }: Message): number {
+    if (expiresAtMs === 0) return NO_EXPIRY;
+    const leftMs = expiresAtMs - this.context.clock.nowMs();
+    return leftMs < 0 ? EXPIRED : Math.ceil(leftMs / 1000);
+  }
+
+  private sendQoS0(peer: Peer, message: Message, retain: boolean): GroupNumber {
     const strip = this.view.prefix.length;
-    if (message.frameEnd > message.frameStart && strip === 0 && !retain) {
-      peer.forward(message.frame, message.frameStart, message.frameEnd);
-      return;
-    }
-    peer.publish(retain ? 1 : 0, message.topic, message.topicStart + strip, message.topicEnd, 0,
-      message.payload, message.payloadStart, message.payloadEnd);
+    if (message.frameEnd > message.frameStart && strip === 0 && !retain && peer.forward(message)) return Admission.taken;
+    const expirySeconds = this.expirySeconds(message);
+    if (expirySeconds === EXPIRED) return this.countExpired();
+    if (!peer.publish(retain ? 1 : 0, message, message.topicStart + strip, 0, expirySeconds)) return this.countOversized();
+    return Admission.taken;
   }
 
   /** What was read ahead has come: for a peer that may be gone by now. */
   private onLoaded(): void {
+    this.bounds.trim();
     if (this.peer) this.pump();
-    else for (const queue of this.lanes.queues) queue.evict(false);
+    else for (const queue of this.lanes.queues) this.evict(queue);
+    if (this.lanes.awaitsStore) this.context.onAppended(this);
+  }
+
+  /** What is on disk need not be in RAM. */
+  private evict(queue: Queue): void {
+    queue.evict(this.peer ? "cursor" : this.bounds.keepsHead ? "head" : "nothing");
+    if (this.context.budget.exceeded) this.bounds.noteDropped(queue.qos0.clear());
+  }
+
+  /** Drops what is older than its queue allows. To be called now and then. */
+  dropOld(): void {
+    this.bounds.dropOld();
+    this.bounds.watch();
   }
 
   /** Sends what the window allows, high lane first. */
@@ -324,36 +436,75 @@ export class Session {
     const peer = this.peer;
     if (!peer) return;
     for (const queue of this.lanes.queues) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     this.replay?.peerHasRoom();
+    this.onRoom?.();
   }
 
   private pumpQueue(peer: Peer, queue: Queue): void {
-    const { record, view } = this;
-    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(record)) {
-      const seq = queue.cursorSeq;
-      const slot = queue.slotOf(seq);
-      const id = packetIdOf(queue.lane, seq);
-      if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
-        queue.stepCursor();
-        continue;
-      }
-      if (slot === Slot.received) {
-        queue.advanceSent();
-        peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
-        continue;
-      }
-      if (!view.shows(record)) {
-        queue.advanceSent();
-        queue.acknowledge(seq, Slot.sent);
-        continue;
-      }
-      if (!queue.maySend(seq, record.qos)) return this.context.onAppended(this);
-      const flags = (record.qos << 1) | (record.retain ? 1 : 0);
-      this.parking.noteSent(queue);
-      const again = queue.advanceSent();
-      peer.publish(again ? flags | 8 : flags, record.topic, record.topicStart + view.prefix.length, record.topicEnd, id,
-        record.payload, record.payloadStart, record.payloadEnd);
+    if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
+    this.isPumping = true;
+    this.bounds.dropOld();
+    if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
+    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record)) {
+      if (!this.sendNext(peer, queue)) break;
+      if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
     }
+    this.isPumping = false;
+  }
+
+  /** Sends the messages of QoS 0 whose turn it is. */
+  private pumpQoS0(peer: Peer, queue: Queue): void {
+    const { record, view } = this;
+    while (!peer.congested && queue.isQoS0Due) {
+      queue.qos0.read(record);
+      if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
+      queue.qos0.dropFirst();
+    }
+  }
+
+  /** Handles the record under the cursor, which lies under `record`; false if it has to wait. */
+  private sendNext(peer: Peer, queue: Queue): boolean {
+    const { record, view } = this;
+    const seq = queue.cursorSeq;
+    const slot = queue.slotOf(seq);
+    const id = packetIdOf(queue.lane, seq);
+    if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
+      queue.stepCursor();
+      return true;
+    }
+    if (slot === Slot.received) {
+      queue.advanceSent();
+      peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
+      return true;
+    }
+    let expirySeconds = this.expirySeconds(record);
+    if (expirySeconds === EXPIRED) {
+      if (!queue.hasBeenSent(seq)) {
+        this.countExpired();
+        return this.passBy(queue, seq);
+      }
+      expirySeconds = 0; // its exchange has begun, and is finished
+    }
+    if (!view.shows(record)) return this.passBy(queue, seq);
+    if (!queue.maySend(seq, record.qos)) {
+      this.context.onAppended(this);
+      return false;
+    }
+    const flags = (record.qos << 1) | (record.retain ? 1 : 0);
+    this.parking.noteSent(queue);
+    const again = queue.advanceSent();
+    if (peer.publish(again ? flags | DUP_FLAG : flags, record, record.topicStart + view.prefix.length, id, expirySeconds)) return true;
+    this.countOversized();
+    queue.acknowledge(seq, Slot.sent);
+    return true;
+  }
+
+  /** The record under the cursor is done without being sent. */
+  private passBy(queue: Queue, seq: number): boolean {
+    queue.advanceSent();
+    queue.acknowledge(seq, Slot.sent);
+    return true;
   }
 
   /** Group `upTo` is on disk: QoS 2 messages that waited for it go, what lies on disk may leave RAM. True if no later group is awaited. */
@@ -362,7 +513,7 @@ export class Session {
     for (const queue of this.lanes.queues) {
       if (!queue.onStored(upTo)) continue;
       if (this.peer) this.pumpQueue(this.peer, queue);
-      if (!this.peer || this.context.budget.exceeded) queue.evict(this.peer !== undefined);
+      if (!this.peer || this.context.budget.exceeded) this.evict(queue);
     }
     // Also for what the pump has just asked for.
     return !this.lanes.awaitsStore && !this.parking.awaitsStore;
@@ -382,8 +533,10 @@ export class Session {
     const queue = this.lanes.ofPacket(packetId);
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue.inFlight === 0) this.parking.noteAnswered(queue);
-    if (this.peer && queue.messages > queue.inFlight) this.pumpQueue(this.peer, queue);
+    if (this.peer && queue.waiting > 0) this.pumpQueue(this.peer, queue);
+    this.bounds.watch();
     this.replay?.peerHasRoom();
+    this.onRoom?.();
     return true;
   }
 
@@ -395,3 +548,8 @@ export class Session {
     return known;
   }
 }
+
+const DUP_FLAG = 8;
+/** The time of a message is over; of one that has no such time. */
+const EXPIRED = -2;
+const NO_EXPIRY = -1;

@@ -12,6 +12,8 @@ const KEY_RETAINED = 0x72; // r
 const KEY_GONE = 0x67; // g
 const KEY_CONNECTION = 0x63; // c
 const KEY_NEXT = 0x6e; // n
+const KEY_WILL = 0x77; // w
+const KEY_TIME = 0x74; // t
 
 /** Number of a session and its queues. */
 export type SessionNumber = number;
@@ -42,6 +44,10 @@ function kindRange(kind: number): KeyRange {
 /** The number of the next session, so that none is used again. */
 export const nextNumberKey = Buffer.from([KEY_NEXT]);
 export const nextNumberRange: KeyRange = kindRange(KEY_NEXT);
+
+/** The time, when it was noted last. */
+export const timeKey = Buffer.from([KEY_TIME]);
+export const timeRange: KeyRange = kindRange(KEY_TIME);
 
 export const sessionKey = (session: SessionNumber): Buffer => numbered(KEY_SESSION, session);
 export const sessionRange: KeyRange = kindRange(KEY_SESSION);
@@ -78,6 +84,7 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
 export const QUEUE_OF_PAGE_BYTES = 6;
 export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE;
 export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
+export const pageLane = (key: Buffer): number => key[5] ?? 0;
 export const holdsMessages = (key: Buffer): boolean => isPageKey(key) || isRetainedKey(key);
 export const pageSeq = (key: Buffer): number => key.readUIntBE(QUEUE_OF_PAGE_BYTES, 6);
 
@@ -97,6 +104,10 @@ export const retainedRange: KeyRange = kindRange(KEY_RETAINED);
 /** A session that has ended and whose pages are still to be removed. */
 export const goneKey = (session: SessionNumber): Buffer => numbered(KEY_GONE, session);
 export const goneRange: KeyRange = kindRange(KEY_GONE);
+
+/** A will whose connection is over and whose time has not come. */
+export const willKey = (session: SessionNumber): Buffer => numbered(KEY_WILL, session);
+export const willRange: KeyRange = kindRange(KEY_WILL);
 
 /** A bridge connection that was added by a command. */
 export const connectionKey = (name: string): Buffer => Buffer.concat([Buffer.from([KEY_CONNECTION]), Buffer.from(name)]);

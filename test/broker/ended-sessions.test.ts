@@ -1,9 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { Sessions, type Entry } from "../../src/broker/sessions.ts";
+import type { Entry } from "../../src/broker/entry.ts";
+import { Sessions } from "../../src/broker/sessions.ts";
+import { plainOptions } from "../../src/broker/subscription-options.ts";
 import { Subscriptions } from "../../src/broker/subscriptions.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { messageOf } from "../../src/queue/message.ts";
 import { goneKey, incomingKey, nextNumberKey, pageKey, queueKey, sessionKey, subscriptionKey } from "../../src/store/keys.ts";
+import { NO_LIMITS } from "../session/rig.ts";
 import { type Disk, SimulatedStore } from "../sim/simulated-store.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 
@@ -26,13 +29,15 @@ class Life {
     const context = {
       store: this.store,
       clock,
+      totals: { messages: 0, bytes: 0 },
       budget: new MemoryBudget(1 << 20),
-      limits: { maxInflightMessages: 10, maxQueuedMessages: 1000 },
+      limits: { ...NO_LIMITS, maxInflightMessages: 10 },
       onAppended: () => undefined,
       onDropped: () => undefined,
+      onLevel: () => undefined,
       onLost: () => undefined, onRemounted: () => undefined,
     };
-    this.sessions = new Sessions(this.store, new Subscriptions(), context, () => undefined);
+    this.sessions = new Sessions(this.store, new Subscriptions(), context, () => undefined, { onTakenUp: () => undefined, onEnded: () => undefined });
   }
 
   static async of(disk: Disk): Promise<Life> {
@@ -42,7 +47,7 @@ class Life {
   }
 
   connect(id: string, { clean = false } = {}): Entry {
-    return this.sessions.open(identity(id), clean, holder).entry;
+    return this.sessions.open(identity(id), { cleanStart: clean, expiryMs: clean ? 0 : Infinity }, holder).entry;
   }
 
   async pass(ms: number): Promise<void> {
@@ -70,10 +75,10 @@ describe("a session that ends", () => {
   it("leaves nothing, be its state changed before or after its other records in the same group", async () => {
     const life = new Life();
     const old = life.connect("old");
-    life.sessions.subscribe(old, "#", 2);
+    life.sessions.subscribe(old, "#", plainOptions(2));
     old.session.deliver(message, 2, false);
     await life.pass(100);
-    life.sessions.subscribe(old, "a", 2); // the sessions' records are asked first in this group
+    life.sessions.subscribe(old, "a", plainOptions(2)); // the sessions' records are asked first in this group
     old.session.incoming.add(7, message);
     old.session.deliver(message, 2, false);
     life.connect("old", { clean: true });

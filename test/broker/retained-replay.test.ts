@@ -1,12 +1,14 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { Access, OPEN_TO_ALL } from "../../src/access/access.ts";
 import { Broker } from "../../src/broker/broker.ts";
-import type { Entry, Holder } from "../../src/broker/sessions.ts";
+import type { Entry, Holder } from "../../src/broker/entry.ts";
+import { plainOptions } from "../../src/broker/subscription-options.ts";
 import type { QoS } from "../../src/mqtt/protocol.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
-import { messageOf } from "../../src/queue/message.ts";
+import { type Message, messageOf } from "../../src/queue/message.ts";
 import type { Peer } from "../../src/session/peer.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
+import { NO_LIMITS } from "../session/rig.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 
 const MAX_IN_FLIGHT = 10;
@@ -20,11 +22,13 @@ class FakePeer implements Peer {
   unsentBytes = 0;
   readonly received: { topic: string; payload: string; retain: boolean; id: number }[] = [];
 
-  publish(flags: number, topic: Buffer, topicStart: number, topicEnd: number, id: number, payload: Buffer, from: number, to: number): void {
-    this.received.push({ topic: topic.toString("utf8", topicStart, topicEnd), payload: payload.toString("utf8", from, to), retain: (flags & 1) === 1, id });
+  publish(flags: number, { topic, topicEnd, payload, payloadStart, payloadEnd }: Message, topicStart: number, id: number): boolean {
+    const retain = (flags & 1) === 1;
+    this.received.push({ topic: topic.toString("utf8", topicStart, topicEnd), payload: payload.toString("utf8", payloadStart, payloadEnd), retain, id });
+    return true;
   }
 
-  forward(): void {
+  forward(): boolean {
     throw new Error("no packet came that could be forwarded");
   }
 
@@ -42,11 +46,11 @@ beforeEach(() => {
     store: new MemoryStore(),
     clock,
     budget: new MemoryBudget(Infinity),
-    limits: { maxInflightMessages: MAX_IN_FLIGHT, maxQueuedMessages: MAX_QUEUED },
+    limits: { ...NO_LIMITS, maxInflightMessages: MAX_IN_FLIGHT, maxQueuedMessages: MAX_QUEUED },
     maxUncommittedBytes: Infinity,
     autosaveIntervalMs: Infinity,
     access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
-    events: { onDropped: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
+    events: { onDropped: () => undefined, onLevel: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
   });
 });
 
@@ -59,10 +63,10 @@ function retain(count: number, qos: QoS): void {
   for (let i = 0; i < count; i++) publish(`r/${i}`, "first", qos);
 }
 
-const open = (clean: boolean): Entry => broker.sessions.open({ kind: "client", id: "c", user: undefined }, clean, holder).entry;
+const open = (clean: boolean): Entry => broker.sessions.open({ kind: "client", id: "c", user: undefined }, { cleanStart: clean, expiryMs: clean ? 0 : Infinity }, holder).entry;
 
 function subscribe(entry: Entry, filter: string, qos: QoS): void {
-  broker.subscribe(entry, filter, qos);
+  broker.subscribe(entry, filter, plainOptions(qos));
   broker.sendRetained(entry, filter);
 }
 
@@ -99,7 +103,7 @@ describe("retained messages for a new subscription", () => {
   it("share a turn among all sessions", () => {
     retain(1_000, 0);
     const peers = Array.from({ length: 10 }, (_, i) => {
-      const { entry } = broker.sessions.open({ kind: "client", id: `c${i}`, user: undefined }, true, holder);
+      const { entry } = broker.sessions.open({ kind: "client", id: `c${i}`, user: undefined }, { cleanStart: true, expiryMs: 0 }, holder);
       const peer = new FakePeer();
       entry.session.attach(peer, MAX_IN_FLIGHT);
       subscribe(entry, "#", 0);

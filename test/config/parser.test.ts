@@ -46,9 +46,9 @@ describe("a bad line", () => {
     ["acl_file a", "f:1:10: error: acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one"],
     ["acl_style strict", "f:1:11: error: acl_style strict: wanted is one of amqtdd, mosquitto"],
     // what has one meaning here is not passed over when another is asked for
-    ["queue_qos0_messages true", "f:1:21: error: queue_qos0_messages true: wanted is false: nothing else is supported yet"],
-    ["listener 1884\nmax_qos 1", "f:2:9: error: max_qos 1: wanted is 2: nothing else is supported yet"],
-    ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
+      ["listener 1884\nmax_qos 3", "f:2:9: error: max_qos 3: wanted is a whole number from 0 to 2"],
+      ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
+      ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["listener 1884\nsocket_domain ipv5", "f:2:15: error: socket_domain ipv5: wanted is one of ipv4, ipv6"],
     [`${CONNECTION}bridge_protocol_version mqttv50`, "f:3:25: error: bridge_protocol_version mqttv50: wanted is one of mqttv31, mqttv311"],
     ["log_type error loud", "f:1:16: error: log_type loud: wanted is one of none, error, warning, notice, information, subscribe, unsubscribe, websockets, debug, all"],
@@ -215,6 +215,20 @@ describe("values", () => {
 
   it.each([["0", Infinity], ["-1", Infinity], ["+7", 7], ["007", 7]])("the limit %s is %s", (word, value) => {
     expect(configOf(`max_queued_messages ${word}\nmax_queue_memory ${word}`).limits).toMatchObject({ maxQueuedMessages: value, maxQueueMemoryBytes: value });
+  });
+
+  it.each([["0", Infinity], ["-1", Infinity], ["90", 90_000], ["5S", 5_000], ["5min", 300_000], ["2h", 7_200_000], ["3d", 259_200_000], ["1w", 604_800_000]])("the age %s is %s ms", (word, value) => {
+    expect(configOf(`max_queued_age ${word}`).limits.maxQueuedAgeMs).toBe(value);
+  });
+
+  it.each(["5m", "5y", "-2", "h", "1.5h"])("there is no age %s", (word) => {
+    expect(problemsOf(`max_queued_age ${word}`)).toEqual([expect.stringContaining("wanted is a number of seconds, or one with s, min, h, d or w")]);
+  });
+
+  it("of a queue are a connection's own in its section", () => {
+    const { limits, connections } = configOf("max_queued_messages 7\nconnection c\naddress h\nmax_queued_messages 9\nmax_queued_bytes 10\nmax_queued_age 1h\nqueue_full block\n");
+    expect(limits).toMatchObject({ maxQueuedMessages: 7, maxQueuedBytes: Infinity, queueFull: "drop_newest" });
+    expect(connections[0]?.queue).toEqual({ maxQueuedMessages: 9, maxQueuedBytes: 10, maxQueuedAgeMs: 3_600_000, queueFull: "block", queueQoS0: false });
   });
 
   it.each([["0", 0], ["-5", Infinity], ["12", 12]])("max_connections %s is %s: 0 refuses everybody", (word, value) => {
@@ -405,8 +419,8 @@ describe("keywords", () => {
   /** Where it is not any text, nor one of the usual words. */
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
-    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", queue_qos0_messages: "false",
-    use_username_as_clientid: "false", tls_version: "tlsv1.3", bridge_tls_version: "tlsv1.2", bridge_psk: "00", bridge_proxy: "http://p:1", max_queued_bytes: "0", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
+    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", bridge_tls_version: "tlsv1.2", bridge_psk: "00",
+    use_username_as_clientid: "false", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
 
@@ -457,6 +471,13 @@ describe("defaults", () => {
       limits: {
         maxInflightMessages: 10,
         maxQueuedMessages: 1000,
+        maxQueuedBytes: Infinity,
+        maxQueuedAgeMs: Infinity,
+        queueFull: "drop_newest",
+        queueQoS0: false,
+        maxTotalQueuedMessages: Infinity,
+        maxTotalQueuedBytes: Infinity,
+        blockTimeoutMs: 30_000,
         maxQueueMemoryBytes: 16 * 1024 ** 2,
         maxUncommittedBytes: 8 * 1024 ** 2,
         maxPacketSizeBytes: 1024 ** 2,
@@ -464,12 +485,13 @@ describe("defaults", () => {
         connectTimeoutMs: 10_000,
         maxUnsentBytes: 4 * 1024 ** 2,
       },
-      listeners: [
-        {
-          port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [],
-          maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
-        },
-      ],
+      listeners: [{
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4], maxQoS: 2, maxTopicAlias: 10,
+        protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
+      }],
+      maxKeepAliveSeconds: Infinity,
+      maxSessionExpiryMs: Infinity,
+      retainAvailable: true,
       connections: [],
       persistence: true,
       persistenceDirectory: path.resolve("amqtdd-store"),
@@ -500,6 +522,7 @@ describe("defaults", () => {
       notificationTopic: undefined, username: undefined, password: undefined, tryPrivate: true, roundRobin: false, reconnectIntervalMs: 20_000,
       maxReconnectIntervalMs: undefined, connectTimeoutMs: 30_000, startType: "automatic", threshold: 10, maxAgeMs: 0, idleTimeoutMs: 60_000,
       notificationsLocalOnly: false, protocolVersion: 4, outgoingRetain: true, file: "f", line: 2,
+      queue: { maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, maxQueuedAgeMs: Infinity, queueFull: "drop_oldest", queueQoS0: false },
     }]);
   });
 

@@ -6,6 +6,7 @@ import type { Transport } from "../../src/link/transport.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../../src/mqtt/acks.ts";
 import { malformed } from "../../src/mqtt/violation.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
+import { type Message, messageOf } from "../../src/queue/message.ts";
 
 /** So much beyond `maxUnsentBytes` stops the reading. */
 const ANSWERS_BYTES = 256 * 1024 + 6000;
@@ -103,8 +104,8 @@ function connect(limits = LIMITS): { link: Link; transport: HandTransport; handl
 }
 
 const turn = (): void => void clock.step();
-const payload = (bytes: number): [Buffer, number, number] => [Buffer.alloc(bytes, 0x70), 0, bytes];
-const publish = (link: Link, id: number, bytes = 1): void => link.publish(0x32, Buffer.from("t"), 0, 1, id, ...payload(bytes));
+const message = (bytes: number): Message => messageOf(Buffer.from("t"), Buffer.alloc(bytes, 0x70), { qos: 1, retain: false, receivedMs: 0 });
+const publish = (link: Link, id: number, bytes = 1): void => void link.publish(0x32, message(bytes), 0, id, -1);
 const puback = (id: number): string => `4002${id.toString(16).padStart(4, "0")}`;
 
 beforeEach(() => {
@@ -118,7 +119,7 @@ describe("output", () => {
     publish(link, 1);
     link.acknowledge(PUBACK_BYTE, 2, 0, 0);
     link.send(Buffer.from("d000", "hex"));
-    link.forward(Buffer.from("..390300016178..".replace(/\./g, "f"), "hex"), 1, 6);
+    link.forward(Object.assign(message(0), { frame: Buffer.from("..390300016178..".replace(/\./g, "f"), "hex"), frameStart: 1, frameEnd: 6 }));
     expect(transport.take()).toEqual([]);
     turn();
     expect(transport.take()).toEqual(["32060001740001" + "70" + puback(2) + "d000" + "3003000161"]);

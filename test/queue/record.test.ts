@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { writeRemainingLength } from "../../src/mqtt/frame.ts";
 import { Message, messageOf } from "../../src/queue/message.ts";
 import {
   isIntactRecord, readRecord, readUInt48, recordEnd, recordReceivedMs, recordSeq, recordSize, sealRecords, writeRecord, writeUInt48,
@@ -14,12 +15,18 @@ const content = fc.record({
   retain: fc.boolean(),
   receivedMs: u48,
   seq: u48,
+  properties: fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)),
+  subscriptionIds: fc.array(fc.integer({ min: 1, max: 268_435_455 }), { maxLength: 3 }),
+  expiresAtMs: fc.oneof(fc.constant(0), u48),
+  share: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 2 ** 32 - 1 })),
 });
 type Content = typeof content extends fc.Arbitrary<infer T> ? T : never;
 
 /** The records one after another in a larger buffer; where each begins. */
 function written(contents: readonly Content[]): { bytes: Buffer; starts: number[]; end: number } {
-  const messages = contents.map(({ topic, payload, ...options }) => messageOf(Buffer.from(topic), payload, options));
+  const messages = contents.map(({ topic, payload, subscriptionIds, ...options }) =>
+    Object.assign(messageOf(Buffer.from(topic), payload, options), { subscriptionIds, share: options.share }),
+  );
   const bytes = Buffer.alloc(messages.reduce((sum, message) => sum + recordSize(message), 7), 0xee);
   const starts: number[] = [];
   let at = 3;
@@ -31,6 +38,11 @@ function written(contents: readonly Content[]): { bytes: Buffer; starts: number[
     at = end;
   }
   return { bytes, starts, end: at };
+}
+
+function identifierProperty(id: number): Buffer {
+  const bytes = Buffer.from([0x0b, 0, 0, 0, 0]);
+  return bytes.subarray(0, writeRemainingLength(bytes, 1, id));
 }
 
 const sealed = (contents: readonly Content[]): { bytes: Buffer; starts: number[]; end: number } => {
@@ -46,10 +58,14 @@ describe("message record", () => {
         const { bytes, starts, end } = sealed(contents);
         const read = new Message();
         for (const [index, at] of starts.entries()) {
-          const { topic, payload, qos, retain, receivedMs, seq } = contents[index]!; // one record each
+          const { topic, payload, qos, retain, receivedMs, seq, properties, subscriptionIds, expiresAtMs, share } = contents[index]!; // one record each
           readRecord(read, bytes, at);
           expect({ topic: topicOf(read), payload: payloadOf(read), qos: read.qos, retain: read.retain, receivedMs: read.receivedMs })
             .toEqual({ topic, payload, qos, retain, receivedMs });
+          // The identifiers have become properties, before the others.
+          const identifiers = Buffer.concat(subscriptionIds.map(identifierProperty));
+          expect(read.properties.subarray(read.propertiesStart, read.propertiesEnd)).toEqual(Buffer.concat([identifiers, properties]));
+          expect([read.subscriptionIds, read.expiresAtMs, read.share]).toEqual([[], expiresAtMs, share]);
           expect([recordSeq(bytes, at), recordReceivedMs(bytes, at)]).toEqual([seq, receivedMs]);
           expect(recordEnd(bytes, at)).toBe(starts[index + 1] ?? end);
           expect(isIntactRecord(bytes, at, end)).toBe(true);
@@ -78,21 +94,21 @@ describe("message record", () => {
   });
 
   it("lies on disk as the format describes it", () => {
-    const record = sealed([{ topic: "a/b", payload: Buffer.from("42"), qos: 1, retain: true, receivedMs: 0x0199_0000_0001, seq: 0x1_0000_0002 }]);
-    expect(record.bytes.toString("hex", 3, record.end)).toBe(
-      "00000018" + "c3e4f632" + "000100000002" + "019900000001" + "05" + "0003" + "612f62" + "3432",
+    const message = messageOf(Buffer.from("a/b"), Buffer.from("42"), { qos: 1, retain: true, receivedMs: 0x0199_0000_0001 });
+    expect(recordOf(message, 0x1_0000_0002)).toBe("00000018" + "c3e4f632" + "000100000002" + "019900000001" + "05" + "0003" + "612f62" + "3432");
+    Object.assign(message, { expiresAtMs: 0x0199_0000_0007, share: 9, subscriptionIds: [200], properties: Buffer.from("xx2601"), propertiesStart: 2, propertiesEnd: 6 });
+    expect(recordOf(message, 1).slice(16)).toBe(
+      "000000000001" + "019900000001" + "9d" + "019900000007" + "00000009" + "0003" + "612f62" + "00000007" + "0bc801" + "32363031" + "3432",
     );
   });
-
-  it("is read past an expiry and properties, which a later version may have written", () => {
-    const fields = "000000000001" + "000000000002" + "1d" + "000000000003" + "0001" + "61" + "00000002" + "2601" + "7879";
-    const bytes = Buffer.from("00000000" + "00000000" + fields, "hex");
-    bytes.writeUInt32BE(bytes.length - 4, 0);
-    const read = new Message();
-    readRecord(read, bytes, 0);
-    expect([topicOf(read), payloadOf(read).toString(), read.qos, read.retain]).toEqual(["a", "xy", 1, true]);
-  });
 });
+
+function recordOf(message: Message, seq: number): string {
+  const bytes = Buffer.alloc(recordSize(message));
+  writeRecord(bytes, 0, message, message.qos, seq);
+  sealRecords(bytes, 0, bytes.length);
+  return bytes.toString("hex");
+}
 
 it("48-bit numbers come back whole", () => {
   fc.assert(

@@ -1,5 +1,6 @@
+import { NO_LIMITS } from "./rig.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
-import { messageOf } from "../../src/queue/message.ts";
+import { type Message, messageOf } from "../../src/queue/message.ts";
 import type { QoS } from "../../src/mqtt/protocol.ts";
 import type { Peer } from "../../src/session/peer.ts";
 import { Session } from "../../src/session/session.ts";
@@ -22,11 +23,14 @@ export class WatchingPeer implements Peer {
   readonly sent: Sent[] = [];
   readonly pubrels: number[] = [];
 
-  publish(flags: number, topic: Buffer, topicStart: number, topicEnd: number, packetId: number): void {
+  publish(flags: number, { topic, topicEnd }: Message, topicStart: number, packetId: number): boolean {
     this.sent.push({ topic: topic.toString("utf8", topicStart, topicEnd), packetId, dup: (flags & 8) !== 0 });
+    return true;
   }
 
-  forward(): void {}
+  forward(): boolean {
+    return true;
+  }
 
   acknowledge(_firstByte: number, packetId: number): void {
     this.pubrels.push(packetId);
@@ -64,10 +68,12 @@ export class SimulatedSession {
     this.session = new Session(SESSION, "c", true, {
       store: this.store,
       clock,
+      totals: { messages: 0, bytes: 0 },
       budget: new MemoryBudget(1 << 20),
-      limits: { maxInflightMessages: maxInflight, maxQueuedMessages: Infinity },
+      limits: { ...NO_LIMITS, maxInflightMessages: maxInflight },
       onAppended: (session) => this.awaiting.add(session),
       onDropped: () => undefined,
+      onLevel: () => undefined,
       onLost: () => undefined, onRemounted: () => undefined,
     });
     this.store.onStored((upTo) => {

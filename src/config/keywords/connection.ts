@@ -1,4 +1,4 @@
-import { boolean, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
+import { age, boolean, limit, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
 import { tlsConnectionKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
@@ -32,6 +32,11 @@ export const connectionKeywords = [
   { name: "threshold", aliases: [], type: whole(1, 1_000_000_000), default: 10, doc: "Queued messages that start a lazy connection." },
   { name: "idle_timeout", aliases: [], type: whole(1, DAY_SECONDS, "seconds"), default: 60, doc: "A lazy connection without traffic for so long is ended." },
   { name: "max_age", aliases: [], type: whole(0, DAY_SECONDS, "seconds"), default: 0, doc: "A lazy connection is started when the oldest queued message is so old, whatever the threshold; 0: never for that." },
+  { name: "max_queued_messages", aliases: [], type: limit("messages"), default: Infinity, doc: "Messages kept for the connection beyond its in-flight window; see queue_full. Without a limit they are kept until store_min_free is reached." },
+  { name: "max_queued_bytes", aliases: [], type: limit("bytes"), default: Infinity, doc: "Size of the messages kept for the connection beyond its in-flight window: topic, payload and 23 bytes each." },
+  { name: "max_queued_age", aliases: [], type: age, default: Infinity, doc: "A message that has waited for so long without being sent is dropped." },
+  { name: "queue_full", aliases: [], type: oneOf("drop_oldest", "drop_newest", "block"), default: "drop_oldest", doc: "What happens to a message for the connection when its queue has reached a limit: drop_oldest: the oldest gives way. drop_newest: it is dropped. block: its publisher waits, see block_timeout." },
+  { name: "queue_qos0_messages", aliases: [], type: boolean, default: false, doc: "Messages of QoS 0 wait while the remote is away or does not keep up: in RAM, within the limits of the queue." },
   { name: "notifications_local_only", aliases: [], type: boolean, default: false, doc: "Publish the connection's state here, not at the remote." },
   { name: "bridge_protocol_version", aliases: [], type: oneOf("mqttv31", "mqttv311"), default: "mqttv311", doc: "What is spoken to the remote; a remote that refuses 3.1.1 is asked with 3.1." },
   { name: "bridge_outgoing_retain", aliases: [], type: boolean, default: true, doc: "false: what is sent to the remote is never retained there." },

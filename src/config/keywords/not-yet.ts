@@ -5,7 +5,7 @@ export const notYetKeywords = [
   {
     about: "Others",
     names: [
-      "auth_plugin", "plugin", "bind_interface", "bridge_bind_address", "bridge_bind_interface", "max_keepalive", "max_topic_alias",
+      "auth_plugin", "plugin", "bind_interface", "bridge_bind_address", "bridge_bind_interface",
       "local_cleansession",
     ],
   },

@@ -1,0 +1,81 @@
+import type { Rights } from "../access/acl.ts";
+import type { Identity } from "../access/identity.ts";
+import type { Session } from "../session/session.ts";
+import type { GroupNumber } from "../store/store.ts";
+import type { SubscriptionOptions } from "./subscription-options.ts";
+
+/** Whose messages a session keeps: a client's, a bridge connection's, or those of a shared subscription until one of its members takes them. */
+export type SessionKind = "client" | "bridge" | "share";
+
+/** A connection that holds a session at the moment. */
+export interface Holder {
+  /** Another connection takes the session over [MQTT-3.1.4-2]. */
+  takenOver(): void;
+}
+
+/** A session with its owner's name and subscriptions. */
+export interface Entry {
+  readonly kind: SessionKind;
+  readonly session: Session;
+  /** Who holds the session, or held it last. */
+  identity: Identity;
+  /** What that identity may do; undefined: everything. */
+  rights: Rights | undefined;
+  readonly filters: Map<string, SubscriptionOptions>;
+  /** When the session was made, and when its connection ended last. */
+  sinceMs: number;
+  leftMs: number;
+  /** How long after that it ends; 0 with the connection, Infinity never. */
+  expiryMs: number;
+  /** Bridges only. */
+  remotes: RemotesRecord;
+  /** The group that holds the session's record. */
+  createdIn: GroupNumber;
+  /** The peer calls itself a bridge: it gets the RETAIN flag of live messages, and nothing back that it sent. */
+  peerIsBridge: boolean;
+  holder: Holder | undefined;
+}
+
+/** What a bridge remembers of its remote's addresses. */
+export interface RemotesRecord {
+  /** Where no packet identifiers of the past are left, and where there are. */
+  readonly inStep: readonly string[];
+  readonly stale: readonly string[];
+  /** Where it was connected last. */
+  readonly last: string | undefined;
+  /** Where the retained messages have been sent, with what topic lines. */
+  readonly retainedSent: readonly string[];
+}
+
+export const NO_REMOTES: RemotesRecord = { inStep: [], stale: [], last: undefined, retainedSent: [] };
+
+/** `doc/store-format.md`, session. */
+interface SessionRecord {
+  readonly clientId: string;
+  readonly kind: SessionKind;
+  readonly since: number;
+  /** Ms; absent: it does not end by itself. */
+  readonly expiry?: number;
+  /** When its last connection ended; absent while one is there, or if nobody asks for it. */
+  readonly left?: number;
+  /** Authenticated user; undefined for anonymous clients. */
+  readonly user?: string;
+  readonly remotes?: RemotesRecord;
+}
+
+export function encodeSession({ kind, identity, sinceMs, expiryMs, leftMs, holder, remotes }: Entry, asksWhenLeft: boolean): Buffer {
+  const record: SessionRecord = {
+    clientId: identity.id,
+    kind,
+    since: sinceMs,
+    ...(expiryMs < Infinity ? { expiry: expiryMs } : {}),
+    ...(asksWhenLeft && holder === undefined ? { left: leftMs } : {}),
+    ...(identity.user === undefined ? {} : { user: identity.user }),
+    ...(kind === "bridge" ? { remotes } : {}),
+  };
+  return Buffer.from(JSON.stringify(record));
+}
+
+export function decodeSession(record: Buffer): SessionRecord {
+  return JSON.parse(record.toString()) as SessionRecord;
+}

@@ -1,0 +1,93 @@
+import type { Clock } from "../clock/clock.ts";
+import { goneKey, goneRange, MAX_SESSION_NUMBER, pageLane, pagesBetween, pagesOf, sessionNumberOf, type SessionNumber } from "../store/keys.ts";
+import type { GroupNumber, Store } from "../store/store.ts";
+import { readAll } from "./read-all.ts";
+import type { Records } from "./records.ts";
+
+/** How many bytes of a gone session's pages are removed in one go. */
+const REMOVAL_SLICE_BYTES = 256 * 1024;
+const REMOVAL_PAUSE_MS = 1_100;
+const NOTHING = Buffer.alloc(0);
+
+/** Sessions that have ended and whose pages are still to be removed, in slices. */
+export class GoneSessions {
+  /** What the store held at the start: the session, and where its messages stood if other members of its shared subscriptions are to get them. */
+  private readonly found = new Map<SessionNumber, Buffer>();
+
+  constructor(
+    private readonly store: Store,
+    private readonly clock: Clock,
+    private readonly records: Records,
+    /** Takes what a page holds for others, before it is removed in the same group. */
+    private readonly moveOn: (page: Buffer, left: Buffer) => void,
+  ) {}
+
+  /** Takes up what the store holds; nothing is removed yet. */
+  async recover(): Promise<readonly SessionNumber[]> {
+    await readAll(this.store, goneRange, (key, value) => void this.found.set(sessionNumberOf(key), value));
+    return [...this.found.keys()];
+  }
+
+  has(number: SessionNumber): boolean {
+    return this.found.has(number);
+  }
+
+  /** Says, in the present group, that the session has ended. */
+  note(number: SessionNumber, left: Buffer = NOTHING): void {
+    this.records.put(goneKey(number), left, "synced");
+  }
+
+  /** Goes on with those that were found. */
+  removeFound(): void {
+    for (const [number, left] of this.found) this.removePages(number, 0, left);
+  }
+
+  /** `after`: the group of the session's end. Until it is stored a group with pages of the session may be on its way to the disk. */
+  removePages(number: SessionNumber, after: GroupNumber, left: Buffer = NOTHING): void {
+    if (!this.store.durable) return;
+    const { from, to } = pagesOf(number);
+    const next = (): void => {
+      if (this.store.stored < after) return void this.clock.after(REMOVAL_PAUSE_MS, next);
+      this.store.read(from, to, REMOVAL_SLICE_BYTES).then((pages) => {
+        for (const [key, page] of pages) {
+          if (left.length > 0 && pageLane(key) === 0) this.moveOn(page, left);
+          this.records.delete(key, "soon");
+        }
+        if (pages.length === 0) this.records.delete(goneKey(number), "soon");
+        else this.clock.after(REMOVAL_PAUSE_MS, next);
+      }, () => undefined); // the gone record stays: the next start goes on
+    };
+    this.clock.after(REMOVAL_PAUSE_MS, next);
+  }
+
+  /** Takes sessions from `nextNumber` on that have pages for ended, before one of those numbers is given. Returns the number after the last. */
+  async removeOrphansFrom(nextNumber: SessionNumber): Promise<SessionNumber> {
+    return Math.max(nextNumber, await this.removeOrphans(nextNumber, MAX_SESSION_NUMBER));
+  }
+
+  /** A power cut, or a repair, may bring back pages of a session that was removed. Not worth a start's time; looks only where no session is. */
+  async removeOrphansBetween(live: readonly SessionNumber[], nextNumber: SessionNumber): Promise<void> {
+    let from = 1;
+    try {
+      for (const number of [...live, ...this.found.keys(), nextNumber].sort((a, b) => a - b)) {
+        if (from < number) await this.removeOrphans(from, number);
+        from = number + 1;
+      }
+    } catch {
+      // the store tells of its own failure; the next start tries again
+    }
+  }
+
+  /** Takes sessions `from` to `before` that have pages for ended. Returns the number after the last of them, 0 if there is none. */
+  private async removeOrphans(from: SessionNumber, before: SessionNumber): Promise<SessionNumber> {
+    let behind = 0;
+    for (let next = from; ; next = behind) {
+      const range = pagesBetween(next, before);
+      const [page] = await this.store.read(range.from, range.to, 1);
+      if (!page) return behind;
+      const number = sessionNumberOf(page[0]);
+      this.removePages(number, this.records.put(goneKey(number), NOTHING, "soon"));
+      behind = number + 1;
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+import { messageOf } from "../../src/queue/message.ts";
+import { BrokerRig, type Client } from "./rig.ts";
+
+function will(rig: BrokerRig, client: Client, delayMs: number): void {
+  const properties = Buffer.from("0101", "hex");
+  const message = messageOf(Buffer.from(`will/${client.id}`), Buffer.from("gone"), { qos: 1, retain: false, receivedMs: rig.clock.nowMs(), properties });
+  client.leave();
+  rig.broker.delayWill(client.entry, message, delayMs);
+}
+
+async function watched(): Promise<{ rig: BrokerRig; watcher: Client }> {
+  const rig = await BrokerRig.start();
+  const watcher = rig.connect("watcher", { expiryMs: Infinity });
+  watcher.subscribe("will/#", { qos: 1 });
+  return { rig, watcher };
+}
+
+describe("a will with a delay", () => {
+  it("is published when the delay is over, with its properties", async () => {
+    const { rig, watcher } = await watched();
+    will(rig, rig.connect("c", { expiryMs: 60_000 }), 5_000);
+    await rig.settle(4_900);
+    expect(watcher.take()).toEqual([]);
+    await rig.settle(200);
+    expect(watcher.peer.received.map(({ topic, properties }) => [topic, properties])).toEqual([["will/c", "0101"]]);
+  });
+
+  it("is not published when the client is back before [MQTT-3.1.3-9]", async () => {
+    const { rig, watcher } = await watched();
+    will(rig, rig.connect("c", { expiryMs: 60_000 }), 5_000);
+    rig.connect("c", { expiryMs: 60_000 });
+    await rig.settle(70_000);
+    expect(watcher.take()).toEqual([]);
+  });
+
+  it("is published when the session ends, be it over or replaced by a clean start", async () => {
+    const { rig, watcher } = await watched();
+    will(rig, rig.connect("over", { expiryMs: 2_000 }), 50_000);
+    will(rig, rig.connect("clean", { expiryMs: 60_000 }), 50_000);
+    rig.connect("clean", { cleanStart: true });
+    expect(watcher.take()).toEqual(["will/clean"]);
+    await rig.settle(3_100);
+    expect(watcher.take()).toEqual(["will/over"]);
+  });
+
+  it("outlives a restart, once", async () => {
+    const { rig: before } = await watched();
+    will(before, before.connect("c", { expiryMs: 60_000 }), 5_000);
+    const rig = await before.restart();
+    const watcher = rig.connect("watcher", { expiryMs: Infinity });
+    await rig.settle(5_000);
+    expect(watcher.take()).toEqual(["will/c"]);
+    watcher.acknowledge();
+    const after = await rig.restart();
+    const again = after.connect("watcher", { expiryMs: Infinity });
+    await after.settle(10_000);
+    expect(again.take()).toEqual([]);
+  });
+
+  it("waits longer than a timer can", async () => {
+    const { rig, watcher } = await watched();
+    const days = 30 * 86_400_000;
+    will(rig, rig.connect("c", { expiryMs: Infinity }), days);
+    await rig.settle(days - 1_000);
+    expect(watcher.take()).toEqual([]);
+    await rig.settle(2_000);
+    expect(watcher.take()).toEqual(["will/c"]);
+  });
+});

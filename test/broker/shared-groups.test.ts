@@ -1,0 +1,130 @@
+import { describe, expect, it } from "vitest";
+import { BrokerRig } from "./rig.ts";
+
+const SHARED = "$share/g/a/#";
+const names = (from: number, to: number): string[] => Array.from({ length: to - from + 1 }, (_, i) => `a/${from + i}`);
+const publishAll = (rig: BrokerRig, topics: readonly string[], qos: 0 | 1 | 2): void => topics.forEach((topic) => rig.publish(topic, qos));
+const number = (topic: string): number => Number(topic.slice(2));
+const sorted = (topics: string[]): string[] => topics.sort((a, b) => number(a) - number(b));
+
+describe("a shared subscription", () => {
+  it("gives each message to one member, in turn, and to other groups and plain subscriptions as well", async () => {
+    const rig = await BrokerRig.start();
+    const members = ["x", "y", "z"].map((id) => rig.connect(id));
+    for (const member of members) member.subscribe(SHARED, { qos: 1 });
+    const [other, plain] = [rig.connect("other"), rig.connect("plain")];
+    other.subscribe("$share/h/a/#", { qos: 1 });
+    plain.subscribe("a/#", { qos: 0 });
+    publishAll(rig, names(1, 9), 1);
+    const got = members.map((member) => member.take());
+    expect(got.map((topics) => topics.length)).toEqual([3, 3, 3]);
+    expect(sorted(got.flat())).toEqual(names(1, 9));
+    expect([other.take(), plain.take()]).toEqual([names(1, 9), names(1, 9)]);
+  });
+
+  it("has each member's own QoS and identifier", async () => {
+    const rig = await BrokerRig.start();
+    const [x, y] = [rig.connect("x"), rig.connect("y")];
+    x.subscribe(SHARED, { qos: 0, identifier: 1 });
+    y.subscribe(SHARED, { qos: 1, identifier: 2 });
+    publishAll(rig, names(1, 2), 1);
+    expect([...x.take(), ...y.take()].map((line) => line.slice(4)).sort()).toEqual(["1", "2"]);
+    expect([x, y].map(({ peer }) => peer.unacknowledged.length)).toEqual([0, 1]);
+  });
+
+  it("passes members by whose window is full, and gives the rest when there is room", async () => {
+    const rig = await BrokerRig.start(new Map(), { inflight: 2 });
+    const [x, y] = [rig.connect("x"), rig.connect("y")];
+    for (const member of [x, y]) member.subscribe(SHARED, { qos: 1 });
+    publishAll(rig, names(1, 10), 1);
+    expect([x.take().length, y.take().length]).toEqual([2, 2]);
+    const rest: string[] = [];
+    for (let i = 0; i < 10; i++) {
+      y.acknowledge(1);
+      rest.push(...y.take());
+    }
+    expect(rest).toEqual(names(5, 10));
+    expect(x.take()).toEqual([]);
+  });
+
+  it("ends with its last member", async () => {
+    const rig = await BrokerRig.start();
+    const x = rig.connect("x");
+    x.subscribe(SHARED, { qos: 1 });
+    x.unsubscribe(SHARED);
+    rig.publish("a/1", 1);
+    expect(x.take()).toEqual([]);
+    expect([...rig.broker.sessions.all()].map(({ kind }) => kind)).toEqual(["client"]);
+  });
+});
+
+describe("when a member goes", () => {
+  it("its unacknowledged QoS 1 messages go to another; one of QoS 2 that it may know does not [MQTT-4.8.2-5]", async () => {
+    const rig = await BrokerRig.start();
+    const gone = rig.connect("gone");
+    gone.subscribe(SHARED, { qos: 2 });
+    const stays = rig.connect("stays");
+    publishAll(rig, names(1, 3), 1);
+    rig.publish("a/4", 2);
+    expect(gone.take()).toHaveLength(4);
+    stays.subscribe(SHARED, { qos: 2, identifier: 5 });
+    gone.leave();
+    expect(stays.take()).toEqual(names(1, 3).map((topic) => `${topic} 5`));
+    expect(stays.peer.received.every(({ dup }) => !dup)).toBe(true);
+  });
+
+  it.each([1, 2] as const)("what waits for persistent members is kept over a restart, once each, QoS %i", async (qos) => {
+    const before = await BrokerRig.start();
+    const x = before.connect("x", { expiryMs: Infinity });
+    x.subscribe(SHARED, { qos });
+    x.leave();
+    publishAll(before, names(1, 30), qos);
+    const rig = await before.restart();
+    const again = rig.connect("x", { expiryMs: Infinity });
+    const got: string[] = [];
+    for (let round = 0; round < 40; round++) {
+      await rig.settle();
+      got.push(...again.take());
+      for (const id of again.peer.unacknowledged.splice(0)) {
+        if (qos === 1) again.entry.session.onPuback(id);
+        else {
+          again.entry.session.onPubrec(id);
+          again.entry.session.onPubcomp(id);
+        }
+      }
+    }
+    expect(got).toEqual(names(1, 30));
+  });
+
+  it("what a persistent one had and did not acknowledge goes to another when its session ends, also from the disk and over a restart", async () => {
+    const before = await BrokerRig.start();
+    const gone = before.connect("gone", { expiryMs: 10_000 });
+    gone.subscribe(SHARED, { qos: 2, identifier: 9 });
+    publishAll(before, names(1, 3), 1);
+    await before.settle();
+    before.publish("a/4", 2);
+    await before.settle();
+    expect(gone.take()).toHaveLength(4);
+    const stays = before.connect("stays", { expiryMs: Infinity });
+    stays.subscribe(SHARED, { qos: 2 });
+    gone.leave();
+    const rig = await before.restart();
+    const again = rig.connect("stays", { expiryMs: Infinity });
+    expect(again.take()).toEqual([]);
+    await rig.settle(70_000);
+    expect(rig.broker.sessions.get("client", "gone")).toBe(undefined);
+    expect(again.take()).toEqual(names(1, 3));
+    again.acknowledge();
+    const after = await rig.restart();
+    const last = after.connect("stays", { expiryMs: Infinity });
+    await after.settle(10_000);
+    expect(last.take()).toEqual([]);
+  });
+});
+
+it("a group has at most 1,000 members", async () => {
+  const rig = await BrokerRig.start();
+  for (let i = 0; i < 1_000; i++) expect(typeof rig.connect(`c${i}`).subscribe(SHARED, { qos: 0 })).toBe("number");
+  expect(rig.connect("more").subscribe(SHARED, { qos: 0 })).toBe("a shared subscription may have 1000 members");
+  expect(rig.connect("c5").subscribe(SHARED, { qos: 0 })).toBe(0);
+});
