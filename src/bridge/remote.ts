@@ -10,7 +10,7 @@ import { checkEmpty, DISCONNECT, PINGREQ } from "../mqtt/empty.ts";
 import { PacketType, type ProtocolVersion, type Will } from "../mqtt/protocol.ts";
 import { ConnackCode, Reason } from "../mqtt/reason.ts";
 import { malformed, ProtocolViolation } from "../mqtt/violation.ts";
-import type { BridgeContext } from "./context.ts";
+import { dialOptionsOf, type BridgeContext } from "./context.ts";
 
 /** How a CONNECT is spelt; the next is tried when a server does not take one. */
 export interface Dialect {
@@ -79,7 +79,7 @@ export class Remote implements PacketHandler {
   start(): void {
     this.dialed = this.context.dial(
       this.options.address,
-      this.config.dial,
+      dialOptionsOf(this.config, this.context),
       (open) => this.onConnected(open),
       (error) => this.end({ kind: "unreachable", text: error.message, byRemote: true }),
     );
