@@ -24,6 +24,7 @@ import { SelfReport } from "./self-report.ts";
 import type { Session } from "./session/session.ts";
 import { AbsentStore } from "./store/absent-store.ts";
 import { MemoryStore } from "./store/memory-store.ts";
+import { StoreClock } from "./store/store-clock.ts";
 import { StoreError, type StoreEvent } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 import { machine, type Surroundings } from "./surroundings.ts";
@@ -65,6 +66,8 @@ const STOP_LIMIT_MS = 10_000;
 const STORE_RETRY_MS = 5_000;
 /** What may happen thousands of times a second is told this often. */
 const REPEATED_LOG_INTERVAL_MS = 10_000;
+/** Each hundredth message that is dropped is told of, up to here. */
+const MANY_DROPPED = 1_000;
 
 class RunningDaemon implements Daemon, Host {
   readonly surroundings: Surroundings;
@@ -128,7 +131,9 @@ class RunningDaemon implements Daemon, Host {
   private async assemble(store: Store, access: Access): Promise<Parts> {
     const { config, surroundings } = this;
     const settings = settingsOf(config);
-    const { clock, rng, dial, hostName } = surroundings;
+    const { rng, dial, hostName } = surroundings;
+    const clock = new StoreClock(surroundings.clock, store);
+    await clock.recover();
     const gate = new AckGate(config.limits.maxUncommittedBytes);
     store.onStored((upTo) => gate.release(upTo));
     gate.onStoreState(store.state === "healthy");
@@ -143,6 +148,8 @@ class RunningDaemon implements Daemon, Host {
       access,
       events: {
         onDropped: (session) => this.reportDropped(session),
+        onBlockTimeout: ({ peerName: client }) => this.log.write("blockTimeout", { client, seconds: this.config.limits.blockTimeoutMs / 1000 }),
+        onLevel: (session, isNearlyFull) => this.reportLevel(session, isNearlyFull),
         onDamaged: (topic) => this.log.write("storeDamaged", { detail: `the retained message of ${topic}` }),
         onRefused: (connections) => this.reportNotTaken(connections),
         onLost: (session, messages) => this.log.write("recordsLost", { client: session.clientId, messages }),
@@ -159,9 +166,9 @@ class RunningDaemon implements Daemon, Host {
     const door = new Door(settings, strangers, log, clock);
     const listeners = new Listeners(
       { ...common, newClientId: () => surroundings.newClientId(), strangers, logins: new Logins(clock) },
-      (listener, accept) => surroundings.listen(listener, { accept, door, strangers }),
+      (listener, accept) => surroundings.listen(listener, { accept, door, strangers, log }),
     );
-    return { store, gate, broker, listeners, bridges, added, settings, linkLimits };
+    return { clock, store, gate, broker, listeners, bridges, added, settings, linkLimits };
   }
 
   /** None without the store: a remote's sessions can't be taken up without what we know of them. */
@@ -173,6 +180,7 @@ class RunningDaemon implements Daemon, Host {
   }
 
   private begin(parts: Parts): void {
+    parts.broker.sessions.watchAges();
     for (const bridge of parts.bridges.all()) bridge.start();
     this.selfReport?.stop();
     this.selfReport = new SelfReport(this, parts);
@@ -259,6 +267,7 @@ class RunningDaemon implements Daemon, Host {
     this.operations?.moveTo(parts);
     this.log.write("storeAvailable", {});
     before.listeners.closeAll();
+    before.broker.sessions.stopTimers();
     parts.broker.inherit(before.broker);
     this.addConnections(parts);
     const { commit } = await parts.listeners.prepare(this.config.listeners);
@@ -291,13 +300,18 @@ class RunningDaemon implements Daemon, Host {
     }
   }
 
-  /** The first, and then the count so far every few seconds. */
+  /** The 1st, the 10th and every 100th, as the original did; of many not more than one every few seconds. */
   private reportDropped(session: Session): void {
+    const { droppedMessages: dropped, clientId: client } = session;
+    if (dropped !== 1 && dropped !== 10 && dropped % 100 !== 0) return;
     const nowMs = this.surroundings.clock.nowMs();
-    const lastMs = this.droppedLoggedMs.get(session) ?? -Infinity;
-    if (nowMs - lastMs < REPEATED_LOG_INTERVAL_MS) return;
+    if (dropped > MANY_DROPPED && nowMs - (this.droppedLoggedMs.get(session) ?? -Infinity) < REPEATED_LOG_INTERVAL_MS) return;
     this.droppedLoggedMs.set(session, nowMs);
-    this.log.write("queueFull", { client: session.clientId, dropped: session.droppedMessages });
+    this.log.write("queueFull", { client, dropped });
+  }
+
+  private reportLevel({ clientId: client, waitingMessages: messages, queueLimits }: Session, isNearlyFull: boolean): void {
+    this.log.write(isNearlyFull ? "queueNearlyFull" : "queueBelowLimit", { client, messages, limit: queueLimits.maxQueuedMessages });
   }
 
   private reportNotTaken(connections: number): void {
@@ -344,6 +358,8 @@ class RunningDaemon implements Daemon, Host {
     parts?.listeners.closeAll();
     parts?.bridges.closeAll(); // after the wills, which they may still take along
     parts?.broker.publishWaitingWills();
+    parts?.broker.sessions.stopTimers();
+    parts?.clock.note();
     parts?.broker.retained.saveLazy();
     this.parts = this.operations = undefined;
     const { store } = this;

@@ -2,18 +2,19 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { ListenerConfig } from "./config/config.ts";
 import type { Door } from "./link/door.ts";
-import type { Accepted, Secure } from "./link/secure.ts";
+import type { Accepted } from "./link/secure.ts";
 import type { Strangers } from "./link/strangers.ts";
 import { TcpServer } from "./link/tcp.ts";
 import type { WebOptions } from "./link/web-server.ts";
 import type { Accept, Server } from "./listener/listeners.ts";
-import { readMaterial } from "./tls/material.ts";
-import type { ServerTls } from "./tls/settings.ts";
+import type { Log } from "./log/console.ts";
+import { secureBy } from "./secure-by.ts";
 
 export interface PortContext {
   readonly accept: Accept;
   readonly door: Door;
   readonly strangers: Strangers;
+  readonly log: Log;
 }
 
 /** What takes the connections of a port. */
@@ -25,19 +26,32 @@ interface Taker {
 
 /** Opens a listener's port. Rejects with the system's error. */
 export async function openPort(config: ListenerConfig, context: PortContext): Promise<Server> {
-  const { port, host, ipv6, tls } = config;
+  const { port, host, ipv6 } = config;
   const taker = await takerOf(config, context);
-  const server = new TcpServer((accepted) => taker.take(accepted), context.door, tls && (await secureBy(tls)));
+  const secure = config.tls && (await secureBy(config, context.log));
+  const close = (): void => {
+    taker.close?.();
+    secure?.close();
+  };
+  const server = new TcpServer((accepted) => taker.take(accepted), context.door, secure);
   // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
   const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
-  const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;
-  await server.listen({ port, ...(address === undefined ? {} : { host: address }) });
+  try {
+    const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;
+    await server.listen({ port, ...(address === undefined ? {} : { host: address }) });
+  } catch (error) {
+    close();
+    throw error;
+  }
   return {
     port: server.port,
-    change: (changed) => taker.change?.(changed) ?? Promise.resolve(() => undefined),
+    change: async (changed) => {
+      const changes = [await taker.change?.(changed), secure?.change(changed)];
+      return () => changes.forEach((change) => change?.());
+    },
     close: () => {
       server.close();
-      taker.close?.();
+      close();
     },
   };
 }
@@ -61,9 +75,4 @@ async function takerOf(config: ListenerConfig, { accept, strangers }: PortContex
 async function webOptions({ httpDirectory, webSocketOrigins, maxHttpHeaderBytes }: ListenerConfig): Promise<WebOptions> {
   const folder = httpDirectory === undefined ? undefined : await (await import("./link/web-folder.ts")).WebFolder.open(httpDirectory);
   return { maxHeaderBytes: maxHttpHeaderBytes, origins: webSocketOrigins, folder };
-}
-
-async function secureBy(settings: ServerTls): Promise<Secure> {
-  const { TlsServer } = await import("./link/tls-server.ts"); // costs those nothing who do without
-  return new TlsServer(settings, readMaterial(settings), () => undefined);
 }

@@ -44,8 +44,7 @@ export class Access {
     clientId: string, username: string | undefined, password: Buffer | undefined, asker: Asker = PATIENT,
   ): Admission | Promise<Admission> {
     const { authenticator } = this;
-    if (!authenticator) return this.identify(clientId, undefined);
-    if (username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
+    if (!authenticator || username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
     if (password === undefined) return "credentials";
     const right = authenticator.check(username, password, asker);
     if (right === "busy") return right;
@@ -72,8 +71,7 @@ export class Access {
     if (!this.allowsClientId(id)) return false;
     if (isProven) return true;
     const { passwords, allowAnonymous } = this.rules;
-    if (!passwords) return true;
-    if (user === undefined) return allowAnonymous;
+    if (!passwords || user === undefined) return allowAnonymous;
     const known = passwords.get(user);
     return known !== undefined && known.text === before.rules.passwords?.get(user)?.text;
   }

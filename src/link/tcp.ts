@@ -23,7 +23,7 @@ export class TcpTransport implements Transport {
     socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
     socket.on("drain", () => listener.onDrain());
     socket.on("error", (error) => {
-      failure = error;
+      failure = this.explain(error);
     });
     socket.on("end", () => socket.end());
     socket.on("close", () => listener.onClose(failure));
@@ -48,6 +48,10 @@ export class TcpTransport implements Transport {
     };
     this.socket.write(bytes, once);
     if (this.socket.writableLength === 0) once(); // the system has taken all of it
+  }
+
+  protected explain(error: Error): Error {
+    return error;
   }
 
   protected get isOver(): boolean {

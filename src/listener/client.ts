@@ -1,4 +1,4 @@
-import { decodeAck, PUBACK_BYTE, PUBREC_BYTE, UNSUBACK_BYTE } from "../mqtt/acks.ts";
+import { decodeAck, UNSUBACK_BYTE } from "../mqtt/acks.ts";
 import { encodeConnack, encodeVersionRefusal } from "../mqtt/connack.ts";
 import { decodeConnect, UnsupportedVersion, type Connect } from "../mqtt/connect.ts";
 import { checkEmpty, PINGRESP } from "../mqtt/empty.ts";
@@ -9,8 +9,8 @@ import { decodeSubscribe, encodeSuback } from "../mqtt/subscribe.ts";
 import { decodeUnsubscribe } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { Entry, Holder } from "../broker/entry.ts";
-import { receivePublish, receivePubrel } from "../broker/inbound.ts";
 import type { Timer } from "../clock/clock.ts";
+import { acknowledgeDropped, receivePublish, receivePubrel } from "../broker/inbound.ts";
 import type { CloseReason, Link, PacketHandler } from "../link/link.ts";
 import { networkOfPeer } from "../link/network.ts";
 import { Message, messageOf } from "../queue/message.ts";
@@ -267,7 +267,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   /** The versions before 5 can't say no: the message is acknowledged and dropped. */
   private denyPublish(identity: Identity, topic: string): void {
     this.logDenial(identity, topic);
-    if (view.qos > 0 && !this.context.broker.admission.isRefused(this.link)) this.link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
+    acknowledgeDropped(this.context.broker, this.link, view.qos, view.packetId);
   }
 
   private logDenial(identity: Identity, topic: string): void {
@@ -337,7 +337,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     this.entry = undefined;
     this.mount.connected -= 1;
     if (reason.kind === "violation") log.write("badPacket", { client: this.clientId, reason: reason.text });
-    else if (reason.kind === "error" || (reason.kind === "peer" && this.context.settings.connectionMessages)) log.write("socketError", { client: this.clientId, reason: reason.text });
+    else if (reason.kind === "error" || reason.kind === "insecure" || (reason.kind === "peer" && this.context.settings.connectionMessages)) log.write("socketError", { client: this.clientId, reason: reason.text });
     broker.sessions.release(entry, this);
     this.publishWill(entry);
   }

@@ -1,17 +1,22 @@
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, statSync, writeFileSync } from "node:fs";
 import net from "node:net";
+import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, expect, it } from "vitest";
-import { FrameSplitter, frameBody, mqttString, packet } from "./clients.ts";
 import { DaemonProcess, freePorts } from "./daemon.ts";
+import { LatencyProbe, latencyText, type Latency, memoryOf, memoryText, publishNumbered, Upstream, type Memory } from "./flood.ts";
+import { connectPacket, DISCONNECT, subscribePacket } from "./packets.ts";
 
 const isLong = process.env["AMQTDD_LONG"] === "1";
-const messages = isLong ? 1_000_000 : 200_000;
 const publishers = 4;
-const windowEach = 500;
-const payloadBytes = 100;
 const maxResidentKiB = 150 * 1024;
 const maxRestartMs = 2_000;
+/** What five million messages may take, or ten thousand sessions. */
+const maxLargeResidentKiB = 200 * 1024;
+const maxLargeAnonymousKiB = 120 * 1024;
+const maxLargeRestartMs = 3_000;
+const maxP99Ms = 5;
 
 const cleanups: (() => Promise<void> | void)[] = [];
 
@@ -19,126 +24,197 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-function memoryOf(pid: number): { residentKiB: number; anonymousKiB: number } {
-  const status = readFileSync(`/proc/${pid}/status`, "latin1");
-  const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1]);
-  return { residentKiB: field("VmRSS"), anonymousKiB: field("RssAnon") };
-}
-
-/** Publishes `count` numbered QoS 1 messages, `windowEach` of them unacknowledged at most. */
-async function publishNumbered(port: number, publisher: number, count: number): Promise<void> {
-  const socket = net.connect(port, "127.0.0.1");
-  await once(socket, "connect");
-  socket.write(Buffer.from(packet(0x10, Buffer.concat([mqttString("MQTT"), Buffer.from([4, 2, 0, 0]), mqttString(`flood${publisher}`)])), "hex"));
-  const topic = mqttString(`flood/${publisher}`);
-  let sent = 0;
-  let acknowledged = 0;
-  const splitter = new FrameSplitter();
-  const send = (): void => {
-    const frames: Buffer[] = [];
-    for (; sent < count && sent - acknowledged < windowEach; sent++) {
-      const payload = Buffer.alloc(payloadBytes, String(sent).padEnd(payloadBytes, "."));
-      const body = Buffer.concat([topic, Buffer.from([((sent % 60_000) + 1) >> 8, ((sent % 60_000) + 1) & 0xff]), payload]);
-      frames.push(Buffer.from(packet(0x32, body), "hex"));
-    }
-    if (frames.length > 0) socket.write(Buffer.concat(frames));
-  };
-  await new Promise<void>((resolve, reject) => {
-    socket.on("close", () => reject(new Error(`publisher ${publisher} was closed after ${acknowledged} acknowledgements`)));
-    socket.on("error", reject);
-    socket.on("data", (bytes: Buffer) => {
-      for (const frame of splitter.push(bytes)) if ((frame[0] ?? 0) >> 4 === 4) acknowledged++;
-      if (acknowledged === count) resolve();
-      else if (sent - acknowledged < windowEach / 2) send();
-    });
-    send();
-  });
-  socket.removeAllListeners("close");
-  socket.destroy();
-}
-
-/** A remote broker that takes everything: the numbers it has got, by publisher. */
-class Upstream {
-  readonly next = new Array<number>(publishers).fill(0);
-  readonly outOfOrder: string[] = [];
-  received = 0;
-  lastMs = 0;
-
-  async listen(port: number): Promise<void> {
-    const server = net.createServer((socket) => this.#serve(socket)).listen(port, "127.0.0.1");
-    await once(server, "listening");
-    cleanups.push(() => void server.close());
-  }
-
-  #serve(socket: net.Socket): void {
-    const splitter = new FrameSplitter();
-    cleanups.push(() => void socket.destroy());
-    socket.on("error", () => undefined);
-    socket.on("data", (bytes: Buffer) => {
-      const answers: Buffer[] = [];
-      for (const frame of splitter.push(bytes)) {
-        const type = (frame[0] ?? 0) >> 4;
-        if (type === 1) answers.push(Buffer.from([0x20, 2, 0, 0]));
-        if (type === 12) answers.push(Buffer.from([0xd0, 0]));
-        if (type === 3 && ((frame[0] ?? 0) & 6) === 2) answers.push(this.#take(frameBody(frame)));
-      }
-      socket.write(Buffer.concat(answers));
-    });
-  }
-
-  #take(body: Buffer): Buffer {
-    const topicEnd = 2 + body.readUInt16BE(0);
-    const publisher = Number(body.toString("latin1", topicEnd - 1, topicEnd));
-    const number = parseInt(body.toString("latin1", topicEnd + 2, topicEnd + 12), 10);
-    const expected = this.next[publisher] ?? 0;
-    // What was sent before a cut may come again (QoS 1); a gap may not.
-    if (number > expected) this.outOfOrder.push(`${publisher}: ${number} for ${expected}`);
-    if (number === expected) this.next[publisher] = expected + 1;
-    this.received++;
-    this.lastMs = performance.now();
-    return Buffer.from([0x40, 2, body[topicEnd] ?? 0, body[topicEnd + 1] ?? 0]);
-  }
-
-  get isComplete(): boolean {
-    return this.next.every((next) => next === messages / publishers);
-  }
-}
-
-it(`keeps ${messages.toLocaleString("en")} messages for a dead upstream in little RAM, restarts at once, drains in order`, { timeout: 300_000 }, async () => {
-  const [port = 0, upstreamPort = 0] = await freePorts(2);
-  const daemon = await DaemonProcess.start(`
-listener ${port} 127.0.0.1
+const bridgeTo = (upstreamPort: number): string => `
 connection upstream
 address 127.0.0.1:${upstreamPort}
 notifications false
 reconnect_interval 1
 max_reconnect_interval 1
-topic # out
-`);
+topic flood/# out
+`;
+
+async function start(config: string): Promise<DaemonProcess> {
+  const daemon = await DaemonProcess.start(config);
   cleanups.push(() => daemon.cleanup());
+  return daemon;
+}
+
+async function listeningUpstream(port: number): Promise<Upstream> {
+  const upstream = new Upstream();
+  await upstream.listen(port);
+  cleanups.push(() => upstream.close());
+  return upstream;
+}
+
+async function probeOf(port: number): Promise<LatencyProbe> {
+  const probe = await LatencyProbe.start(port);
+  cleanups.push(() => probe.kill());
+  return probe;
+}
+
+const flood = (port: number, messages: number, payloadBytes: number): Promise<unknown> =>
+  Promise.all(Array.from({ length: publishers }, (_, index) => publishNumbered(port, `flood${index}`, messages / publishers, payloadBytes, () => `flood/${index}`)));
+
+/** Kills the daemon and starts it again; resolves with the milliseconds until it listened. */
+async function killAndStart(daemon: DaemonProcess): Promise<number> {
+  await daemon.kill("SIGKILL");
+  const startMs = performance.now();
+  await daemon.start();
+  return performance.now() - startMs;
+}
+
+function storeMiB(daemon: DaemonProcess): number {
+  const folder = path.join(daemon.storeFolder, "amqtdd-store");
+  const bytes = readdirSync(folder).filter((name) => name !== "reserve").reduce((sum, name) => sum + (statSync(path.join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0);
+  return Math.round(bytes / 1024 ** 2);
+}
+
+function expectLarge(memories: readonly Memory[]): void {
+  for (const { residentKiB, anonymousKiB } of memories) {
+    expect(residentKiB).toBeLessThan(maxLargeResidentKiB);
+    expect(anonymousKiB).toBeLessThan(maxLargeAnonymousKiB);
+  }
+}
+
+const slow = (latencies: readonly Latency[]): string[] => latencies.filter(({ p99Ms }) => p99Ms > maxP99Ms).map(latencyText);
+
+const messages = isLong ? 1_000_000 : 200_000;
+it(`keeps ${messages.toLocaleString("en")} messages for a dead upstream in little RAM, restarts at once, drains in order`, { timeout: 300_000 }, async () => {
+  const [port = 0, upstreamPort = 0] = await freePorts(2);
+  const daemon = await start(`listener ${port} 127.0.0.1\n${bridgeTo(upstreamPort)}`);
   const startedMs = performance.now();
-  await Promise.all(Array.from({ length: publishers }, (_, index) => publishNumbered(port, index, messages / publishers)));
+  await flood(port, messages, 100);
   const storedMs = performance.now() - startedMs;
   const stored = memoryOf(daemon.pid);
-
-  await daemon.kill("SIGKILL");
-  const restartMs = performance.now();
-  await daemon.start();
-  const listeningMs = performance.now() - restartMs;
+  const listeningMs = await killAndStart(daemon);
   const restarted = memoryOf(daemon.pid);
 
-  const upstream = new Upstream();
-  await upstream.listen(upstreamPort);
+  const upstream = await listeningUpstream(upstreamPort);
   const drainMs = performance.now();
-  await expect.poll(() => upstream.isComplete, { timeout: 200_000, interval: 50 }).toBe(true);
+  await expect.poll(() => upstream.distinct, { timeout: 200_000, interval: 50 }).toBe(messages);
   const drained = memoryOf(daemon.pid);
   const rate = Math.round(messages / ((upstream.lastMs - drainMs) / 1000));
   console.log(
-    `${messages} messages: stored at ${Math.round(messages / (storedMs / 1000))}/s; RSS ${stored.residentKiB} KiB (RssAnon ${stored.anonymousKiB}); ` +
-      `listening ${Math.round(listeningMs)} ms after a kill, RSS ${restarted.residentKiB} KiB (RssAnon ${restarted.anonymousKiB}); ` +
-      `drained at ${rate}/s, RSS ${drained.residentKiB} KiB (RssAnon ${drained.anonymousKiB})`,
+    `${messages} messages: stored at ${Math.round(messages / (storedMs / 1000))}/s; ${memoryText(stored)}; ` +
+      `listening ${Math.round(listeningMs)} ms after a kill, ${memoryText(restarted)}; drained at ${rate}/s, ${memoryText(drained)}`,
   );
   expect(upstream.outOfOrder).toEqual([]);
   expect(listeningMs).toBeLessThan(maxRestartMs);
   for (const { residentKiB } of [stored, restarted, drained]) expect(residentKiB).toBeLessThan(maxResidentKiB);
+});
+
+const large = 5_000_000;
+it.skipIf(!isLong)(
+  isLong ? "5,000,000 messages of 300 bytes: little RAM, a quick start, nobody is held up by commits, by the drain's start, by their deletion" : "skipped: 5,000,000 messages are for AMQTDD_LONG=1",
+  { timeout: 1_800_000 },
+  async () => {
+    const [port = 0, upstreamPort = 0] = await freePorts(2);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${bridgeTo(upstreamPort)}`);
+    const first = await probeOf(port);
+    first.begin("before");
+    await pause(3_000);
+    first.begin("while messages are stored");
+    const startedMs = performance.now();
+    await flood(port, large, 300);
+    const storedMs = performance.now() - startedMs;
+    const stored = memoryOf(daemon.pid);
+    const storedMiB = storeMiB(daemon);
+    const latencies = [...(await first.stop())];
+    const listeningMs = await killAndStart(daemon);
+    const restarted = memoryOf(daemon.pid);
+
+    const second = await probeOf(port);
+    second.begin("as the drain starts");
+    const upstream = await listeningUpstream(upstreamPort);
+    await pause(10_000);
+    second.begin("while it drains");
+    await expect.poll(() => upstream.distinct, { timeout: 600_000, interval: 200 }).toBeGreaterThan(large / 5);
+    const draining = memoryOf(daemon.pid);
+    second.begin("as 4,000,000 messages are deleted");
+    writeFileSync(path.join(daemon.storeFolder, "amqtdd.upd"), "delete_connection upstream\n");
+    await daemon.waitForLine(/CWNAN0057I/);
+    await pause(30_000);
+    const deleting = memoryOf(daemon.pid);
+    latencies.push(...(await second.stop()));
+    console.log(
+      [
+        `${large} messages of 300 bytes: stored at ${Math.round(large / (storedMs / 1000))}/s, ${storedMiB} MiB; ${memoryText(stored)}`,
+        `listening ${Math.round(listeningMs)} ms after a kill; ${memoryText(restarted)}`,
+        `${upstream.distinct} drained; ${memoryText(draining)}; the rest deleted; ${memoryText(deleting)}`,
+        ...latencies.map(latencyText),
+      ].join("\n"),
+    );
+    expect(upstream.outOfOrder).toEqual([]);
+    expect(listeningMs).toBeLessThan(maxLargeRestartMs);
+    expectLarge([stored, restarted, draining, deleting]);
+    expect(slow(latencies)).toEqual([]);
+  },
+);
+
+/** A session that outlives its connection, subscribed to `filter`. */
+async function leaveSession(port: number, clientId: string, filter: string): Promise<void> {
+  const socket = net.connect(port, "127.0.0.1");
+  socket.on("error", () => undefined);
+  socket.write(Buffer.concat([connectPacket(clientId, { clean: false }), subscribePacket(1, filter, 1)]));
+  for (let bytes = 0; bytes < 9; ) bytes += ((await once(socket, "data")) as [Buffer])[0].length; // CONNACK, SUBACK
+  socket.end(DISCONNECT);
+}
+
+async function leaveSessions(port: number, sessions: number, topicOf: (number: number) => string): Promise<void> {
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    for (let number = next++; number < sessions; number = next++) await leaveSession(port, `sleeper${number}`, topicOf(number));
+  };
+  await Promise.all(Array.from({ length: 100 }, lane));
+}
+
+it.skipIf(!isLong)(
+  isLong ? "10,000 sessions without a client, 100 messages each: little RAM, a quick start" : "skipped: 10,000 sessions are for AMQTDD_LONG=1",
+  { timeout: 900_000 },
+  async () => {
+    const sessions = 10_000;
+    const each = 100;
+    const topicOf = (number: number): string => `flood/${String(number % sessions).padStart(5, "0")}`;
+    const [port = 0] = await freePorts(1);
+    const daemon = await start(`listener ${port} 127.0.0.1\nconnection_messages false`);
+    await leaveSessions(port, sessions, topicOf);
+    const startedMs = performance.now();
+    await Promise.all(
+      Array.from({ length: publishers }, (_, index) => publishNumbered(port, `flood${index}`, (sessions * each) / publishers, 300, (number) => topicOf(number * publishers + index))),
+    );
+    const storedMs = performance.now() - startedMs;
+    const stored = memoryOf(daemon.pid);
+    const listeningMs = await killAndStart(daemon);
+    const restarted = memoryOf(daemon.pid);
+    console.log(
+      `${sessions * each} messages for ${sessions} sessions: stored at ${Math.round((sessions * each) / (storedMs / 1000))}/s, ${storeMiB(daemon)} MiB; ${memoryText(stored)}; ` +
+        `listening ${Math.round(listeningMs)} ms after a kill; ${memoryText(restarted)}`,
+    );
+    expect(listeningMs).toBeLessThan(maxLargeRestartMs);
+    expectLarge([stored, restarted]);
+  },
+);
+
+it("a clean start over a long queue is answered at once and holds nobody up", { timeout: 120_000 }, async () => {
+  const queued = isLong ? 500_000 : 50_000;
+  const [port = 0] = await freePorts(1);
+  await start(`listener ${port} 127.0.0.1\nmax_queued_messages 0`);
+  await leaveSession(port, "sleeper", "flood/#");
+  await flood(port, queued, 300);
+  const probe = await probeOf(port);
+  probe.begin("before");
+  await pause(2_000);
+  probe.begin("as the queue is deleted");
+  const startMs = performance.now();
+  const socket = net.connect(port, "127.0.0.1");
+  cleanups.push(() => void socket.destroy());
+  socket.write(connectPacket("sleeper"));
+  const [connack] = (await once(socket, "data")) as [Buffer];
+  const answeredMs = performance.now() - startMs;
+  await pause(3_000);
+  const latencies = await probe.stop();
+  console.log(`${queued} messages, clean start: CONNACK after ${Math.round(answeredMs)} ms\n${latencies.map(latencyText).join("\n")}`);
+  expect(connack.toString("hex")).toBe("20020000");
+  expect(answeredMs).toBeLessThan(1_000);
+  if (isLong) expect(slow(latencies)).toEqual([]);
 });

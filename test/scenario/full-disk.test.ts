@@ -167,8 +167,7 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : 
     const publisher = await publisherOn(port, 1);
     await publisher.until(count);
     await daemon.kill("SIGKILL");
-    publisher.client.drop();
-    await publisher.client.end();
+    await publisher.client.client.endAsync(true); // otherwise it might wait for acknowledgements
     return { disk, daemon, port, acknowledged: publisher.acknowledged.size };
   }
 
