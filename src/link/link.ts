@@ -20,6 +20,8 @@ export interface PacketHandler {
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void;
   /** A PUBLISH that is larger than is taken: its head, up to its packet identifier. Without this it is a violation. */
   onOversized?(firstByte: number, head: Buffer, bodyStart: number, packetBytes: number): void;
+  /** Whether a connection may begin so, asked with its first byte; if not, it has been closed. */
+  mayBegin?(firstByte: number): boolean;
   /** The other side has taken what was pending. */
   onDrain(): void;
   onClosed(reason: CloseReason): void;
@@ -145,6 +147,7 @@ export class Link implements TransportListener {
     const nowMs = this.clock.nowMs();
     this.lastReceivedMs = nowMs;
     const { packetsRead } = this;
+    if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
     try {
       const taken = this.reader.read(bytes);
       this.gate.traffic.receivedBytes += taken;

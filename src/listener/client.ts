@@ -113,11 +113,15 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     }
   }
 
+  /** What a stranger announces is not waited for if it is no CONNECT [MQTT-3.1.0-1]. */
+  mayBegin(firstByte: number): boolean {
+    if (firstByte >> 4 === PacketType.CONNECT) return true;
+    this.context.log.write("firstPacketNotConnect", { address: this.link.remoteAddress, type: firstByte >> 4 });
+    this.link.close({ kind: "violation", text: "the first packet was not CONNECT" });
+    return false;
+  }
+
   private onFirstPacket(firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
-    if (firstByte >> 4 !== PacketType.CONNECT) {
-      this.context.log.write("firstPacketNotConnect", { address: this.link.remoteAddress, type: firstByte >> 4 });
-      return this.link.close({ kind: "violation", text: "the first packet was not CONNECT" });
-    }
     let connect: Connect;
     try {
       connect = decodeConnect(firstByte, bytes, bodyStart, bodyEnd, VERSIONS);
