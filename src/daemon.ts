@@ -1,5 +1,6 @@
 import { Access } from "./access/access.ts";
 import { EchoGuards } from "./bridge/echo-guard.ts";
+import { Trail } from "./bridge/trail.ts";
 import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
@@ -157,7 +158,7 @@ class RunningDaemon implements Daemon, Host {
     await added.recover();
     const linkLimits = linkLimitsOf(config);
     const common = { broker, clock, log: this.log, gate, linkLimits, settings };
-    const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock) });
+    const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock), trail: new Trail(rng) });
     const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
       surroundings.listen(listener, { accept, onRefused: (sockets) => this.reportRefused(sockets) }),
     );

@@ -6,6 +6,7 @@ import type { LinkLimits } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import type { EchoGuards } from "./echo-guard.ts";
 import type { Log } from "../log/console.ts";
+import type { Trail } from "./trail.ts";
 
 /** Opens a connection to an address; the callbacks come later, one of them, once. */
 export type Dial = (
@@ -27,4 +28,5 @@ export interface BridgeContext {
   readonly dial: Dial;
   readonly hostName: string;
   readonly echoes: EchoGuards;
+  readonly trail: Trail;
 }

@@ -15,7 +15,7 @@ import type { EchoGuard } from "./echo-guard.ts";
 import type { TopicMap } from "./topic-lines.ts";
 
 /** One view and one message for all connections: both are valid only while a packet is handled. */
-const view = new PublishView();
+const view = new PublishView("server");
 const message = new Message();
 
 /** Names the topic lines by which a message goes out under a remote name, and comes in again. */
@@ -27,6 +27,8 @@ export class Incoming {
   rights: Rights | undefined;
   /** Of the address that we are connected to. */
   echoes: EchoGuard | undefined;
+  /** Messages that had gone out from here and came back by other brokers. */
+  returned = 0;
 
   constructor(
     private readonly name: string,
@@ -40,8 +42,10 @@ export class Incoming {
 
   /** @throws ProtocolViolation */
   receive(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
-    const { broker, log } = this.context;
+    const { broker, log, trail } = this.context;
     decodePublish(view, link.version, firstByte, bytes, bodyStart, bodyEnd);
+    const { properties } = view;
+    if (properties.topicAlias > 0) throw new ProtocolViolation(Reason.TopicAliasInvalid, "PUBLISH with a topic alias, of which we take none [MQTT-3.3.2-9]");
     if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) {
       throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
     }
@@ -52,6 +56,11 @@ export class Incoming {
         const topic = bytes.toString("utf8", view.topicStart, view.topicEnd);
         log.write("bridgeEcho", { name: this.name, topic, lines: this.lines(topic) });
       }
+      return this.skip(link);
+    }
+    if (trail.isOn(properties.block, properties.blockStart, properties.blockEnd)) {
+      this.returned += 1;
+      if (this.returned === 1) log.write("bridgeLoop", { name: this.name, topic: bytes.toString("utf8", view.topicStart, view.topicEnd) });
       return this.skip(link);
     }
     const remoteName = bytes.toString("utf8", view.topicStart, view.topicEnd);
@@ -74,7 +83,11 @@ export class Incoming {
     message.payload = bytes;
     message.payloadStart = view.payloadStart;
     message.payloadEnd = view.payloadEnd;
+    message.properties = properties.block;
+    message.propertiesStart = properties.blockStart;
+    message.propertiesEnd = properties.blockEnd;
     message.receivedMs = link.lastReceivedMs;
+    message.expiresAtMs = properties.expirySeconds < 0 ? 0 : link.lastReceivedMs + properties.expirySeconds * 1000;
     message.frameStart = message.frameEnd = frameStart;
     receivePublish(broker, this.session, this.from, link, topic, message, view.packetId);
   }

@@ -68,7 +68,7 @@ export const messages = {
   storeRoomAgain: { id: 307, level: "W", text: "The store's disk has room again: {detail}" },
   recordsLost: { id: 308, level: "S", text: "{messages} stored messages for {client} can't be read any more and are lost" },
   bridgeLost: { id: 310, level: "W", text: "Connection {name} to {address} has ended: {reason}" },
-  bridgeSubscribeRefused: { id: 311, level: "W", text: "Connection {name}: the remote refused the subscription to {filter}" },
+  bridgeSubscribeRefused: { id: 311, level: "W", text: "Connection {name}: the remote refused the subscription to {filter}: {reason}" },
   bridgeQueueKept: { id: 312, level: "W", text: "There is no connection {name} any more; its {messages} queued messages are kept" },
   accessProblem: { id: 313, level: "W", text: "{problem}" },
   accessRevoked: { id: 314, level: "A", text: "{client} is disconnected: the rules of access have changed" },
@@ -91,6 +91,10 @@ export const messages = {
   publishNotTaken: { id: 340, level: "W", text: "{connections} connections have published what the store can't take now; it is not acknowledged, and they are closed so that they send it again" },
   storeUnavailable: { id: 341, level: "E", text: "The store can't be opened; until it can, only QoS 0 and what needs no store is served, without bridges: {detail}" },
   storeAvailable: { id: 342, level: "W", text: "The store could be opened; every connection is closed, so that it finds its session" },
+  bridgeMessageRefused: { id: 370, level: "W", text: "Connection {name}: {address} does not take a message, which is dropped: {reason}; {messages} for this reason so far" },
+  bridgeMessageTooLarge: { id: 371, level: "W", text: "Connection {name}: a message on {topic} is larger than the {bytes} bytes that {address} takes; such messages are dropped" },
+  bridgeLoop: { id: 372, level: "W", text: "Connection {name}: messages that have gone out from here come back by other brokers; the first was on topic {topic}. Each is dropped" },
+  bridgeSessionExpiry: { id: 373, level: "I", text: "Connection {name}: {address} keeps our session for {seconds} seconds only" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 
