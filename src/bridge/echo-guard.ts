@@ -59,8 +59,8 @@ export class EchoGuard {
     return false;
   }
 
-  noteSent(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): void {
-    const key = digest(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
+  noteSent(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): void {
+    const key = digest(topicName, payload, payloadStart, payloadEnd);
     const nowMs = this.clock.nowMs();
     this.forgetOld(nowMs);
     if (this.times.length - this.first >= MAX_REMEMBERED) this.forgetFirst();
@@ -92,9 +92,9 @@ export class EchoGuard {
   }
 
   /** Whether a message that came in is one of ours. */
-  swallows(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): boolean {
+  swallows(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): boolean {
     if (this.sent.size === 0) return false;
-    const key = digest(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
+    const key = digest(topicName, payload, payloadStart, payloadEnd);
     this.forgetOld(this.clock.nowMs());
     const copies = this.sent.get(key) ?? 0;
     if (copies === 0) return false;
@@ -111,7 +111,6 @@ export class EchoGuard {
   }
 }
 
-function digest(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): string {
-  const hash = createHash("sha1").update(topic.subarray(topicStart, topicEnd)).update("\0");
-  return hash.update(payload.subarray(payloadStart, payloadEnd)).digest("base64");
+function digest(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): string {
+  return createHash("sha1").update(topicName).update("\0").update(payload.subarray(payloadStart, payloadEnd)).digest("base64");
 }

@@ -63,7 +63,7 @@ export class Exchange {
     const { name } = config;
     const { broker, echoes, log } = context;
     const loopLines = (topic: string): string => `in by line ${inTopics.lineFrom(topic) ?? "?"}, out by line ${outTopics.lineTo(topic) ?? "?"}`;
-    this.incoming = new Incoming(name, inTopics, entry.session, source, context, loopLines);
+    this.incoming = new Incoming(name, inTopics, entry.session, source, context, loopLines, config.maxTopicAlias);
     this.subscriptions = new RemoteSubscriptions(inTopics.subscriptions, entry, broker.sessions, config.tryPrivate, (filter, code) =>
       log.write("bridgeSubscribeRefused", { name, filter, reason: reasonText(code) }),
     );
@@ -96,7 +96,7 @@ export class Exchange {
     if (!sessionPresent) session.forgetPeer();
     const echoes = context.echoes.at(address);
     if (!echoes.isShared) echoes.clear();
-    this.incoming.echoes = echoes;
+    this.incoming.begin(echoes);
     const marks = link.version === 5 && this.config.tryPrivate;
     this.peer = new RemotePeer(link, {
       limits,

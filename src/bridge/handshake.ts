@@ -42,11 +42,12 @@ export function encodeGreeting(greeting: Greeting, config: ConnectionConfig): Bu
   });
 }
 
-function propertiesOf({ cleanStart, maxPacketBytes, mark }: Greeting, { cleanSession, sessionExpirySeconds, receiveMaximum }: ConnectionConfig): Properties {
+function propertiesOf({ cleanStart, maxPacketBytes, mark }: Greeting, { cleanSession, sessionExpirySeconds, receiveMaximum, maxTopicAlias }: ConnectionConfig): Properties {
   return {
     // A clean start of a connection that keeps its session only ends the one of the past.
     ...(cleanSession || cleanStart ? {} : { sessionExpirySeconds }),
     receiveMaximum,
+    topicAliasMaximum: maxTopicAlias,
     maximumPacketBytes: maxPacketBytes,
     ...(mark === undefined ? {} : { userProperties: [mark] }),
   };

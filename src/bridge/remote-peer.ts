@@ -36,13 +36,13 @@ export class RemotePeer implements Peer {
     const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
     const { echoes, mayEcho, onSentUnacknowledged, onTooLarge } = this.options;
     const isRepeated = (flags & QOS_2_REPEATED) === QOS_2_REPEATED; // one that the remote knows already does not come back
-    const isWatched = (mayEcho || echoes.isShared) && !isRepeated && echoes.mayComeBack(topic.toString("utf8", topicStart, topicEnd));
+    const watchedName = (mayEcho || echoes.isShared) && !isRepeated ? topic.toString("utf8", topicStart, topicEnd) : undefined;
     const taken = this.flagsTaken(flags);
     if (!this.send(taken, message, topicStart, packetId, expirySeconds)) {
       onTooLarge(topic.toString("utf8", topicStart, topicEnd));
       return false;
     }
-    if (isWatched) echoes.noteSent(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
+    if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(watchedName, payload, payloadStart, payloadEnd);
     if ((taken & QOS_BITS) === 0 && (flags & QOS_BITS) !== 0) onSentUnacknowledged(packetId);
     return true;
   }

@@ -135,14 +135,15 @@ export class Remote implements PacketHandler {
   private onConnack(link: Link, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     if (firstByte >> 4 !== PacketType.CONNACK) throw new ProtocolViolation(Reason.ProtocolError, "the first packet was not CONNACK");
     const answer = decodeAnswer(link.version, firstByte, bytes, bodyStart, bodyEnd);
-    const { refusal, properties, limits } = answer;
+    const { refusal, properties } = answer;
     if (refusal) return this.end({ kind: refusal.kind === "version" ? "unspeakable" : "refused", text: refusal.text, code: refusal.code, byRemote: true });
     this.established = true;
     if (properties.serverKeepAliveSeconds) this.keepAliveMs = properties.serverKeepAliveSeconds * 1000; // [MQTT-3.2.2-21]; with 0 ours does no harm
+    const limits = { ...answer.limits, maximumPacketBytes: Math.min(answer.limits.maximumPacketBytes, this.config.maxSentPacketBytes) };
     link.takeLimits(limits.maximumPacketBytes, limits.topicAliasMaximum);
     // CONNACK of 3.1 does not say: a remote that was asked to keep the session is believed to have done so.
     const sessionPresent = answer.sessionPresent || (link.version === 3 && !this.options.cleanStart);
-    this.owner.onEstablished(link, { ...answer, sessionPresent });
+    this.owner.onEstablished(link, { ...answer, sessionPresent, limits });
   }
 
   private onDisconnect(firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {

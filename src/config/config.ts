@@ -130,6 +130,10 @@ export interface ConnectionConfig extends Place {
   readonly sessionExpirySeconds: number;
   /** MQTT 5: what the remote may send unacknowledged. */
   readonly receiveMaximum: number;
+  /** MQTT 5: aliases that the remote may use for its topics. */
+  readonly maxTopicAlias: number;
+  /** Largest packet that is sent to the remote, whatever it takes. */
+  readonly maxSentPacketBytes: number;
   readonly outgoingRetain: boolean;
   readonly queue: QueueConfig;
 }

@@ -358,6 +358,8 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     protocolVersion: bridgeProtocols.get(section.string("bridge_protocol_version") ?? "") ?? 4,
     sessionExpirySeconds: section.number("bridge_session_expiry_interval"),
     receiveMaximum: section.number("bridge_receive_maximum"),
+    maxTopicAlias: section.number("bridge_max_topic_alias"),
+    maxSentPacketBytes: section.number("bridge_max_packet_size"),
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
     queue: buildQueue(section),
     ...placeOf(section),

@@ -92,7 +92,7 @@ export const messages = {
   storeUnavailable: { id: 341, level: "E", text: "The store can't be opened; until it can, only QoS 0 and what needs no store is served, without bridges: {detail}" },
   storeAvailable: { id: 342, level: "W", text: "The store could be opened; every connection is closed, so that it finds its session" },
   bridgeMessageRefused: { id: 370, level: "W", text: "Connection {name}: {address} does not take a message, which is dropped: {reason}; {messages} for this reason so far" },
-  bridgeMessageTooLarge: { id: 371, level: "W", text: "Connection {name}: a message on {topic} is larger than the {bytes} bytes that {address} takes; such messages are dropped" },
+  bridgeMessageTooLarge: { id: 371, level: "W", text: "Connection {name}: a message on {topic} is larger than the {bytes} bytes that may go to {address}; such messages are dropped" },
   bridgeLoop: { id: 372, level: "W", text: "Connection {name}: messages that have gone out from here come back by other brokers; the first was on topic {topic}. Each is dropped" },
   bridgeSessionExpiry: { id: 373, level: "I", text: "Connection {name}: {address} keeps our session for {seconds} seconds only" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },

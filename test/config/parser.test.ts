@@ -513,7 +513,7 @@ describe("defaults", () => {
       name: "c", addresses: [{ host: "h", port: 1883 }], dial: { tls: undefined }, topics: [], clientId: undefined, cleanSession: false, keepAliveMs: 60_000, notifications: true,
       notificationTopic: undefined, username: undefined, password: undefined, tryPrivate: true, roundRobin: false, reconnectIntervalMs: 20_000,
       maxReconnectIntervalMs: undefined, connectTimeoutMs: 30_000, startType: "automatic", threshold: 10, maxAgeMs: 0, idleTimeoutMs: 60_000,
-      notificationsLocalOnly: false, protocolVersion: 4, sessionExpirySeconds: 4_294_967_295, receiveMaximum: 1_000, outgoingRetain: true, file: "f", line: 2,
+      notificationsLocalOnly: false, protocolVersion: 4, sessionExpirySeconds: 4_294_967_295, receiveMaximum: 1_000, maxTopicAlias: 10, maxSentPacketBytes: Infinity, outgoingRetain: true, file: "f", line: 2,
       queue: { maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, maxQueuedAgeMs: Infinity, queueFull: "drop_oldest", queueQoS0: false },
     }]);
   });

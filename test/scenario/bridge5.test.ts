@@ -38,15 +38,15 @@ describe("CONNECT of an MQTT 5 bridge", () => {
     const upstream = await upstreamThat(ACCEPTED);
     await bridged(upstream, "clientid me", "bridge_session_expiry_interval 3600", "bridge_receive_maximum 7", "keepalive_interval 30", "try_private false", "topic # out 1");
     const [purge, connect] = await upstream.wait(CONNECT, 2);
-    expect(purge?.hex).toBe(bytesOf("10 LL <MQTT> 05 02 001e {21 0007 27 00100000} <me>").toString("hex"));
-    expect(connect?.hex).toBe(bytesOf("10 LL <MQTT> 05 00 001e {11 00000e10 21 0007 27 00100000} <me>").toString("hex"));
+    expect(purge?.hex).toBe(bytesOf("10 LL <MQTT> 05 02 001e {21 0007 22 000a 27 00100000} <me>").toString("hex"));
+    expect(connect?.hex).toBe(bytesOf("10 LL <MQTT> 05 00 001e {11 00000e10 21 0007 22 000a 27 00100000} <me>").toString("hex"));
   });
 
   it("asks for ever by default, marks us for a bridge, and may have a password without user name", async () => {
     const upstream = await upstreamThat(ACCEPTED);
     await bridged(upstream, "clientid me", "password secret", "topic # out 1");
     const connect = (await upstream.wait(CONNECT, 2))[1]?.hex ?? "";
-    expect(connect).toContain(bytesOf("11 ffffffff 21 03e8 26 <amqtdd-via>").toString("hex"));
+    expect(connect).toContain(bytesOf("11 ffffffff 21 03e8 22 000a 26 <amqtdd-via>").toString("hex"));
     expect(connect.endsWith(bytesOf("<me> <secret>").toString("hex"))).toBe(true);
   });
 
@@ -54,7 +54,7 @@ describe("CONNECT of an MQTT 5 bridge", () => {
     const upstream = await upstreamThat(ACCEPTED);
     await bridged(upstream, "clientid me", "cleansession true", "try_private false", "topic # out 1");
     const [connect] = await upstream.wait(CONNECT);
-    expect(connect?.hex).toBe(bytesOf("10 LL <MQTT> 05 02 003c {21 03e8 27 00100000} <me>").toString("hex"));
+    expect(connect?.hex).toBe(bytesOf("10 LL <MQTT> 05 02 003c {21 03e8 22 000a 27 00100000} <me>").toString("hex"));
   });
 
   it.each(["20 02 00 01", "20 LL 00 84 {}"])("is followed by one of 3.1.1 when it is answered with %s", async (refusal) => {
@@ -117,6 +117,16 @@ describe("the limits of the remote", () => {
     expect(came.map(({ properties }) => VIA.test(properties))).toEqual([false, true]);
     expect(daemon.lines.filter((line) => line.includes("CWNAN0371W"))).toHaveLength(1);
     expect(daemon.lines.find((line) => line.includes("CWNAN0371W"))).toContain("a message on big is larger than the 64 bytes");
+  });
+
+  it.each(["mqttv50", "mqttv311"])("bridge_max_packet_size is our own, with %s", async (version) => {
+    const upstream = await upstreamThat(version === "mqttv50" ? ACCEPTED : "20 02 00 00");
+    const { daemon, client } = await bridged(upstream, `bridge_protocol_version ${version}`, "bridge_max_packet_size 64", "topic # out 2");
+    await client.publish("big", "x".repeat(100), { qos: 1 });
+    await client.publish("small", "y", { qos: 1 });
+    const [came] = await upstream.wait(PUBLISH);
+    expect(came?.frame.toString()).toContain("small");
+    await daemon.waitForLine(/CWNAN0371W.*big.*64 bytes/);
   });
 
   it.each([[0, [0, 0, 0]], [1, [0, 1, 1]]])("with maximum QoS %i no message goes with more", async (maximum, expected) => {
@@ -196,6 +206,29 @@ describe("what the remote answers", () => {
     const upstream = await upstreamThat("20 LL 00 00 {11 0000003c}");
     const { daemon } = await bridged(upstream, "topic # out 2");
     expect(await daemon.waitForLine(/CWNAN0373I/)).toContain("for 60 seconds only");
+  });
+});
+
+describe("topic aliases of the remote", () => {
+  it("stand for the topics that they were given to, and for others when they are given anew", async () => {
+    const upstream = await upstreamThat(ACCEPTED);
+    const { client } = await bridged(upstream, "bridge_max_topic_alias 2", "topic cmd/# in 2");
+    await client.subscribe("cmd/#", 1);
+    await upstream.wait(SUBSCRIBE);
+    for (const packet of ["<cmd/a> {23 0001} 31", "<> {23 0001} 32", "<cmd/b> {23 0002} 33", "<cmd/c> {23 0001} 34", "<> {23 0001} 35", "<> {23 0002} 36"]) upstream.send(`30 LL ${packet}`);
+    const messages = await client.waitForMessages(6);
+    expect(messages.map(({ topic, payload }) => `${topic} ${payload}`)).toEqual(["cmd/a 1", "cmd/a 2", "cmd/b 3", "cmd/c 4", "cmd/c 5", "cmd/b 6"]);
+  });
+
+  it.each([["above our maximum", "<cmd/a> {23 0003} 31"], ["that stands for nothing", "<> {23 0002} 31"]])("%s end the connection", async (what, packet) => {
+    const upstream = await upstreamThat(ACCEPTED);
+    const { daemon } = await bridged(upstream, "bridge_max_topic_alias 2", "topic cmd/# in 2");
+    await upstream.wait(SUBSCRIBE);
+    upstream.send("30 LL <cmd/a> {23 0002} 31");
+    upstream.cut();
+    await upstream.wait(SUBSCRIBE, 2);
+    upstream.send(`30 LL ${packet}`);
+    expect(await daemon.waitForLine(/CWNAN0310W.*topic alias/)).toContain(what);
   });
 });
 
