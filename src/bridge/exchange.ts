@@ -11,6 +11,7 @@ import { FIRST_ERROR, reasonText } from "../mqtt/reason-codes.ts";
 import { decodeUnsuback } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import { addressText } from "./addresses.ts";
+import { AnswerWatch } from "./answer-watch.ts";
 import type { BridgeContext } from "./context.ts";
 import { explain, type RemoteLimits } from "./handshake.ts";
 import { Incoming } from "./incoming.ts";
@@ -31,8 +32,6 @@ export interface AcceptedRemote {
   readonly address: string;
   /** It has been told that we are a bridge: before MQTT 5. */
   readonly knowsBridge: boolean;
-  /** Asks for a sign of life. */
-  ping(): void;
 }
 
 /** What a connection and its remote say to each other after CONNACK: a session of the broker attached to the remote. */
@@ -42,6 +41,7 @@ export class Exchange {
   private readonly incoming: Incoming;
   private readonly subscriptions: RemoteSubscriptions;
   private readonly suspicion = new Suspicion();
+  private readonly answerWatch: AnswerWatch;
   private peer: RemotePeer | undefined;
   private address = "";
   private isFinishing = false;
@@ -59,6 +59,8 @@ export class Exchange {
     inTopics: TopicMap,
     source: Source,
     private readonly context: BridgeContext,
+    /** Asks the remote for a sign of life. */
+    private readonly ping: () => void,
   ) {
     const { name } = config;
     const { broker, echoes, log } = context;
@@ -67,6 +69,7 @@ export class Exchange {
     this.subscriptions = new RemoteSubscriptions(inTopics.subscriptions, entry, broker.sessions, config.tryPrivate, (filter, code) =>
       log.write("bridgeSubscribeRefused", { name, filter, reason: reasonText(code) }),
     );
+    this.answerWatch = new AnswerWatch((lane) => entry.session.awaited(lane), ping);
     for (const address of config.addresses) echoes.at(addressText(address)).join(this, inTopics);
   }
 
@@ -106,7 +109,8 @@ export class Exchange {
       onSentUnacknowledged: (packetId) => session.onPuback(packetId),
       onTooLarge: (topic) => this.logTooLarge(topic, limits.maximumPacketBytes),
     });
-    if (suspicion.begin()) remote.ping();
+    this.answerWatch.begin(context.clock.nowMs());
+    if (suspicion.begin()) this.ping();
     else session.attach(this.peer, this.window);
   }
 
@@ -124,6 +128,7 @@ export class Exchange {
   /** The remote is alive: the suspect goes out, alone, in its turn. */
   onPingresp(): void {
     this.hasHeard = true;
+    this.answerWatch.answeredPing(this.context.clock.nowMs());
     const { peer, suspicion, entry } = this;
     if (!peer || entry.session.isAttached) return;
     suspicion.answeredPing();
@@ -195,7 +200,8 @@ export class Exchange {
 
   /** What the remote owes us and does not give; undefined if nothing. */
   overdue(nowMs: number): string | undefined {
-    return this.subscriptions.isOverdue(nowMs) ? "SUBSCRIBE was not answered" : undefined;
+    if (this.subscriptions.isOverdue(nowMs)) return "SUBSCRIBE was not answered";
+    return this.answerWatch.isOverdue(nowMs) ? "a message was not acknowledged" : undefined;
   }
 
   /** `isLost`: the connection broke, or the remote ended it. */

@@ -13,9 +13,12 @@ import { malformed, ProtocolViolation } from "../mqtt/violation.ts";
 import type { BridgeContext } from "./context.ts";
 import { type Answer, decodeAnswer, type Dialect, encodeGreeting, explain } from "./handshake.ts";
 
-/** How an attempt or a connection has ended. `unspeakable`: the server does not take this way to spell CONNECT. */
+/**
+ * How an attempt or a connection has ended. `unspeakable`: the server does not take this way to spell CONNECT; `silent`: it does not answer
+ * PINGREQ; `mute`: it does, yet owes us another answer.
+ */
 export interface RemoteEnd {
-  readonly kind: "unreachable" | "timeout" | "refused" | "unspeakable" | "closed" | "lost" | "silent" | "left";
+  readonly kind: "unreachable" | "timeout" | "refused" | "unspeakable" | "closed" | "lost" | "silent" | "mute" | "left";
   readonly text: string;
   /** CONNACK's code, when refused. */
   readonly code?: number;
@@ -92,9 +95,9 @@ export class Remote implements PacketHandler {
     this.end({ kind: "left", text, byRemote: false });
   }
 
-  /** Ends it because the remote does not keep its part. */
+  /** Ends it because the remote does not give an answer that it owes us. */
   giveUp(text: string): void {
-    this.end({ kind: "lost", text, byRemote: true });
+    this.end({ kind: "mute", text, byRemote: true });
   }
 
   private onConnected(open: (listener: TransportListener) => Transport): void {
@@ -158,7 +161,9 @@ export class Remote implements PacketHandler {
   onClosed(reason: CloseReason): void {
     // A link that we close ourselves has been given up before.
     const byRemote = reason.kind !== "local";
-    this.end({ kind: this.established ? "lost" : "closed", text: reason.text, byRemote });
+    // A server that wants a certificate says so when the handshake is over for us.
+    const kind = this.established ? "lost" : reason.kind === "insecure" ? "unreachable" : "closed";
+    this.end({ kind, text: reason.text, byRemote });
   }
 
   private end(end: RemoteEnd): void {

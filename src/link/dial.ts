@@ -1,4 +1,5 @@
 import net, { type LookupFunction } from "node:net";
+import type { TlsMaterial } from "../tls/material.ts";
 import type { ClientTls } from "../tls/settings.ts";
 import { Attempt, type Dialled } from "./attempt.ts";
 import { lookUp } from "./look-up.ts";
@@ -9,8 +10,8 @@ import type { Transport, TransportListener } from "./transport.ts";
 export interface Destination {
   readonly host: string;
   readonly port: number;
-  /** Undefined: TCP without TLS. */
-  readonly tls: ClientTls | undefined;
+  /** Undefined: TCP without TLS. `read` throws if a file can't be used. */
+  readonly secure: { readonly settings: ClientTls; read(): TlsMaterial } | undefined;
 }
 
 /** Dials; the transport is handed to the listener's link when TCP, and TLS where it is wanted, are up. */
@@ -28,11 +29,11 @@ export function dial(
 }
 
 /** Rejects with the reason. */
-export async function connect({ host, port, tls }: Destination, attempt: Attempt): Promise<Dialled> {
+export async function connect({ host, port, secure }: Destination, attempt: Attempt): Promise<Dialled> {
   const carrier = await connectTcp(host, port, attempt);
-  if (!tls) return { socket: carrier, transport: (listener) => new TcpTransport(carrier, listener) };
+  if (!secure) return { socket: carrier, transport: (listener) => new TcpTransport(carrier, listener) };
   const { connectTls } = await import("./tls-client.ts");
-  return connectTls(carrier, host, tls, attempt);
+  return connectTls(carrier, host, secure.settings, secure.read(), attempt);
 }
 
 function connectTcp(host: string, port: number, attempt: Attempt): Promise<net.Socket> {

@@ -1,6 +1,6 @@
 import net from "node:net";
+import type { Door } from "./door.ts";
 import type { Accepted, Secure } from "./secure.ts";
-import { socketLimit } from "./socket-limit.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** How long a socket that we ended may take to close before it is destroyed. */
@@ -23,7 +23,7 @@ export class TcpTransport implements Transport {
     socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
     socket.on("drain", () => listener.onDrain());
     socket.on("error", (error) => {
-      failure = error;
+      failure = this.explain(error);
     });
     socket.on("end", () => socket.end());
     socket.on("close", () => listener.onClose(failure));
@@ -48,6 +48,10 @@ export class TcpTransport implements Transport {
     };
     this.socket.write(bytes, once);
     if (this.socket.writableLength === 0) once(); // the system has taken all of it
+  }
+
+  protected explain(error: Error): Error {
+    return error;
   }
 
   protected get isOver(): boolean {
@@ -80,18 +84,13 @@ export function handleOf(socket: net.Socket): { readonly bytesWritten?: number; 
   return (socket as unknown as { _handle?: { bytesWritten?: number; writeQueueSize?: number } | null })._handle ?? undefined;
 }
 
-/** Sockets that all servers have accepted and that are open. */
-let acceptedSockets = 0;
-let maxAcceptedSockets: number | undefined;
-
 /** A port that accepts TCP connections. */
 export class TcpServer {
   private readonly server: net.Server;
 
   constructor(
     private readonly accept: (accepted: Accepted) => void,
-    /** A socket was refused: there are as many as the limit of open files allows. */
-    private readonly onRefused: (sockets: number) => void,
+    private readonly door: Door,
     /** Without it the sockets are spoken on as they are. */
     private readonly secure?: Secure,
   ) {
@@ -99,16 +98,7 @@ export class TcpServer {
   }
 
   private onSocket(socket: net.Socket): void {
-    maxAcceptedSockets ??= socketLimit();
-    if (acceptedSockets >= maxAcceptedSockets) {
-      socket.destroy();
-      this.onRefused(acceptedSockets);
-      return;
-    }
-    acceptedSockets += 1;
-    socket.once("close", () => {
-      acceptedSockets -= 1;
-    });
+    if (!this.door.enter(socket)) return;
     if (this.secure) this.secure.begin(socket, this.accept);
     else this.accept({ socket, user: undefined, transport: (listener) => new TcpTransport(socket, listener) });
   }

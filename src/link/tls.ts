@@ -1,6 +1,7 @@
 import type net from "node:net";
 import type { TLSSocket } from "node:tls";
 import { handleOf, TcpTransport } from "./tcp.ts";
+import { isTlsError, TlsFailure, tlsReason } from "./tls-reason.ts";
 import type { TransportListener } from "./transport.ts";
 
 /** A TLS socket as a transport. */
@@ -12,6 +13,10 @@ export class TlsTransport extends TcpTransport {
     listener: TransportListener,
   ) {
     super(socket, listener);
+  }
+
+  protected override explain(error: Error): Error {
+    return isTlsError(error) ? new TlsFailure(tlsReason(error)) : error;
   }
 
   /** What the system has taken of the encrypted bytes. */

@@ -1,5 +1,6 @@
 import type { ProtocolVersion } from "../../mqtt/protocol.ts";
 import { age, boolean, limit, oneOf, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
+import { tlsConnectionKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
 /** Session expiry that stands for "never" [MQTT 5.0 section 3.1.2.11.2]. */
@@ -19,7 +20,7 @@ const startType: ValueType = {
 
 /** Keywords of a `connection NAME` section; `topic` has a grammar of its own. */
 export const connectionKeywords = [
-  { name: "address", aliases: ["addresses"], type: string, list: true, default: undefined, doc: "Where the remote broker is: host or host:port, [IPv6]:port; several are tried in turn." },
+  { name: "address", aliases: ["addresses"], type: string, list: true, default: undefined, doc: "Where the remote broker is: host or host:port, [IPv6]:port, behind mqtt://, mqtts:// (TLS), ws:// or wss:// (WebSocket; a path may follow). Several are tried in turn." },
   { name: "clientid", aliases: ["remote_clientid"], type: string, default: undefined, doc: "Client identifier at the remote; host name, dot, connection name if not given." },
   { name: "cleansession", aliases: [], type: boolean, default: undefined, doc: "Ask the remote for a clean session; default true with more than one address. The local queue is kept either way." },
   { name: "keepalive_interval", aliases: [], type: whole(0, 65535, "seconds"), default: 60, doc: "Keep alive of the connection; at least 5." },
@@ -49,6 +50,8 @@ export const connectionKeywords = [
   { name: "bridge_outgoing_retain", aliases: [], type: boolean, default: true, doc: "false: what is sent to the remote is never retained there." },
   { name: "bridge_attempt_unsubscribe", aliases: [], type: boolean, default: true, doc: "Read for compatibility: a subscription that the connection no longer has is given up at the remote." },
   { name: "bridge_max_packet_size", aliases: [], type: limit("bytes"), default: Infinity, doc: "Largest packet sent to the remote; a larger message is dropped for it, logged and counted. With MQTT 5 the smaller of this and what the remote takes." },
+  ...tlsConnectionKeywords,
+  { name: "bridge_proxy", aliases: [], type: string, default: undefined, doc: "HTTP proxy that is asked for a tunnel (CONNECT) to each address: http://[user:password@]host:port." },
   { name: "local_clientid", aliases: [], type: string, default: undefined, doc: LOCAL },
   { name: "local_username", aliases: [], type: string, default: undefined, doc: LOCAL },
   { name: "local_password", aliases: [], type: string, default: undefined, doc: LOCAL },
