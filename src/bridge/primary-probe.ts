@@ -4,7 +4,7 @@ import { Link, type PacketHandler } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import { DISCONNECT } from "../mqtt/empty.ts";
 import { PacketType } from "../mqtt/protocol.ts";
-import type { BridgeContext } from "./context.ts";
+import { dialOptionsOf, type BridgeContext } from "./context.ts";
 import { decodeAnswer, type Dialect, encodeGreeting } from "./handshake.ts";
 
 /** Asks whether an address answers CONNECT, with a connection of its own: other client identifier, clean session, no will. */
@@ -27,7 +27,7 @@ export class PrimaryProbe implements PacketHandler {
 
   start(): void {
     this.timer = this.context.clock.after(this.config.connectTimeoutMs, () => this.finish(false));
-    this.dialed = this.context.dial(this.address, this.config.dial, (open) => this.onConnected(open), () => this.finish(false));
+    this.dialed = this.context.dial(this.address, dialOptionsOf(this.config, this.context), (open) => this.onConnected(open), () => this.finish(false));
   }
 
   private onConnected(open: (listener: TransportListener) => Transport): void {

@@ -10,7 +10,7 @@ import type { UserProperty } from "../mqtt/properties.ts";
 import { PacketType, type Will } from "../mqtt/protocol.ts";
 import { Reason } from "../mqtt/reason.ts";
 import { malformed, ProtocolViolation } from "../mqtt/violation.ts";
-import type { BridgeContext } from "./context.ts";
+import { dialOptionsOf, type BridgeContext } from "./context.ts";
 import { type Answer, decodeAnswer, type Dialect, encodeGreeting, explain } from "./handshake.ts";
 
 /**
@@ -76,7 +76,7 @@ export class Remote implements PacketHandler {
   start(): void {
     this.dialed = this.context.dial(
       this.options.address,
-      this.config.dial,
+      dialOptionsOf(this.config, this.context),
       (open) => this.onConnected(open),
       (error) => this.end({ kind: "unreachable", text: error.message, byRemote: true }),
     );
