@@ -489,7 +489,7 @@ describe("defaults", () => {
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
-        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4], maxQoS: 2, maxTopicAlias: 10,
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10,
         protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,
