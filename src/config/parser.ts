@@ -375,6 +375,7 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     protocolVersion: section.string("bridge_protocol_version") === "mqttv31" ? 3 : 4,
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
     queue: buildQueue(section),
+    drain: { messagesPerSecond: section.number("drain_rate"), bytesPerSecond: section.number("drain_rate_bytes") },
     ...placeOf(section),
   };
 }
