@@ -1,7 +1,9 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { ListenerConfig } from "./config/config.ts";
+import type { Door } from "./link/door.ts";
 import type { Accepted } from "./link/secure.ts";
+import type { Strangers } from "./link/strangers.ts";
 import { TcpServer } from "./link/tcp.ts";
 import type { WebOptions } from "./link/web-server.ts";
 import type { Accept, Server } from "./listener/listeners.ts";
@@ -10,8 +12,8 @@ import { secureBy } from "./secure-by.ts";
 
 export interface PortContext {
   readonly accept: Accept;
-  /** A socket was one too many for the process. */
-  readonly onRefused: (sockets: number) => void;
+  readonly door: Door;
+  readonly strangers: Strangers;
   readonly log: Log;
 }
 
@@ -31,7 +33,7 @@ export async function openPort(config: ListenerConfig, context: PortContext): Pr
     taker.close?.();
     secure?.close();
   };
-  const server = new TcpServer((accepted) => taker.take(accepted), context.onRefused, secure);
+  const server = new TcpServer((accepted) => taker.take(accepted), context.door, secure);
   // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
   const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
   try {
@@ -54,11 +56,11 @@ export async function openPort(config: ListenerConfig, context: PortContext): Pr
   };
 }
 
-async function takerOf(config: ListenerConfig, { accept }: PortContext): Promise<Taker> {
+async function takerOf(config: ListenerConfig, { accept, strangers }: PortContext): Promise<Taker> {
   const takeMqtt = ({ transport, user }: Accepted): void => accept(transport, user);
   if (config.protocol === "mqtt") return { take: takeMqtt };
   const { WebServer } = await import("./link/web-server.ts"); // with what it needs, of no use to others
-  const web = new WebServer(await webOptions(config), accept);
+  const web = new WebServer(await webOptions(config), accept, strangers);
   return {
     take: (accepted) => (config.protocol === "auto" ? web.takeEither(accepted, takeMqtt) : web.take(accepted)),
     change: async (changed) => {

@@ -425,6 +425,13 @@ export class Link implements TransportListener {
     this.finish(reason);
   }
 
+  /** Ends at once. The handler hears `reason`. */
+  drop(reason: CloseReason): void {
+    if (this.closed) return;
+    this.transport?.destroy();
+    this.finish(reason);
+  }
+
   private finish(reason: CloseReason): void {
     if (this.closed) return;
     this.closed = true;

@@ -95,6 +95,9 @@ export const messages = {
   tlsRenewed: { id: 350, level: "I", text: "The certificate files of the listener on port {port} have changed; new connections use them" },
   tlsNotRenewed: { id: 351, level: "E", text: "The certificate files of the listener on port {port} have changed and can't be used; what they held before stays in use: {problem}" },
   tlsHandshakeFailed: { id: 352, level: "W", text: "The TLS handshake of {address} on port {port} has failed: {reason} ({failures} failures so far)" },
+  tooManyOfAddress: { id: 360, level: "W", text: "{sockets} connections from {address} are open, as many as max_connections_per_address allows; new ones are refused" },
+  linesDropped: { id: 361, level: "W", text: "{lines} lines were not written: their reader was too slow" },
+  bridgeTlsNotRenewed: { id: 353, level: "E", text: "The certificate files of connection {name} have changed and can't be used; what they held before stays in use: {problem}" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 

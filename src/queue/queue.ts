@@ -313,6 +313,17 @@ export class Queue implements Keeper {
     return this.window.firstUnanswered;
   }
 
+  /**
+   * What the peer owes an answer to: the oldest message in flight and where it stands, as one number that changes with either. 0 if nothing, or if
+   * PUBREL is still to leave.
+   */
+  get awaited(): number {
+    const { ackedBelow, passedBelow } = this.window;
+    const state = passedBelow > ackedBelow ? this.slotOf(ackedBelow) : Slot.unsent;
+    if (state === Slot.unsent || (state === Slot.received && this.receivedNoted > this.context.store.stored)) return 0;
+    return ackedBelow * (Slot.acknowledged + 1) + state;
+  }
+
   /** Whether the message has been sent, or may be, and neither PUBREC nor an end of it is known: then it is nobody else's. */
   isOpen(seq: number): boolean {
     const state = this.slotOf(seq);

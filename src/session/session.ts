@@ -174,6 +174,11 @@ export class Session {
     return this.lanes.inFlight;
   }
 
+  /** See `Queue.awaited`. */
+  awaited(lane: number): number {
+    return this.lanes.get(lane)?.awaited ?? 0;
+  }
+
   /** Whether a message is still queued, sent or not. */
   isQueued(message: QueuedMessage): boolean {
     return this.lanes.isOpen(message);

@@ -490,6 +490,7 @@ describe("defaults", () => {
         maxUncommittedBytes: 8 * 1024 ** 2,
         maxPacketSizeBytes: 1024 ** 2,
         storeMinFreeBytes: 64 * 1024 ** 2,
+        maxConnectionsPerAddress: Infinity,
         connectTimeoutMs: 10_000,
         maxUnsentBytes: 4 * 1024 ** 2,
       },
