@@ -1,10 +1,12 @@
 import type { Clock } from "../clock/clock.ts";
+import type { ProtocolVersion } from "../mqtt/protocol.ts";
 import type { Store, StoreState } from "../store/store.ts";
 
 /** The connection that a message comes on, as far as it matters whether the message is taken; a link is one. */
 export interface Publisher {
   /** Its client identifier, or the one that we have there. */
   readonly peerName: string;
+  readonly version: ProtocolVersion;
   /** What it has sent and what is not on disk yet is more than its share. */
   readonly isOverShare: boolean;
   readonly isClosed: boolean;

@@ -1,5 +1,6 @@
 import { PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import { Reason } from "../mqtt/reason.ts";
 import type { Message } from "../queue/message.ts";
 import type { Peer } from "../session/peer.ts";
 import type { Session } from "../session/session.ts";
@@ -22,6 +23,11 @@ export function receivePublish(
     bytes: message.payloadLength + topic.bytes.length,
     isBlocked: () => broker.isBlocked(from, topic, waiting),
     take: () => take(broker, session, from, peer, topic, waiting, packetId),
+    refuse: () => {
+      if (peer.version < 5) return false;
+      peer.acknowledge(waiting.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, 0, 0, Reason.QuotaExceeded);
+      return true;
+    },
   });
 }
 
@@ -59,7 +65,7 @@ function take(broker: Broker, session: Session, from: Source, peer: Peer & Publi
 export function acknowledgeDropped(broker: Broker, peer: Peer & Publisher, qos: QoS, packetId: number): void {
   if (qos === 0 || broker.admission.isRefused(peer)) return;
   const answer = (): void => peer.acknowledge(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, 0, 0);
-  if (broker.waitingRoom.holds(peer)) broker.waitingRoom.add(peer, { bytes: 0, isBlocked: () => false, take: answer });
+  if (broker.waitingRoom.holds(peer)) broker.waitingRoom.add(peer, { bytes: 0, isBlocked: () => false, take: answer, refuse: () => (answer(), true) });
   else answer();
 }
 
