@@ -1,5 +1,6 @@
 import { Access } from "./access/access.ts";
 import { EchoGuards } from "./bridge/echo-guard.ts";
+import { Trail } from "./bridge/trail.ts";
 import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
@@ -12,7 +13,10 @@ import { CommandError } from "./control/administration.ts";
 import { CommandFile } from "./control/command-file.ts";
 import { ControlSocket, controlSocketPath, MAX_SOCKET_PATH_BYTES } from "./control/control-socket.ts";
 import { AckGate } from "./link/ack-gate.ts";
+import { Door } from "./link/door.ts";
+import { Strangers } from "./link/strangers.ts";
 import { Listeners } from "./listener/listeners.ts";
+import { Logins } from "./listener/logins.ts";
 import { Log } from "./log/console.ts";
 import { Operations, type Host } from "./operations.ts";
 import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
@@ -77,7 +81,6 @@ class RunningDaemon implements Daemon, Host {
   private commandFile: CommandFile | undefined;
   private controlSocket: ControlSocket | undefined;
   private readonly droppedLoggedMs = new WeakMap<Session, number>();
-  private refusedLoggedMs = -Infinity;
   private notTakenLoggedMs = -Infinity;
   private storeTimer: Timer | undefined;
   private selfReport: SelfReport | undefined;
@@ -146,6 +149,7 @@ class RunningDaemon implements Daemon, Host {
       access,
       events: {
         onDropped: (session) => this.reportDropped(session),
+        onBlockTimeout: ({ peerName: client }) => this.log.write("blockTimeout", { client, seconds: this.config.limits.blockTimeoutMs / 1000 }),
         onLevel: (session, isNearlyFull) => this.reportLevel(session, isNearlyFull),
         onDamaged: (topic) => this.log.write("storeDamaged", { detail: `the retained message of ${topic}` }),
         onRefused: (connections) => this.reportNotTaken(connections),
@@ -156,10 +160,14 @@ class RunningDaemon implements Daemon, Host {
     const added = new AddedConnections(store);
     await added.recover();
     const linkLimits = linkLimitsOf(config);
-    const common = { broker, clock, log: this.log, gate, linkLimits, settings };
-    const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock) });
-    const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
-      surroundings.listen(listener, { accept, onRefused: (sockets) => this.reportRefused(sockets) }),
+    const { log } = this;
+    const common = { broker, clock, log, gate, linkLimits, settings };
+    const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock), trail: new Trail(rng) });
+    const strangers = new Strangers();
+    const door = new Door(settings, strangers, log, clock);
+    const listeners = new Listeners(
+      { ...common, newClientId: () => surroundings.newClientId(), strangers, logins: new Logins(clock) },
+      (listener, accept) => surroundings.listen(listener, { accept, door, strangers, log }),
     );
     return { clock, store, gate, broker, listeners, bridges, added, settings, linkLimits };
   }
@@ -305,13 +313,6 @@ class RunningDaemon implements Daemon, Host {
 
   private reportLevel({ clientId: client, waitingMessages: messages, queueLimits }: Session, isNearlyFull: boolean): void {
     this.log.write(isNearlyFull ? "queueNearlyFull" : "queueBelowLimit", { client, messages, limit: queueLimits.maxQueuedMessages });
-  }
-
-  private reportRefused(sockets: number): void {
-    const nowMs = this.surroundings.clock.nowMs();
-    if (nowMs - this.refusedLoggedMs < REPEATED_LOG_INTERVAL_MS) return;
-    this.refusedLoggedMs = nowMs;
-    this.log.write("tooManySockets", { sockets });
   }
 
   private reportNotTaken(connections: number): void {

@@ -5,7 +5,7 @@ import { explainAcl, type AclQuestion } from "./cli/acl.ts";
 import { check } from "./cli/check.ts";
 import { readConfig, type ReadResult } from "./config/read-config.ts";
 import { ctl } from "./cli/ctl.ts";
-import { lineWriter } from "./log/destinations.ts";
+import { LineWriter } from "./log/destinations.ts";
 import { passwd } from "./cli/passwd.ts";
 import { defaultConfig } from "./config/default-config.ts";
 import type { Config } from "./config/config.ts";
@@ -37,9 +37,10 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
     config = read.config;
   }
   if (options.verbose) config = { ...config, logLevel: "config" };
+  const lines = new LineWriter(config.logDestinations);
   let stopping = false;
   const daemon = createDaemon(config, {
-    writeLine: lineWriter(config.logDestinations),
+    writeLine: (line) => lines.write(line),
     ...(path === undefined ? {} : { readAgain: () => verboseIfAsked(readConfig(path, readOptions), options) }),
     onStopCommand: () => stop(),
   });
@@ -47,7 +48,8 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
     if (stopping) return;
     stopping = true;
     daemon.stop().then(
-      () => {
+      async () => {
+        await lines.flush();
         if (config.pidFile !== undefined) rmSync(config.pidFile, { force: true });
         process.exit(0);
       },

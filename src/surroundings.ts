@@ -8,7 +8,7 @@ import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
 import type { ProcessUsage } from "./control/system-topics.ts";
 import type { ListenerConfig } from "./config/config.ts";
-import { dial } from "./link/dial.ts";
+import { dialBy } from "./dial-by.ts";
 import type { Server } from "./listener/listeners.ts";
 import { openPort, type PortContext } from "./port.ts";
 import { openStore, type StoreOptions } from "./store/open.ts";
@@ -38,17 +38,25 @@ export function machine(): Surroundings {
     clock: new SystemClock(),
     rng: Math.random,
     hostName: hostname(),
-    dial: ({ host, port }, { tls }, onConnected, onFailed) => dial({ host, port, tls }, onConnected, onFailed),
+    dial: dialBy,
     newClientId: () => randomBytes(12).toString("hex"),
     hasControl: true,
     verifyArgon2id,
-    usage: () => {
-      const { heapUsed, rss } = process.memoryUsage();
-      return { heapBytes: heapUsed, residentBytes: rss, writtenBytes: writtenBytes() };
-    },
+    usage,
     openStore,
     listen: openPort,
   };
+}
+
+let memory = { heapUsed: 0, rss: 0 };
+
+function usage(): ProcessUsage {
+  try {
+    memory = process.memoryUsage();
+  } catch {
+    // It opens a file, and none may be left to open: what it said before must do.
+  }
+  return { heapBytes: memory.heapUsed, residentBytes: memory.rss, writtenBytes: writtenBytes() };
 }
 
 /** Linux counts it. */

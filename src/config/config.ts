@@ -1,6 +1,7 @@
 import type { AclStyle } from "../access/acl-file.ts";
 import type { LogLevel } from "../log/console.ts";
 import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
+import type { TlsSubject } from "../tls/material.ts";
 import type { ClientTls, ServerTls } from "../tls/settings.ts";
 
 /** What one receiver's queue may hold beyond the in-flight window. Unlimited is `Infinity`. */
@@ -34,6 +35,8 @@ export interface Limits extends QueueConfig {
   readonly storeMinFreeBytes: number;
   /** Time a new connection has for its CONNECT. */
   readonly connectTimeoutMs: number;
+  /** Connections from one address (IPv6: from one /64) at a time, to all listeners together. */
+  readonly maxConnectionsPerAddress: number;
   /** Output that waits for a peer to read it before QoS 0 for it is dropped and nothing is read from it. */
   readonly maxUnsentBytes: number;
 }
@@ -71,14 +74,21 @@ export interface ListenerConfig extends Place, ListenerOptions {
   readonly maxHttpHeaderBytes: number;
   /** Undefined: TCP alone. */
   readonly tls: ServerTls | undefined;
+  readonly tlsPlaces: TlsPlaces;
 }
 
 export const listenerProtocols = ["mqtt", "websockets", "auto"] as const;
 export type ListenerProtocol = (typeof listenerProtocols)[number];
 
+/** What is spoken at an address: MQTT on TCP or TLS, or over a WebSocket on either. */
+export type Scheme = "mqtt" | "mqtts" | "ws" | "wss";
+
 export interface AddressConfig {
+  readonly scheme: Scheme;
   readonly host: string;
   readonly port: number;
+  /** Of the WebSocket, with its query; empty without one. */
+  readonly path: string;
 }
 
 /** One `topic` line of a connection. */
@@ -95,9 +105,28 @@ export interface TopicLine extends Place {
 
 /** How a connection's addresses are dialled. */
 export interface DialConfig {
-  /** Undefined: TCP alone. */
+  /** For the addresses where TLS is spoken; undefined if there are none. */
   readonly tls: ClientTls | undefined;
+  readonly tlsPlaces: TlsPlaces;
+  /** The HTTP proxy that is asked for a tunnel; undefined: none. */
+  readonly proxy: ProxyConfig | undefined;
 }
+
+export interface ProxyConfig {
+  readonly host: string;
+  readonly port: number;
+  /** `user:password`, if the proxy wants them. */
+  readonly credentials: string | undefined;
+}
+
+/** A keyword and where its value stands. */
+export interface KeywordPlace extends Place {
+  readonly keyword: string;
+  readonly column: number;
+}
+
+/** Where the settings of TLS stand, for what is found out about the files that they name. */
+export type TlsPlaces = ReadonlyMap<TlsSubject, KeywordPlace>;
 
 export interface ConnectionConfig extends Place {
   readonly name: string;
@@ -125,7 +154,15 @@ export interface ConnectionConfig extends Place {
   readonly idleTimeoutMs: number;
   readonly notificationsLocalOnly: boolean;
   /** The first that is tried. */
-  readonly protocolVersion: 3 | 4;
+  readonly protocolVersion: ProtocolVersion;
+  /** MQTT 5: how long the remote is to keep our session without a connection; 4294967295: for ever. */
+  readonly sessionExpirySeconds: number;
+  /** MQTT 5: what the remote may send unacknowledged. */
+  readonly receiveMaximum: number;
+  /** MQTT 5: aliases that the remote may use for its topics. */
+  readonly maxTopicAlias: number;
+  /** Largest packet that is sent to the remote, whatever it takes. */
+  readonly maxSentPacketBytes: number;
   readonly outgoingRetain: boolean;
   readonly queue: QueueConfig;
 }
@@ -134,6 +171,8 @@ export interface ConnectionConfig extends Place {
 export interface AccessConfig {
   readonly passwordFile: string | undefined;
   readonly allowAnonymous: boolean;
+  /** Clients of some listener have user names that are in no password file: certificates or keys prove them. */
+  readonly provesUsers: boolean;
   readonly aclFile: string | undefined;
   /** Undefined: the file's own words decide. */
   readonly aclStyle: AclStyle | undefined;
@@ -189,7 +228,7 @@ export interface Config {
 /** Something that is wrong with a configuration file. Columns count from 1. */
 export interface Problem extends Place {
   readonly column: number;
-  readonly severity: "error" | "warning";
+  readonly severity: "error" | "warning" | "note";
   readonly message: string;
 }
 

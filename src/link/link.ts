@@ -10,6 +10,7 @@ import type { AckGate } from "./ack-gate.ts";
 import { giveBack, takeBuffer } from "./buffers.ts";
 import { FrameReader } from "./frames.ts";
 import { TopicAliases } from "./topic-aliases.ts";
+import { TlsFailure } from "./tls-reason.ts";
 import { clientIdOf, describePacket, describeWhole } from "./trace.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
@@ -19,14 +20,16 @@ export interface PacketHandler {
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void;
   /** A PUBLISH that is larger than is taken: its head, up to its packet identifier. Without this it is a violation. */
   onOversized?(firstByte: number, head: Buffer, bodyStart: number, packetBytes: number): void;
+  /** Whether a connection may begin so, asked with its first byte; if not, it has been closed. */
+  mayBegin?(firstByte: number): boolean;
   /** The other side has taken what was pending. */
   onDrain(): void;
   onClosed(reason: CloseReason): void;
 }
 
-/** `internal`: our own fault, an exception. */
+/** `internal`: our own fault, an exception. `insecure`: TLS has failed. */
 export interface CloseReason {
-  readonly kind: "peer" | "violation" | "local" | "error" | "internal";
+  readonly kind: "peer" | "violation" | "local" | "error" | "insecure" | "internal";
   readonly text: string;
 }
 
@@ -79,7 +82,7 @@ export class Link implements TransportListener {
   private firstHeld = 0;
   private heldBytes = 0;
   private releaseTasks: (() => void)[] = [];
-  /** The largest packet that the peer takes; before MQTT 5 it can't say. */
+  /** The largest packet that is sent; before MQTT 5 a peer can't say. */
   private maxSentBytes = Infinity;
   private aliases: TopicAliases | undefined;
 
@@ -144,6 +147,7 @@ export class Link implements TransportListener {
     const nowMs = this.clock.nowMs();
     this.lastReceivedMs = nowMs;
     const { packetsRead } = this;
+    if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
     try {
       const taken = this.reader.read(bytes);
       this.gate.traffic.receivedBytes += taken;
@@ -192,7 +196,7 @@ export class Link implements TransportListener {
   }
 
   onClose(error: Error | undefined): void {
-    const kind = error instanceof ProtocolViolation ? "violation" : "error";
+    const kind = error instanceof ProtocolViolation ? "violation" : error instanceof TlsFailure ? "insecure" : "error";
     this.finish(error ? { kind, text: error.message } : { kind: "peer", text: "closed by the other side" });
   }
 
@@ -286,9 +290,10 @@ export class Link implements TransportListener {
   publish(flags: number, message: PublishFields, topicStart: number, packetId: number, expirySeconds: number): boolean {
     if (this.closed) return true;
     if (this.version === 5) return this.publish5(flags, message, topicStart, packetId, expirySeconds);
-    this.gate.traffic.sentMessages += 1;
     const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
     const size = publishSize(topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3);
+    if (size > this.maxSentBytes) return false;
+    this.gate.traffic.sentMessages += 1;
     const out = this.reserve(size);
     const start = this.outLength;
     this.outLength = encodePublish(out, start, flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);
@@ -421,6 +426,13 @@ export class Link implements TransportListener {
     if (this.closed) return;
     this.flush();
     this.transport?.end();
+    this.finish(reason);
+  }
+
+  /** Ends at once. The handler hears `reason`. */
+  drop(reason: CloseReason): void {
+    if (this.closed) return;
+    this.transport?.destroy();
     this.finish(reason);
   }
 

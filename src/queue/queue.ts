@@ -426,7 +426,7 @@ export class Queue implements Keeper {
     const message = new Message();
     this.backlog.visitUnwritten((bytes, at) => {
       const seq = recordSeq(bytes, at);
-      if (seq < this.ackedBelow || this.slotOf(seq) === Slot.acknowledged) return;
+      if (seq < this.ackedBelow || this.slotOf(seq) === Slot.acknowledged || this.dropped.has(seq)) return;
       readRecord(message, bytes, at);
       visit(message, this.hasBeenSent(seq));
     });

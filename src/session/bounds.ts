@@ -25,6 +25,8 @@ export interface QueueLimits {
 export interface BoundsEvents {
   /** Messages were dropped; `dropped` counts them. */
   readonly onDropped: () => void;
+  /** There may be room for messages that wait with their publishers. */
+  readonly onRoom: () => void;
   /** The queue has come near its limit, or is not near it any more. */
   readonly onLevel: (isNearlyFull: boolean) => void;
 }
@@ -40,6 +42,8 @@ export class Bounds {
   /** Messages that a limit has cost, since the start. */
   dropped = 0;
   private isNearlyFull = false;
+  /** Publishers wait for room. */
+  private isAwaited = false;
   /** Nothing that may be dropped is too old before then, by the age that it was worked out with. */
   private nextAgeCheckMs = 0;
   private checkedAgeMs = Infinity;
@@ -60,15 +64,22 @@ export class Bounds {
     return waiting <= this.limits.maxQueuedMessages * NEAR ? waiting : waiting - this.replayed.waitingIn(this.lanes.get(0));
   }
 
-  /** Whether there is room for so much more. */
-  fits(messages: number, bytes: number): boolean {
+  /** Whether there is room for so much more, here and, `copies` times, in all. */
+  fits(messages: number, bytes: number, copies = 1): boolean {
     const { limits, totals } = this;
     return (
       this.waiting + messages <= limits.maxQueuedMessages &&
       (limits.maxQueuedBytes === Infinity || this.lanes.waitingBytes + bytes <= limits.maxQueuedBytes) &&
-      totals.messages + messages <= limits.maxTotalQueuedMessages &&
-      totals.bytes + bytes <= limits.maxTotalQueuedBytes
+      totals.messages + messages * copies <= limits.maxTotalQueuedMessages &&
+      totals.bytes + bytes * copies <= limits.maxTotalQueuedBytes
     );
+  }
+
+  /** Whether a message has to wait, with its publisher; then it is told when there is room. */
+  blocks(bytes: number, copies: number): boolean {
+    if (this.limits.queueFull !== "block" || this.fits(1, bytes, copies)) return false;
+    this.isAwaited = true;
+    return true;
   }
 
   /** Makes room for a message of `bytes` that comes to `queue`, as far as the limits allow. Returns whether it is taken. */
@@ -163,6 +174,10 @@ export class Bounds {
 
   /** The queues have grown or shrunk. */
   watch(): void {
+    if (this.isAwaited && this.fits(1, 0)) {
+      this.isAwaited = false;
+      this.events.onRoom();
+    }
     const near = this.limits.maxQueuedMessages * NEAR;
     const { waiting } = this.lanes;
     if (this.isNearlyFull ? waiting > near - 1 : waiting <= near) return;

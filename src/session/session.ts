@@ -34,6 +34,8 @@ export interface SessionContext {
   readonly onAppended: (session: Session) => void;
   /** A limit has cost a message; `droppedMessages` is the count so far. */
   readonly onDropped: (session: Session) => void;
+  /** There may be room for messages that wait with their publishers (`queue_full block`). */
+  readonly onRoom: () => void;
   /** The queue has come near its limit of messages, or is not near it any more. */
   readonly onLevel: (session: Session, isNearlyFull: boolean) => void;
   readonly onLost: (session: Session, messages: number) => void;
@@ -86,6 +88,7 @@ export class Session {
     this.parking = new Parking(number, isStored, store, this.lanes, onLost);
     this.bounds = new Bounds(limits, this.lanes, this.replayed, context.totals, budget, context.clock, {
       onDropped: () => context.onDropped(this),
+      onRoom: () => context.onRoom(),
       onLevel: (isNearlyFull) => context.onLevel(this, isNearlyFull),
     });
   }
@@ -322,6 +325,15 @@ export class Session {
     return Admission.taken;
   }
 
+  blocks(message: Message, copies: number): boolean {
+    return this.view.reaches(message) && this.hasNoRoom(recordSize(message), copies, 0);
+  }
+
+  /** Whether a message of `bytes` for this lane has to wait, with its publisher. */
+  hasNoRoom(bytes: number, copies: number, laneNumber: number): boolean {
+    return !this.goesAtOnce(this.lanes.at(laneNumber)) && this.bounds.blocks(bytes, copies);
+  }
+
   /** Nothing waits before a message that comes to the queue now. */
   private goesAtOnce(queue: Queue): boolean {
     return this.peer?.congested === false && queue.waiting === 0 && queue.windowOpen(this.maxInflight);
@@ -520,6 +532,7 @@ export class Session {
       if (this.peer) this.pumpQueue(this.peer, queue);
       if (!this.peer || this.context.budget.exceeded) this.evict(queue);
     }
+    this.bounds.watch();
     // Also for what the pump has just asked for.
     return !this.lanes.awaitsStore && !this.parking.awaitsStore;
   }

@@ -35,6 +35,7 @@ class Life {
       onAppended: () => undefined,
       onDropped: () => undefined,
       onLevel: () => undefined,
+      onRoom: () => undefined,
       onLost: () => undefined, onRemounted: () => undefined,
     };
     this.sessions = new Sessions(this.store, new Subscriptions(), context, () => undefined, { onTakenUp: () => undefined, onEnded: () => undefined });

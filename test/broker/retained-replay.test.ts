@@ -46,11 +46,11 @@ beforeEach(() => {
     store: new MemoryStore(),
     clock,
     budget: new MemoryBudget(Infinity),
-    limits: { ...NO_LIMITS, maxInflightMessages: MAX_IN_FLIGHT, maxQueuedMessages: MAX_QUEUED },
+    limits: { ...NO_LIMITS, blockTimeoutMs: 30_000, maxInflightMessages: MAX_IN_FLIGHT, maxQueuedMessages: MAX_QUEUED },
     maxUncommittedBytes: Infinity,
     autosaveIntervalMs: Infinity,
     access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
-    events: { onDropped: () => undefined, onLevel: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
+    events: { onDropped: () => undefined, onLevel: () => undefined, onBlockTimeout: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
   });
 });
 

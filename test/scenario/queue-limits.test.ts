@@ -87,3 +87,54 @@ it("drops what has waited too long for a connection, also over a restart, and no
   expect(status(daemon)).toMatch(/connection up: .*, 3 messages queued .* 20 dropped/);
   await expect.poll(() => status(daemon), { timeout: 10_000 }).toMatch(/connection up: .*, 0 messages queued, 23 dropped/);
 });
+
+it("has the publisher wait for a full queue with block, and takes everything once when there is room", async () => {
+  const [port, upstreamPort] = [await freePort(), await freePort()];
+  const upstream = await startDaemon(`listener ${upstreamPort} 127.0.0.1`);
+  await leaveSession(upstreamPort, "subscriber");
+  await upstream.kill();
+  const daemon = await startDaemon(`listener ${port} 127.0.0.1\nconnection up\naddress 127.0.0.1:${upstreamPort}\nreconnect_interval 1\ntopic t out\nmax_queued_messages 10\nqueue_full block\n`);
+  const publisher = await connect(port, "publisher");
+  await publish(publisher, "t", 1, 10);
+  let acknowledged = 0;
+  const waiting = numbers(11, 60).map((number) => publisher.publish("t", number, { qos: 1 }).then(() => void acknowledged++));
+  await (await connect(port, "other")).publish("t", "not queued", { qos: 0 });
+  await (await connect(port, "third")).publish("elsewhere", "x", { qos: 1 });
+  expect({ acknowledged, status: status(daemon) }).toEqual({ acknowledged: 0, status: expect.stringMatching(/^connection up: .*, 10 messages queued \(\d+ bytes, the oldest \d+ s old\)$/m) as string });
+  await upstream.start();
+  await Promise.all(waiting);
+  const subscriber = await connect(upstreamPort, "subscriber", { clean: false });
+  await subscriber.waitForMessages(60);
+  expect(payloads(subscriber)).toEqual(numbers(1, 60));
+  expect(linesOf(daemon, "0045W")).toEqual([]);
+});
+
+it("disconnects a publisher that has waited for block_timeout", async () => {
+  const port = await freePort();
+  const daemon = await startDaemon(`listener ${port} 127.0.0.1\nblock_timeout 2\nqueue_full block\nmax_queued_messages 3\n`);
+  await leaveSession(port, "away");
+  const publisher = await connect(port, "publisher");
+  await publish(publisher, "t", 1, 3);
+  const fourth = publisher.publish("t", "4", { qos: 1 }).then(() => "acknowledged", () => "lost");
+  await daemon.waitForLine(/CWNAN0350W publisher is disconnected: for 2 seconds /);
+  await publisher.closed();
+  await publisher.end();
+  expect(await fourth).toBe("lost");
+  const away = await connect(port, "away", { clean: false });
+  await away.waitForMessages(3);
+  await publish(await connect(port, "publisher"), "t", 4, 4);
+  await away.waitFor("t", "4");
+  expect(payloads(away)).toEqual(numbers(1, 4));
+});
+
+it("keeps messages of QoS 0 for a client that is away, if asked to, in their place", async () => {
+  const port = await freePort();
+  await startDaemon(`listener ${port} 127.0.0.1\nqueue_qos0_messages true\n`);
+  await leaveSession(port, "away");
+  const publisher = await connect(port, "publisher");
+  for (let number = 1; number <= 30; number++) await publisher.publish("t", String(number), { qos: number % 3 === 0 ? 1 : 0 });
+  await publisher.publish("t", "31", { qos: 1 });
+  const away = await connect(port, "away", { clean: false });
+  await away.waitForMessages(31);
+  expect(payloads(away)).toEqual(numbers(1, 31));
+});

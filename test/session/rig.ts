@@ -77,6 +77,7 @@ export class SessionRig {
       limits: this.limits,
       onAppended: () => undefined,
       onDropped: ({ droppedMessages }) => void this.dropped.push(droppedMessages),
+      onRoom: () => undefined,
       onLevel: (_session, isNearlyFull) => void this.levels.push(isNearlyFull),
       onLost: (_session, messages) => void (this.lost += messages),
       onRemounted: () => undefined,

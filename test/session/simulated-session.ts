@@ -74,6 +74,7 @@ export class SimulatedSession {
       onAppended: (session) => this.awaiting.add(session),
       onDropped: () => undefined,
       onLevel: () => undefined,
+      onRoom: () => undefined,
       onLost: () => undefined, onRemounted: () => undefined,
     });
     this.store.onStored((upTo) => {
