@@ -7,11 +7,9 @@ import type { Dial } from "./bridge/context.ts";
 import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
 import type { ProcessUsage } from "./control/system-topics.ts";
-import { isSecure } from "./config/address.ts";
 import type { ListenerConfig } from "./config/config.ts";
-import { dial } from "./link/dial.ts";
+import { dialBy } from "./dial-by.ts";
 import type { Server } from "./listener/listeners.ts";
-import { usableMaterial } from "./config/tls-files.ts";
 import { openPort, type PortContext } from "./port.ts";
 import { openStore, type StoreOptions } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
@@ -40,10 +38,7 @@ export function machine(): Surroundings {
     clock: new SystemClock(),
     rng: Math.random,
     hostName: hostname(),
-    dial: ({ scheme, host, port }, { tls, tlsPlaces }, onConnected, onFailed) => {
-      const secure = tls && isSecure(scheme) ? { settings: tls, read: () => usableMaterial(tls, tlsPlaces) } : undefined;
-      return dial({ host, port, secure }, onConnected, onFailed);
-    },
+    dial: dialBy,
     newClientId: () => randomBytes(12).toString("hex"),
     hasControl: true,
     verifyArgon2id,

@@ -82,7 +82,7 @@ export class Link implements TransportListener {
   private firstHeld = 0;
   private heldBytes = 0;
   private releaseTasks: (() => void)[] = [];
-  /** The largest packet that the peer takes; before MQTT 5 it can't say. */
+  /** The largest packet that is sent; before MQTT 5 a peer can't say. */
   private maxSentBytes = Infinity;
   private aliases: TopicAliases | undefined;
 
@@ -290,9 +290,10 @@ export class Link implements TransportListener {
   publish(flags: number, message: PublishFields, topicStart: number, packetId: number, expirySeconds: number): boolean {
     if (this.closed) return true;
     if (this.version === 5) return this.publish5(flags, message, topicStart, packetId, expirySeconds);
-    this.gate.traffic.sentMessages += 1;
     const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
     const size = publishSize(topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3);
+    if (size > this.maxSentBytes) return false;
+    this.gate.traffic.sentMessages += 1;
     const out = this.reserve(size);
     const start = this.outLength;
     this.outLength = encodePublish(out, start, flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);

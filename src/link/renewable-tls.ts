@@ -1,5 +1,5 @@
 import type net from "node:net";
-import { statSync } from "node:fs";
+import { appearance } from "../tls/appearance.ts";
 import type { TlsMaterial } from "../tls/material.ts";
 import type { ServerTls } from "../tls/settings.ts";
 import type { Accepted, Secure } from "./secure.ts";
@@ -97,17 +97,4 @@ export class RenewableTls implements Secure {
       this.refused = now;
     }
   }
-}
-
-/** Differs when a file is another one or has another content: also when a link leads elsewhere. Of a folder: when its list of files differs. */
-function appearance({ certFile, keyFile, caFile, caPath, crlFile, dhParamFile, pskFile }: ServerTls): string {
-  const looks = [certFile, keyFile, caFile, caPath, crlFile, dhParamFile, pskFile].map((file) => {
-    try {
-      const { dev, ino, size, mtimeMs, ctimeMs } = statSync(file ?? "");
-      return `${dev} ${ino} ${size} ${mtimeMs} ${ctimeMs}`;
-    } catch {
-      return ""; // reading it says why
-    }
-  });
-  return looks.join("\n");
 }

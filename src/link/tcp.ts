@@ -1,12 +1,13 @@
 import net from "node:net";
 import type { Door } from "./door.ts";
 import type { Accepted, Secure } from "./secure.ts";
+import { explained } from "./tls-reason.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** How long a socket that we ended may take to close before it is destroyed. */
 export const LINGER_MS = 5_000;
 /** After so much silence the system asks whether the other side is still there: for clients without keep alive. */
-const PROBE_AFTER_MS = 60_000;
+export const PROBE_AFTER_MS = 60_000;
 
 /** A TCP socket as a transport. */
 export class TcpTransport implements Transport {
@@ -23,7 +24,7 @@ export class TcpTransport implements Transport {
     socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
     socket.on("drain", () => listener.onDrain());
     socket.on("error", (error) => {
-      failure = this.explain(error);
+      failure = explained(error);
     });
     socket.on("end", () => socket.end());
     socket.on("close", () => listener.onClose(failure));
@@ -33,9 +34,8 @@ export class TcpTransport implements Transport {
     return this.socket.writableLength;
   }
 
-  /** What libuv has not handed to the system yet falls with each part that is taken; `writableLength` only with whole writes. */
   get progressMark(): number {
-    return this.socket.bytesWritten - (handleOf(this.socket)?.writeQueueSize ?? this.socket.writableLength);
+    return takenBytes(this.socket);
   }
 
   write(bytes: Buffer, done: () => void): void {
@@ -48,10 +48,6 @@ export class TcpTransport implements Transport {
     };
     this.socket.write(bytes, once);
     if (this.socket.writableLength === 0) once(); // the system has taken all of it
-  }
-
-  protected explain(error: Error): Error {
-    return error;
   }
 
   protected get isOver(): boolean {
@@ -79,9 +75,10 @@ export class TcpTransport implements Transport {
   }
 }
 
-/** Not a public name: without it progress is counted in whole writes. */
-export function handleOf(socket: net.Socket): { readonly bytesWritten?: number; readonly writeQueueSize?: number } | undefined {
-  return (socket as unknown as { _handle?: { bytesWritten?: number; writeQueueSize?: number } | null })._handle ?? undefined;
+/** How many bytes the system has taken. What libuv has not handed to it yet falls with each part; `writableLength`, where its name is not there, with whole writes. */
+export function takenBytes(socket: net.Socket): number {
+  const { _handle: handle } = socket as unknown as { _handle?: { bytesWritten?: number; writeQueueSize?: number } | null };
+  return (handle?.bytesWritten ?? socket.bytesWritten) - (handle?.writeQueueSize ?? socket.writableLength);
 }
 
 /** A port that accepts TCP connections. */

@@ -42,7 +42,8 @@ export function tlsReason(error: Error & { code?: unknown; reason?: unknown }): 
   return typeof reason === "string" && typeof code === "string" && code.startsWith("ERR_SSL_") ? reason : error.message;
 }
 
-/** Whether it is TLS that has failed, and not what carries it. */
-export function isTlsError({ code }: Error & { code?: unknown }): boolean {
-  return typeof code === "string" && (code.startsWith("ERR_SSL_") || code.startsWith("ERR_TLS_"));
+/** An error of a connection that is up: whether it is TLS that has failed, or what carries it. */
+export function explained(error: Error & { code?: unknown }): Error {
+  const isOfTls = typeof error.code === "string" && (error.code.startsWith("ERR_SSL_") || error.code.startsWith("ERR_TLS_"));
+  return isOfTls ? new TlsFailure(tlsReason(error)) : error;
 }
