@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from "commander";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
 import { explainAcl, type AclQuestion } from "./cli/acl.ts";
 import { check } from "./cli/check.ts";
 import { readConfig, type ReadResult } from "./config/read-config.ts";
@@ -87,6 +88,9 @@ No configuration file: listening on 127.0.0.1:${port} only, messages kept in ./a
                   topic sensors/# out
 
 `;
+
+// The young generation stays at 2 MiB instead of growing to 32: what handles messages makes little garbage, and thousands of sessions get along with 25 MiB less.
+setFlagsFromString("--semi-space-growth-factor=1");
 
 // Whoever reads our lines may go; the daemon stays.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);

@@ -142,9 +142,12 @@ export class Session {
 
   recoverQueue(lane: number, record: Buffer): void {
     if (lane === PARKED_LANE) return this.parking.recover(record);
-    const queue = this.lanes.at(lane);
-    queue.recover(record);
-    queue.removeLeftovers();
+    this.lanes.at(lane).recover(record);
+  }
+
+  /** Removes pages that a power cut has brought back. */
+  async removeLeftovers(): Promise<void> {
+    for (const queue of this.lanes.queues) await queue.removeLeftovers();
   }
 
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */

@@ -1,4 +1,5 @@
 import { fork, type ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import net from "node:net";
@@ -21,13 +22,15 @@ export const memoryText = ({ residentKiB, anonymousKiB }: Memory): string => `RS
 
 const NUMBER_DIGITS = 10;
 const WINDOW = 500;
+/** Payloads are cut out of these bytes: nothing compresses them. */
+const noise = randomBytes(1024 * 1024);
 
 /** Publishes `count` numbered QoS 1 messages, at most 500 of them unacknowledged; message n goes to the topic that `topicOf` gives, all as long. */
 export async function publishNumbered(port: number, clientId: string, count: number, payloadBytes: number, topicOf: (number: number) => string): Promise<void> {
   const socket = net.connect(port, "127.0.0.1");
   await once(socket, "connect");
   socket.write(connectPacket(clientId));
-  const template = publishPacket(topicOf(0), Buffer.alloc(payloadBytes, "."), { qos: 1 });
+  const template = publishPacket(topicOf(0), Buffer.alloc(payloadBytes), { qos: 1 });
   const payloadAt = template.length - payloadBytes;
   const topicBytes = topicOf(0).length;
   let sent = 0;
@@ -41,6 +44,8 @@ export async function publishNumbered(port: number, clientId: string, count: num
       template.copy(bytes, at);
       bytes.write(topicOf(sent), at + payloadAt - 2 - topicBytes, "latin1");
       bytes.writeUInt16BE((sent % 60_000) + 1, at + payloadAt - 2);
+      const noiseAt = (sent * 997) % (noise.length - payloadBytes);
+      noise.copy(bytes, at + payloadAt, noiseAt, noiseAt + payloadBytes);
       bytes.write(String(sent).padEnd(NUMBER_DIGITS, " "), at + payloadAt, "latin1");
     }
     socket.write(bytes);
