@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { FrameSplitter, frameBody } from "./clients.ts";
@@ -19,6 +19,13 @@ export function memoryOf(pid: number): Memory {
 }
 
 export const memoryText = ({ residentKiB, anonymousKiB }: Memory): string => `RSS ${Math.round(residentKiB / 1024)} MiB (RssAnon ${Math.round(anonymousKiB / 1024)})`;
+
+/** Size of the store in a daemon's folder, without the reserve. */
+export function storeMiB(folder: string): number {
+  const store = path.join(folder, "amqtdd-store");
+  const bytes = readdirSync(store).filter((name) => name !== "reserve").reduce((sum, name) => sum + (statSync(path.join(store, name), { throwIfNoEntry: false })?.size ?? 0), 0);
+  return Math.round(bytes / 1024 ** 2);
+}
 
 const NUMBER_DIGITS = 10;
 const WINDOW = 500;
