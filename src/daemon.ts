@@ -12,7 +12,10 @@ import { CommandError } from "./control/administration.ts";
 import { CommandFile } from "./control/command-file.ts";
 import { ControlSocket, controlSocketPath, MAX_SOCKET_PATH_BYTES } from "./control/control-socket.ts";
 import { AckGate } from "./link/ack-gate.ts";
+import { Door } from "./link/door.ts";
+import { Strangers } from "./link/strangers.ts";
 import { Listeners } from "./listener/listeners.ts";
+import { Logins } from "./listener/logins.ts";
 import { Log } from "./log/console.ts";
 import { Operations, type Host } from "./operations.ts";
 import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
@@ -21,6 +24,7 @@ import { SelfReport } from "./self-report.ts";
 import type { Session } from "./session/session.ts";
 import { AbsentStore } from "./store/absent-store.ts";
 import { MemoryStore } from "./store/memory-store.ts";
+import { StoreClock } from "./store/store-clock.ts";
 import { StoreError, type StoreEvent } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 import { machine, type Surroundings } from "./surroundings.ts";
@@ -62,6 +66,8 @@ const STOP_LIMIT_MS = 10_000;
 const STORE_RETRY_MS = 5_000;
 /** What may happen thousands of times a second is told this often. */
 const REPEATED_LOG_INTERVAL_MS = 10_000;
+/** Each hundredth message that is dropped is told of, up to here. */
+const MANY_DROPPED = 1_000;
 
 class RunningDaemon implements Daemon, Host {
   readonly surroundings: Surroundings;
@@ -74,7 +80,6 @@ class RunningDaemon implements Daemon, Host {
   private commandFile: CommandFile | undefined;
   private controlSocket: ControlSocket | undefined;
   private readonly droppedLoggedMs = new WeakMap<Session, number>();
-  private refusedLoggedMs = -Infinity;
   private notTakenLoggedMs = -Infinity;
   private storeTimer: Timer | undefined;
   private selfReport: SelfReport | undefined;
@@ -126,7 +131,9 @@ class RunningDaemon implements Daemon, Host {
   private async assemble(store: Store, access: Access): Promise<Parts> {
     const { config, surroundings } = this;
     const settings = settingsOf(config);
-    const { clock, rng, dial, hostName } = surroundings;
+    const { rng, dial, hostName } = surroundings;
+    const clock = new StoreClock(surroundings.clock, store);
+    await clock.recover();
     const gate = new AckGate(config.limits.maxUncommittedBytes);
     store.onStored((upTo) => gate.release(upTo));
     gate.onStoreState(store.state === "healthy");
@@ -141,6 +148,8 @@ class RunningDaemon implements Daemon, Host {
       access,
       events: {
         onDropped: (session) => this.reportDropped(session),
+        onBlockTimeout: ({ peerName: client }) => this.log.write("blockTimeout", { client, seconds: this.config.limits.blockTimeoutMs / 1000 }),
+        onLevel: (session, isNearlyFull) => this.reportLevel(session, isNearlyFull),
         onDamaged: (topic) => this.log.write("storeDamaged", { detail: `the retained message of ${topic}` }),
         onRefused: (connections) => this.reportNotTaken(connections),
         onLost: (session, messages) => this.log.write("recordsLost", { client: session.clientId, messages }),
@@ -150,12 +159,16 @@ class RunningDaemon implements Daemon, Host {
     const added = new AddedConnections(store);
     await added.recover();
     const linkLimits = linkLimitsOf(config);
-    const common = { broker, clock, log: this.log, gate, linkLimits, settings };
+    const { log } = this;
+    const common = { broker, clock, log, gate, linkLimits, settings };
     const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock) });
-    const listeners = new Listeners({ ...common, newClientId: () => surroundings.newClientId() }, (listener, accept) =>
-      surroundings.listen(listener, { accept, onRefused: (sockets) => this.reportRefused(sockets) }),
+    const strangers = new Strangers();
+    const door = new Door(settings, strangers, log, clock);
+    const listeners = new Listeners(
+      { ...common, newClientId: () => surroundings.newClientId(), strangers, logins: new Logins(clock) },
+      (listener, accept) => surroundings.listen(listener, { accept, door, strangers, log }),
     );
-    return { store, gate, broker, listeners, bridges, added, settings, linkLimits };
+    return { clock, store, gate, broker, listeners, bridges, added, settings, linkLimits };
   }
 
   /** None without the store: a remote's sessions can't be taken up without what we know of them. */
@@ -167,6 +180,7 @@ class RunningDaemon implements Daemon, Host {
   }
 
   private begin(parts: Parts): void {
+    parts.broker.sessions.watchAges();
     for (const bridge of parts.bridges.all()) bridge.start();
     this.selfReport?.stop();
     this.selfReport = new SelfReport(this, parts);
@@ -253,6 +267,7 @@ class RunningDaemon implements Daemon, Host {
     this.operations?.moveTo(parts);
     this.log.write("storeAvailable", {});
     before.listeners.closeAll();
+    before.broker.sessions.stopTimers();
     parts.broker.inherit(before.broker);
     this.addConnections(parts);
     const { commit } = await parts.listeners.prepare(this.config.listeners);
@@ -285,20 +300,18 @@ class RunningDaemon implements Daemon, Host {
     }
   }
 
-  /** The first, and then the count so far every few seconds. */
+  /** The 1st, the 10th and every 100th, as the original did; of many not more than one every few seconds. */
   private reportDropped(session: Session): void {
+    const { droppedMessages: dropped, clientId: client } = session;
+    if (dropped !== 1 && dropped !== 10 && dropped % 100 !== 0) return;
     const nowMs = this.surroundings.clock.nowMs();
-    const lastMs = this.droppedLoggedMs.get(session) ?? -Infinity;
-    if (nowMs - lastMs < REPEATED_LOG_INTERVAL_MS) return;
+    if (dropped > MANY_DROPPED && nowMs - (this.droppedLoggedMs.get(session) ?? -Infinity) < REPEATED_LOG_INTERVAL_MS) return;
     this.droppedLoggedMs.set(session, nowMs);
-    this.log.write("queueFull", { client: session.clientId, dropped: session.droppedMessages });
+    this.log.write("queueFull", { client, dropped });
   }
 
-  private reportRefused(sockets: number): void {
-    const nowMs = this.surroundings.clock.nowMs();
-    if (nowMs - this.refusedLoggedMs < REPEATED_LOG_INTERVAL_MS) return;
-    this.refusedLoggedMs = nowMs;
-    this.log.write("tooManySockets", { sockets });
+  private reportLevel({ clientId: client, waitingMessages: messages, queueLimits }: Session, isNearlyFull: boolean): void {
+    this.log.write(isNearlyFull ? "queueNearlyFull" : "queueBelowLimit", { client, messages, limit: queueLimits.maxQueuedMessages });
   }
 
   private reportNotTaken(connections: number): void {
@@ -345,6 +358,8 @@ class RunningDaemon implements Daemon, Host {
     parts?.listeners.closeAll();
     parts?.bridges.closeAll(); // after the wills, which they may still take along
     parts?.broker.publishWaitingWills();
+    parts?.broker.sessions.stopTimers();
+    parts?.clock.note();
     parts?.broker.retained.saveLazy();
     this.parts = this.operations = undefined;
     const { store } = this;

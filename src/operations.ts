@@ -12,6 +12,7 @@ import type { Level } from "./log/messages.ts";
 import type { Log, LogLevel } from "./log/console.ts";
 import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
 import { messageOf } from "./queue/message.ts";
+import type { Session } from "./session/session.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { filterProblem } from "./topic/validity.ts";
 
@@ -223,7 +224,7 @@ export class Operations implements Administration {
     }
     const names: string[] = [];
     broker.retained.match(filter, (_message, name) => names.push(name));
-    const receivedMs = this.host.surroundings.clock.nowMs();
+    const receivedMs = this.parts.clock.nowMs();
     let group = 0;
     for (const name of names) {
       const empty = messageOf(Buffer.from(name), Buffer.alloc(0), { qos: 1, retain: true, receivedMs });
@@ -313,14 +314,20 @@ export class Operations implements Administration {
     const { bridges, broker, listeners, store } = this.parts;
     const clients = [...broker.sessions.all()].filter(({ kind }) => kind === "client");
     const connected = clients.filter(({ holder }) => holder !== undefined).length;
-    const queued = clients.reduce((sum, { session }) => sum + session.queuedMessages, 0);
+    const sum = (count: (session: Session) => number): number => clients.reduce((total, { session }) => total + count(session), 0);
+    const dropped = sum(({ droppedMessages }) => droppedMessages);
     const lines = [
       `up ${Math.round((this.host.surroundings.clock.nowMs() - this.host.startedMs) / 1000)} s, listening on ${listeners.ports.join(", ") || "no port"}`,
-      `clients: ${connected} connected, ${clients.length - connected} sessions without, ${queued} messages queued`,
+      `clients: ${connected} connected, ${clients.length - connected} sessions without, ${sum(({ queuedMessages }) => queuedMessages)} messages queued (${sum(({ queuedBytes }) => queuedBytes)} bytes)${dropped === 0 ? "" : `, ${dropped} dropped`}`,
       `store: ${this.host.startedConfig.persistence ? `${store.state}, ${this.host.startedConfig.persistenceDirectory}` : "off"}`,
     ];
-    for (const bridge of bridges.all()) lines.push(`connection ${bridge.name}: ${bridge.stateText}, ${bridge.queuedMessages} messages queued${parkedText(bridge.session.parkedMessages)}`);
+    for (const { name, stateText, session } of bridges.all()) lines.push(`connection ${name}: ${stateText}, ${this.queueText(session)}${parkedText(session.parkedMessages)}`);
     return lines.join("\n");
+  }
+
+  private queueText({ queuedMessages, queuedBytes, oldestMs, droppedMessages }: Session): string {
+    const age = oldestMs === undefined ? "" : ` (${queuedBytes} bytes, the oldest ${Math.max(0, Math.round((this.parts.clock.nowMs() - oldestMs) / 1000))} s old)`;
+    return `${queuedMessages} messages queued${age}${droppedMessages === 0 ? "" : `, ${droppedMessages} dropped`}`;
   }
 
   requestStop(): string {

@@ -6,6 +6,7 @@ import type { AckGate } from "./link/ack-gate.ts";
 import type { LinkLimits } from "./link/link.ts";
 import type { Listeners } from "./listener/listeners.ts";
 import type { ListenerSettings } from "./listener/mount-point.ts";
+import type { StoreClock } from "./store/store-clock.ts";
 import type { Store } from "./store/store.ts";
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -15,6 +16,8 @@ export type Settings = Mutable<ListenerSettings & Config["limits"]>;
 
 /** What exists while the daemon runs. */
 export interface Parts {
+  /** Store time: what all parts go by. */
+  readonly clock: StoreClock;
   readonly store: Store;
   readonly gate: AckGate;
   readonly broker: Broker;

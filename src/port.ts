@@ -1,17 +1,20 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { ListenerConfig } from "./config/config.ts";
-import type { Accepted, Secure } from "./link/secure.ts";
+import type { Door } from "./link/door.ts";
+import type { Accepted } from "./link/secure.ts";
+import type { Strangers } from "./link/strangers.ts";
 import { TcpServer } from "./link/tcp.ts";
 import type { WebOptions } from "./link/web-server.ts";
 import type { Accept, Server } from "./listener/listeners.ts";
-import { readMaterial } from "./tls/material.ts";
-import type { ServerTls } from "./tls/settings.ts";
+import type { Log } from "./log/console.ts";
+import { secureBy } from "./secure-by.ts";
 
 export interface PortContext {
   readonly accept: Accept;
-  /** A socket was one too many for the process. */
-  readonly onRefused: (sockets: number) => void;
+  readonly door: Door;
+  readonly strangers: Strangers;
+  readonly log: Log;
 }
 
 /** What takes the connections of a port. */
@@ -23,28 +26,41 @@ interface Taker {
 
 /** Opens a listener's port. Rejects with the system's error. */
 export async function openPort(config: ListenerConfig, context: PortContext): Promise<Server> {
-  const { port, host, ipv6, tls } = config;
+  const { port, host, ipv6 } = config;
   const taker = await takerOf(config, context);
-  const server = new TcpServer((accepted) => taker.take(accepted), context.onRefused, tls && (await secureBy(tls)));
+  const secure = config.tls && (await secureBy(config, context.log));
+  const close = (): void => {
+    taker.close?.();
+    secure?.close();
+  };
+  const server = new TcpServer((accepted) => taker.take(accepted), context.door, secure);
   // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
   const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
-  const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;
-  await server.listen({ port, ...(address === undefined ? {} : { host: address }) });
+  try {
+    const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;
+    await server.listen({ port, ...(address === undefined ? {} : { host: address }) });
+  } catch (error) {
+    close();
+    throw error;
+  }
   return {
     port: server.port,
-    change: (changed) => taker.change?.(changed) ?? Promise.resolve(() => undefined),
+    change: async (changed) => {
+      const changes = [await taker.change?.(changed), secure?.change(changed)];
+      return () => changes.forEach((change) => change?.());
+    },
     close: () => {
       server.close();
-      taker.close?.();
+      close();
     },
   };
 }
 
-async function takerOf(config: ListenerConfig, { accept }: PortContext): Promise<Taker> {
+async function takerOf(config: ListenerConfig, { accept, strangers }: PortContext): Promise<Taker> {
   const takeMqtt = ({ transport, user }: Accepted): void => accept(transport, user);
   if (config.protocol === "mqtt") return { take: takeMqtt };
   const { WebServer } = await import("./link/web-server.ts"); // with what it needs, of no use to others
-  const web = new WebServer(await webOptions(config), accept);
+  const web = new WebServer(await webOptions(config), accept, strangers);
   return {
     take: (accepted) => (config.protocol === "auto" ? web.takeEither(accepted, takeMqtt) : web.take(accepted)),
     change: async (changed) => {
@@ -59,9 +75,4 @@ async function takerOf(config: ListenerConfig, { accept }: PortContext): Promise
 async function webOptions({ httpDirectory, webSocketOrigins, maxHttpHeaderBytes }: ListenerConfig): Promise<WebOptions> {
   const folder = httpDirectory === undefined ? undefined : await (await import("./link/web-folder.ts")).WebFolder.open(httpDirectory);
   return { maxHeaderBytes: maxHttpHeaderBytes, origins: webSocketOrigins, folder };
-}
-
-async function secureBy(settings: ServerTls): Promise<Secure> {
-  const { TlsServer } = await import("./link/tls-server.ts"); // costs those nothing who do without
-  return new TlsServer(settings, readMaterial(settings), () => undefined);
 }

@@ -35,8 +35,8 @@ export class SelfReport {
   }
 
   private publish(): void {
-    const { broker } = this.parts;
-    const receivedMs = this.host.surroundings.clock.nowMs();
+    const { broker, clock } = this.parts;
+    const receivedMs = clock.nowMs();
     this.topics.update(this.figures(), (name, text) => {
       const topic = broker.topics.intern(name);
       broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(text), { qos: 0, retain: true, receivedMs }));

@@ -8,7 +8,7 @@ import type { Clock, Rng } from "./clock/clock.ts";
 import { SystemClock } from "./clock/system-clock.ts";
 import type { ProcessUsage } from "./control/system-topics.ts";
 import type { ListenerConfig } from "./config/config.ts";
-import { dial } from "./link/dial.ts";
+import { dialBy } from "./dial-by.ts";
 import type { Server } from "./listener/listeners.ts";
 import { openPort, type PortContext } from "./port.ts";
 import { openStore, type StoreOptions } from "./store/open.ts";
@@ -38,7 +38,7 @@ export function machine(): Surroundings {
     clock: new SystemClock(),
     rng: Math.random,
     hostName: hostname(),
-    dial: ({ host, port }, { tls }, onConnected, onFailed) => dial({ host, port, tls }, onConnected, onFailed),
+    dial: dialBy,
     newClientId: () => randomBytes(12).toString("hex"),
     hasControl: true,
     verifyArgon2id,

@@ -1,6 +1,6 @@
 import { rightsOf, type Rights } from "./acl.ts";
 import type { AclFile } from "./acl-file.ts";
-import { Authenticator } from "./authenticator.ts";
+import { Authenticator, type Asker } from "./authenticator.ts";
 import type { Identity } from "./identity.ts";
 import type { Passwords } from "./password-file.ts";
 import type { VerifyArgon2id } from "./password-hash.ts";
@@ -19,9 +19,11 @@ export interface AccessRules {
 export const OPEN_TO_ALL: AccessRules = { passwords: undefined, allowAnonymous: true, clientIdPrefixes: [], acl: undefined };
 
 /** Why a CONNECT is refused. */
-export type Refusal = "credentials" | "anonymous" | "identifier";
+export type Refusal = "credentials" | "anonymous" | "busy" | "identifier";
 
 export type Admission = Identity | Refusal;
+
+const PATIENT: Asker = { mayWait: () => true, hasGone: () => false };
 
 const MAX_AUTHORS = 4096;
 
@@ -37,15 +39,15 @@ export class Access {
     this.authenticator = rules.passwords && new Authenticator(rules.passwords, verifyArgon2id);
   }
 
-  /** Judges a client's CONNECT; a promise only if a slow password hash has to be computed. `hasGone`: nobody waits for the answer any more. */
+  /** Judges a client's CONNECT; a promise only if a slow password hash has to be computed. */
   admit(
-    clientId: string, username: string | undefined, password: Buffer | undefined, hasGone: () => boolean = () => false,
+    clientId: string, username: string | undefined, password: Buffer | undefined, asker: Asker = PATIENT,
   ): Admission | Promise<Admission> {
     const { authenticator } = this;
-    if (!authenticator) return this.identify(clientId, undefined);
-    if (username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
+    if (!authenticator || username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
     if (password === undefined) return "credentials";
-    const right = authenticator.check(username, password, hasGone);
+    const right = authenticator.check(username, password, asker);
+    if (right === "busy") return right;
     if (typeof right === "boolean") return right ? this.identify(clientId, username) : "credentials";
     return right.then((yes) => (yes ? this.identify(clientId, username) : "credentials"));
   }
@@ -69,8 +71,7 @@ export class Access {
     if (!this.allowsClientId(id)) return false;
     if (isProven) return true;
     const { passwords, allowAnonymous } = this.rules;
-    if (!passwords) return true;
-    if (user === undefined) return allowAnonymous;
+    if (!passwords || user === undefined) return allowAnonymous;
     const known = passwords.get(user);
     return known !== undefined && known.text === before.rules.passwords?.get(user)?.text;
   }

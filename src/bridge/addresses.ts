@@ -46,7 +46,7 @@ export class Addresses {
   }
 
   get current(): AddressConfig {
-    return this.config.addresses[this.index] ?? { host: "", port: 0 };
+    return this.config.addresses[this.index] ?? NOWHERE;
   }
 
   get text(): string {
@@ -143,7 +143,10 @@ export class Addresses {
   }
 }
 
+const NOWHERE: AddressConfig = { scheme: "mqtt", host: "", port: 0, path: "" };
 const PLAIN: Dialect = { version: 4, bridge: false };
 const NO_MANNER: Manner = { step: 0, first: 0, closes: 0, taken: 0 };
 
-export const addressText = ({ host, port }: AddressConfig): string => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`);
+/** The same for TCP and TLS: it is one broker with one session of ours. */
+export const addressText = ({ scheme, host, port, path }: AddressConfig): string =>
+  `${path === "" ? "" : `${scheme}://`}${host.includes(":") ? `[${host}]` : host}:${port}${path}`;

@@ -67,6 +67,8 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.backoff = new Backoff(config.reconnectIntervalMs, config.maxReconnectIntervalMs, context.rng);
     const { entry } = broker.sessions.open(this.identity, { cleanStart: false, expiryMs: Infinity }, this);
     this.entry = entry;
+    if (config.queue.queueFull === "block") broker.hasBlockingBridge = true;
+    entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
     this.primaryReturn = new PrimaryReturn(config, context, this.clientId, (primary) => {
       if (this.state !== "established") return;
@@ -79,7 +81,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
       onUnsendable: (topic) => log.write("bridgeTopicTooLong", { name, topic: topic.slice(0, 80) }),
     });
     const source = { receiver: this.outgoing, identity: this.identity };
-    this.exchange = new Exchange(config, entry, this.outTopics, TopicMap.incoming(config.topics), source, context);
+    this.exchange = new Exchange(config, entry, this.outTopics, TopicMap.incoming(config.topics), source, context, () => this.remote?.ping());
     this.retainedCopy = new RetainedCopy(entry, this.outTopics, this.outgoing, context);
     this.laziness = new Laziness(config, entry.session, this.outgoing);
     this.notification = new Notification(config, this.clientId, source, context);
@@ -219,8 +221,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     context.log.write("bridgeEstablished", { name: this.name, address: addresses.text });
     this.notification.tellLocal("1");
     this.notification.tellRemote(link, "1");
-    const ping = (): void => this.remote?.ping();
-    this.exchange.begin({ link, sessionPresent, address: addresses.text, knowsBridge: addresses.dialect.bridge, ping });
+    this.exchange.begin({ link, sessionPresent, address: addresses.text, knowsBridge: addresses.dialect.bridge });
     this.retainedCopy.send(addresses.text);
   }
 

@@ -11,6 +11,7 @@ import { decodeUnsuback } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { Peer } from "../session/peer.ts";
 import { addressText } from "./addresses.ts";
+import { AnswerWatch } from "./answer-watch.ts";
 import type { BridgeContext } from "./context.ts";
 import { GuardedPeer } from "./echo-guard.ts";
 import { Incoming } from "./incoming.ts";
@@ -25,8 +26,6 @@ export interface AcceptedRemote {
   readonly address: string;
   /** It has been told that we are a bridge. */
   readonly knowsBridge: boolean;
-  /** Asks for a sign of life. */
-  ping(): void;
 }
 
 /** What a connection and its remote say to each other after CONNACK: a session of the broker attached to the remote. */
@@ -36,6 +35,7 @@ export class Exchange {
   private readonly incoming: Incoming;
   private readonly subscriptions: RemoteSubscriptions;
   private readonly suspicion = new Suspicion();
+  private readonly answerWatch: AnswerWatch;
   private peer: Peer | undefined;
   private address = "";
   private isFinishing = false;
@@ -47,12 +47,15 @@ export class Exchange {
     inTopics: TopicMap,
     source: Source,
     private readonly context: BridgeContext,
+    /** Asks the remote for a sign of life. */
+    private readonly ping: () => void,
   ) {
     const { name } = config;
     const { broker, echoes, log } = context;
     const loopLines = (topic: string): string => `in by line ${inTopics.lineFrom(topic) ?? "?"}, out by line ${outTopics.lineTo(topic) ?? "?"}`;
     this.incoming = new Incoming(name, inTopics, entry.session, source, context, loopLines);
     this.subscriptions = new RemoteSubscriptions(inTopics.subscriptions, entry, broker.sessions, (filter) => log.write("bridgeSubscribeRefused", { name, filter }));
+    this.answerWatch = new AnswerWatch((lane) => entry.session.awaited(lane), ping);
     for (const address of config.addresses) echoes.at(addressText(address)).join(this, inTopics);
   }
 
@@ -78,13 +81,15 @@ export class Exchange {
     if (!echoes.isShared) echoes.clear();
     this.incoming.echoes = echoes;
     this.peer = this.outTopics.subscriptions.length > 0 ? new GuardedPeer(link, echoes, !knowsBridge) : link;
-    if (suspicion.begin()) remote.ping();
+    this.answerWatch.begin(context.clock.nowMs());
+    if (suspicion.begin()) this.ping();
     else session.attach(this.peer, context.settings.maxInflightMessages);
   }
 
   /** The remote is alive: the suspect goes out, alone, in its turn. */
   onPingresp(): void {
     this.hasHeard = true;
+    this.answerWatch.answeredPing(this.context.clock.nowMs());
     const { peer, suspicion, entry } = this;
     if (!peer || entry.session.isAttached) return;
     suspicion.answeredPing();
@@ -142,7 +147,8 @@ export class Exchange {
 
   /** What the remote owes us and does not give; undefined if nothing. */
   overdue(nowMs: number): string | undefined {
-    return this.subscriptions.isOverdue(nowMs) ? "SUBSCRIBE was not answered" : undefined;
+    if (this.subscriptions.isOverdue(nowMs)) return "SUBSCRIBE was not answered";
+    return this.answerWatch.isOverdue(nowMs) ? "a message was not acknowledged" : undefined;
   }
 
   /** `isLost`: the connection broke, or the remote ended it. */

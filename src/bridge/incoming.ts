@@ -1,9 +1,8 @@
 import type { Rights } from "../access/acl.ts";
 import { identityText } from "../access/identity.ts";
-import { receivePublish } from "../broker/inbound.ts";
+import { acknowledgeDropped, receivePublish } from "../broker/inbound.ts";
 import type { Source } from "../broker/subscriptions.ts";
 import type { Link } from "../link/link.ts";
-import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
 import { decodePublish, PublishView } from "../mqtt/publish.ts";
 import { Reason } from "../mqtt/reason.ts";
 import { isValidTopicName } from "../mqtt/topic-name.ts";
@@ -81,6 +80,6 @@ export class Incoming {
 
   /** The message is dropped, yet acknowledged: the remote would send it for ever. */
   private skip(link: Link): void {
-    if (view.qos > 0 && !this.context.broker.admission.isRefused(link)) link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
+    acknowledgeDropped(this.context.broker, link, view.qos, view.packetId);
   }
 }

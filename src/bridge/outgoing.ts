@@ -1,6 +1,7 @@
 import type { Receiver } from "../broker/subscriptions.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import type { Message } from "../queue/message.ts";
+import { recordSize } from "../queue/record.ts";
 import type { Session } from "../session/session.ts";
 import type { ReadRights } from "../session/view.ts";
 import type { GroupNumber } from "../store/store.ts";
@@ -35,6 +36,13 @@ export class Outgoing implements Receiver {
 
   mayRead(topicName: string): boolean {
     return this.rights === undefined || this.rights.mayRead(topicName);
+  }
+
+  blocks(message: Message, copies: number): boolean {
+    const { topic, topicStart, topicEnd } = message;
+    const mapped = this.topics.map(topic.toString("utf8", topicStart, topicEnd));
+    if (!mapped || mapped.qos === 0) return false;
+    return this.session.hasNoRoom(recordSize(message) - (topicEnd - topicStart) + mapped.name.length, copies, mapped.lane);
   }
 
   deliver(message: Message, qos: QoS, retain: boolean): GroupNumber {

@@ -7,7 +7,7 @@ import { DISCONNECT } from "../mqtt/empty.ts";
 import { decodeConnack } from "../mqtt/connack.ts";
 import { PacketType } from "../mqtt/protocol.ts";
 import { ConnackCode } from "../mqtt/reason.ts";
-import type { BridgeContext } from "./context.ts";
+import { dialOptionsOf, type BridgeContext } from "./context.ts";
 
 /** Asks whether an address answers CONNECT, with a connection of its own: other client identifier, clean session, no will. */
 export class PrimaryProbe implements PacketHandler {
@@ -26,7 +26,7 @@ export class PrimaryProbe implements PacketHandler {
 
   start(): void {
     this.timer = this.context.clock.after(this.config.connectTimeoutMs, () => this.finish(false));
-    this.dialed = this.context.dial(this.address, this.config.dial, (open) => this.onConnected(open), () => this.finish(false));
+    this.dialed = this.context.dial(this.address, dialOptionsOf(this.config, this.context), (open) => this.onConnected(open), () => this.finish(false));
   }
 
   private onConnected(open: (listener: TransportListener) => Transport): void {

@@ -10,7 +10,7 @@ import { checkEmpty, DISCONNECT, PINGREQ } from "../mqtt/empty.ts";
 import { PacketType, type ProtocolVersion, type Will } from "../mqtt/protocol.ts";
 import { ConnackCode, Reason } from "../mqtt/reason.ts";
 import { malformed, ProtocolViolation } from "../mqtt/violation.ts";
-import type { BridgeContext } from "./context.ts";
+import { dialOptionsOf, type BridgeContext } from "./context.ts";
 
 /** How a CONNECT is spelt; the next is tried when a server does not take one. */
 export interface Dialect {
@@ -19,9 +19,12 @@ export interface Dialect {
   readonly bridge: boolean;
 }
 
-/** How an attempt or a connection has ended. `unspeakable`: the server does not take this way to spell CONNECT. */
+/**
+ * How an attempt or a connection has ended. `unspeakable`: the server does not take this way to spell CONNECT; `silent`: it does not answer
+ * PINGREQ; `mute`: it does, yet owes us another answer.
+ */
 export interface RemoteEnd {
-  readonly kind: "unreachable" | "timeout" | "refused" | "unspeakable" | "closed" | "lost" | "silent" | "left";
+  readonly kind: "unreachable" | "timeout" | "refused" | "unspeakable" | "closed" | "lost" | "silent" | "mute" | "left";
   readonly text: string;
   /** CONNACK's return code, when refused. */
   readonly code?: number;
@@ -76,7 +79,7 @@ export class Remote implements PacketHandler {
   start(): void {
     this.dialed = this.context.dial(
       this.options.address,
-      this.config.dial,
+      dialOptionsOf(this.config, this.context),
       (open) => this.onConnected(open),
       (error) => this.end({ kind: "unreachable", text: error.message, byRemote: true }),
     );
@@ -95,9 +98,9 @@ export class Remote implements PacketHandler {
     this.end({ kind: "left", text, byRemote: false });
   }
 
-  /** Ends it because the remote does not keep its part. */
+  /** Ends it because the remote does not give an answer that it owes us. */
   giveUp(text: string): void {
-    this.end({ kind: "lost", text, byRemote: true });
+    this.end({ kind: "mute", text, byRemote: true });
   }
 
   private onConnected(open: (listener: TransportListener) => Transport): void {
@@ -166,7 +169,9 @@ export class Remote implements PacketHandler {
   onClosed(reason: CloseReason): void {
     // A link that we close ourselves has been given up before.
     const byRemote = reason.kind !== "local";
-    this.end({ kind: this.established ? "lost" : "closed", text: reason.text, byRemote });
+    // A server that wants a certificate says so when the handshake is over for us.
+    const kind = this.established ? "lost" : reason.kind === "insecure" ? "unreachable" : "closed";
+    this.end({ kind, text: reason.text, byRemote });
   }
 
   private end(end: RemoteEnd): void {

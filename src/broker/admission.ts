@@ -3,8 +3,14 @@ import type { Store, StoreState } from "../store/store.ts";
 
 /** The connection that a message comes on, as far as it matters whether the message is taken; a link is one. */
 export interface Publisher {
+  /** Its client identifier, or the one that we have there. */
+  readonly peerName: string;
   /** What it has sent and what is not on disk yet is more than its share. */
   readonly isOverShare: boolean;
+  readonly isClosed: boolean;
+  /** Nothing more is taken from it until `resumeReading`. */
+  stopReading(): void;
+  resumeReading(): void;
   close(reason: { readonly kind: "local"; readonly text: string }): void;
 }
 

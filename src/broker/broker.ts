@@ -6,17 +6,21 @@ import type { Session, SessionContext, SessionLimits } from "../session/session.
 import type { GroupNumber, Store } from "../store/store.ts";
 import type { Topic } from "../topic/topic.ts";
 import { TopicTable } from "../topic/topic-table.ts";
-import { Admission } from "./admission.ts";
+import { Admission, type Publisher } from "./admission.ts";
 import { Retained } from "./retained.ts";
 import { RetainedReplays } from "./retained-replay.ts";
 import { DelayedWills } from "./delayed-wills.ts";
 import type { Entry } from "./entry.ts";
 import { Sessions } from "./sessions.ts";
 import type { SubscriptionOptions } from "./subscription-options.ts";
+import { WaitingRoom } from "./waiting-room.ts";
 import { Subscriptions, type Route, type Source } from "./subscriptions.ts";
 
 export interface BrokerEvents {
   onDropped(session: Session): void;
+  onLevel(session: Session, isNearlyFull: boolean): void;
+  /** The connection has waited too long for room in a queue with `block`, and is about to be closed. */
+  onBlockTimeout(publisher: Publisher): void;
   onLost(session: Session, messages: number): void;
   /** The retained message of this topic can't be read any more. */
   onDamaged(topicName: string): void;
@@ -28,7 +32,7 @@ export interface BrokerContext {
   readonly store: Store;
   readonly clock: Clock;
   readonly budget: MemoryBudget;
-  readonly limits: SessionLimits;
+  readonly limits: SessionLimits & { readonly blockTimeoutMs: number };
   /** What may be taken and not on disk yet while the store fails, in all. */
   readonly maxUncommittedBytes: number;
   readonly autosaveIntervalMs: number;
@@ -53,6 +57,7 @@ export class Broker {
   readonly retained: Retained;
   readonly sessions: Sessions;
   readonly admission: Admission;
+  readonly waitingRoom: WaitingRoom;
   private readonly replays: RetainedReplays;
   private readonly delayedWills: DelayedWills;
   /** Published to the daemon, not by it. */
@@ -65,6 +70,8 @@ export class Broker {
   /** Wills that wait until the store takes them, the last of each client. */
   private readonly wills = new Map<string, Will>();
   private willBytes = 0;
+  /** A connection was configured with `queue_full block`. */
+  hasBlockingBridge = false;
   private currentAccess: Access;
   private readonly awaitingStore = new Set<Session>();
 
@@ -73,18 +80,30 @@ export class Broker {
       store: context.store,
       clock: context.clock,
       budget: context.budget,
+      totals: { messages: 0, bytes: 0 },
       limits: context.limits,
       onAppended: (session) => this.awaitingStore.add(session),
       onDropped: (session) => {
         this.droppedMessages += 1;
         context.events.onDropped(session);
       },
+      onRoom: () => this.waitingRoom.onRoom(),
+      onLevel: (session, isNearlyFull) => context.events.onLevel(session, isNearlyFull),
       onLost: (session, messages) => context.events.onLost(session, messages),
       onRemounted: (session) => {
         if (this.subscriptions.hasSome(session)) this.subscriptions.invalidate();
       },
     };
     this.currentAccess = context.access;
+    this.waitingRoom = new WaitingRoom(
+      context.clock,
+      () => context.limits.blockTimeoutMs,
+      context.maxUncommittedBytes,
+      (publisher) => {
+        context.events.onBlockTimeout(publisher);
+        publisher.close({ kind: "local", text: "there is no room in a queue for what it publishes" });
+      },
+    );
     this.admission = new Admission(
       context.store,
       context.clock,
@@ -177,6 +196,25 @@ export class Broker {
     topic.route = this.subscriptions.routeOf(topic.name);
     topic.routeGeneration = this.subscriptions.generation;
     return topic.route;
+  }
+
+  /** Whether some queue may have its publishers wait: what the hot path asks. */
+  get mayBlock(): boolean {
+    return this.hasBlockingBridge || this.context.limits.queueFull === "block";
+  }
+
+  /** Whether a queue that the message goes to has no room for it and has its publisher wait; then nothing is appended anywhere. */
+  isBlocked({ receiver }: Source, topic: Topic<Route>, message: Message): boolean {
+    const route = this.routeOf(topic);
+    let isBlocked = false;
+    for (const matching of route) {
+      const delivery = matching.receiver === receiver ? matching.toSelf : matching;
+      if (delivery === undefined || delivery.qos === 0) continue;
+      message.subscriptionIds = delivery.subscriptionIds;
+      isBlocked ||= delivery.receiver.blocks(message, route.length);
+    }
+    message.subscriptionIds = NO_SUBSCRIPTION_IDS;
+    return isBlocked;
   }
 
   /** Whether taking the message adds something to the store. The removal of a retained message does not. */

@@ -24,6 +24,12 @@ export class SessionExpiry {
     this.check();
   }
 
+  /** Nothing ends by itself any more. */
+  stop(): void {
+    this.timer?.cancel();
+    this.checkAtMs = -Infinity;
+  }
+
   /** How long after its connection the session ends; Infinity: never. */
   expiryOf({ kind, expiryMs }: Entry): number {
     return kind === "client" ? Math.min(expiryMs, this.capMs) : expiryMs;

@@ -1,10 +1,12 @@
 import type { Rights } from "../access/acl.ts";
 import type { Identity } from "../access/identity.ts";
+import type { QueueLimits } from "../session/bounds.ts";
 import { Session, type SessionContext } from "../session/session.ts";
 import {
   incomingRange, nextNumberKey, nextNumberRange, queueKey, queueRange, sessionKey, sessionNumberOf, sessionRange, subscriptionKey,
   subscriptionRange, type SessionNumber,
 } from "../store/keys.ts";
+import type { Timer } from "../clock/clock.ts";
 import type { GroupNumber, Need, Store } from "../store/store.ts";
 import { PARKED_LANE } from "../session/packet-id.ts";
 import { isShared } from "../topic/share.ts";
@@ -44,6 +46,7 @@ export class Sessions {
   private readonly expiry: SessionExpiry;
   private readonly shares: SharedGroups;
   private onExpired: (clientId: string, messages: number) => void = () => undefined;
+  private ageTimer: Timer | undefined;
 
   constructor(
     private readonly store: Store,
@@ -53,15 +56,15 @@ export class Sessions {
     private readonly events: SessionEvents,
   ) {
     this.records = new Records(store);
-    // What waits for a remote broker is bounded by the disk, not by a count: full client queues never take a bridge's room.
     const { limits } = context;
     const bridgeLimits = {
+      ...BRIDGE_LIMITS,
       get maxInflightMessages(): number {
         return limits.maxInflightMessages;
       },
-      maxQueuedMessages: Infinity,
     };
-    this.bridgeContext = { ...context, limits: bridgeLimits };
+    // Full client queues never take a bridge's room.
+    this.bridgeContext = { ...context, limits: bridgeLimits, totals: { messages: 0, bytes: 0 } };
     this.gone = new GoneSessions(store, context.clock, this.records, (page, left) => this.shares.moveOn(page, left));
     this.expiry = new SessionExpiry(context.clock, () => this.entries.values(), (entry) => this.expire(entry));
     this.shares = new SharedGroups(subscriptions, {
@@ -214,6 +217,21 @@ export class Sessions {
     this.expiry.left(entry);
   }
 
+  /** Has messages that are too old for their queues dropped, from now on. */
+  watchAges(): void {
+    const check = (): void => {
+      for (const { session } of this.entries.values()) session.dropOld();
+      this.ageTimer = this.context.clock.after(AGE_CHECK_MS, check);
+    };
+    check();
+  }
+
+  /** Nothing happens by itself any more. */
+  stopTimers(): void {
+    this.ageTimer?.cancel();
+    this.expiry.stop();
+  }
+
   /** From now on clients' sessions end when nobody has taken them up for so long. */
   expireAfter(expiryMs: number, onExpired: (clientId: string, messages: number) => void): void {
     this.onExpired = onExpired;
@@ -308,3 +326,15 @@ function numberValue(number: SessionNumber): Buffer {
 async function removeLeftovers(entries: readonly Entry[]): Promise<void> {
   for (const { session } of entries) await session.removeLeftovers();
 }
+
+/** What waits for a remote broker is bounded by the disk, unless its connection says otherwise. */
+const BRIDGE_LIMITS: QueueLimits = {
+  maxQueuedMessages: Infinity,
+  maxQueuedBytes: Infinity,
+  maxQueuedAgeMs: Infinity,
+  queueFull: "drop_oldest",
+  queueQoS0: false,
+  maxTotalQueuedMessages: Infinity,
+  maxTotalQueuedBytes: Infinity,
+};
+const AGE_CHECK_MS = 1_000;

@@ -93,6 +93,10 @@ export class SharedGroup implements Receiver, Peer {
     return qos === 0 ? Admission.dropped : this.openQueue().deliver(message, qos, retain);
   }
 
+  blocks(message: Message, copies: number): boolean {
+    return (this.hasWaiting || this.congested) && this.openQueue().blocks(message, copies);
+  }
+
   private get hasWaiting(): boolean {
     return this.queue !== undefined && this.queue.queuedMessages > 0;
   }

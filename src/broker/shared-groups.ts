@@ -94,6 +94,7 @@ export class SharedGroups {
     for (let at = 0; at < records.length; at = recordEnd(records, at)) {
       const seq = recordSeq(records, at);
       if (seq < progress.ackedBelow || progress.slots.some((slot) => slot.seq === seq && slot.state === Slot.acknowledged)) continue;
+      if (progress.dropped.some(({ from, to }) => seq >= from && seq < to)) continue;
       readRecord(message, records, at);
       this.give(message, seq < progress.sentLimit);
     }

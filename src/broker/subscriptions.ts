@@ -11,6 +11,11 @@ export interface Receiver {
   readonly durable: boolean;
   /** Returns the group to wait for, 0 for none, below 0 if the message was dropped. */
   deliver(message: Message, qos: QoS, retain: boolean): GroupNumber;
+  /**
+   * Whether its queue has no room for a message of QoS 1 or 2 and has the publisher wait; true: it tells when there is. `copies`: how many
+   * receivers may get one.
+   */
+  blocks(message: Message, copies: number): boolean;
   /** Whether it may get messages of this topic at all; when that changes, `Subscriptions.invalidate` is called. */
   mayRead(topicName: string): boolean;
   /** The mount point that its peer is below; when that changes, `Subscriptions.invalidate` is called. */

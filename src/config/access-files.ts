@@ -20,7 +20,7 @@ export function readAccessFiles(config: AccessConfig): { rules: AccessRules; pro
     for (const { line, severity, message } of parsed.problems) problems.push({ file, line, column: 1, severity, message });
     return parsed.result;
   };
-  const { passwordFile, aclFile, aclStyle, allowAnonymous, clientIdPrefixes } = config;
+  const { passwordFile, aclFile, aclStyle, allowAnonymous, provesUsers, clientIdPrefixes } = config;
   let passwords: Passwords | undefined;
   if (passwordFile !== undefined) {
     passwords = read(passwordFile, (text) => {
@@ -28,7 +28,7 @@ export function readAccessFiles(config: AccessConfig): { rules: AccessRules; pro
       return { result: parsed.passwords, problems: parsed.problems };
     });
   }
-  const isUser = (name: string): boolean => passwords?.has(name) ?? false;
+  const isUser = (name: string): boolean => provesUsers || (passwords?.has(name) ?? false);
   const acl =
     aclFile === undefined
       ? undefined

@@ -1,6 +1,7 @@
 import { connectionKeywords } from "./keywords/connection.ts";
 import { wordsOf } from "./lexer.ts";
 import { checkConfig } from "./checker.ts";
+import { connectionTlsProblems } from "./tls-files.ts";
 import { problemText, type Config, type ConnectionConfig, type Problem } from "./config.ts";
 import { parseConfig } from "./parser.ts";
 
@@ -16,7 +17,8 @@ export function parseAddedConnection(text: string, running: Pick<Config, "listen
   const together = { ...config, listeners: running.listeners, connections: [...others, ...config.connections] };
   // What is wrong with the rest has been said when it was read.
   const ofConnection = checkConfig(together).filter(({ file }) => file === config.file);
-  const all = problems.some(isError) ? problems : [...problems, ...ofConnection];
+  const ofFiles = connection ? connectionTlsProblems(connection).filter(({ severity }) => severity !== "note") : [];
+  const all = problems.some(isError) ? problems : [...problems, ...ofConnection, ...ofFiles];
   return { connection: all.some(isError) ? undefined : connection, problems: all.map(problemText) };
 }
 

@@ -1,21 +1,52 @@
 import { isIPv6 } from "node:net";
 import { hostname, networkInterfaces } from "node:os";
-import type { AddressConfig, ListenerConfig } from "./config.ts";
+import type { AddressConfig, ListenerConfig, ProxyConfig, Scheme } from "./config.ts";
 
-const DEFAULT_PORT = 1883;
+const DEFAULT_PORTS: Readonly<Record<Scheme, number>> = { mqtt: 1883, mqtts: 8883, ws: 80, wss: 443 };
+const DEFAULT_PATH = "/mqtt";
 
-/** `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address; undefined if it is none of them. */
-export function parseAddress(text: string): AddressConfig | undefined {
-  if (isIPv6(text)) return addressOf(text, undefined);
-  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(text);
-  if (bracketed) return isIPv6(bracketed[1] ?? "") ? addressOf(bracketed[1] ?? "", bracketed[2]) : undefined;
-  const plain = /^([^\s:[\]]+)(?::(\d+))?$/.exec(text);
-  return plain ? addressOf(plain[1] ?? "", plain[2]) : undefined;
+/** Whether TLS is spoken there. */
+export const isSecure = (scheme: Scheme): boolean => scheme === "mqtts" || scheme === "wss";
+export const isWeb = (scheme: Scheme): boolean => scheme === "ws" || scheme === "wss";
+
+/**
+ * `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address, behind `mqtt://`, `mqtts://`, `ws://`, `wss://` or nothing; with ws and wss
+ * a path may follow. Undefined if it is none of them. Without a scheme it is `usual`, and the port is that of mqtt, as mosquitto has it.
+ */
+export function parseAddress(text: string, usual: "mqtt" | "mqtts" = "mqtt"): AddressConfig | undefined {
+  const [, schemeText, place = "", pathText = ""] = /^(?:(\w+):\/\/)?([^/?\s]*)([/?]\S*)?$/.exec(text) ?? [];
+  const scheme = schemeText === undefined ? usual : schemeText.toLowerCase();
+  if (!isScheme(scheme) || (pathText !== "" && pathText !== "/" && !isWeb(scheme)) || (pathText !== "" && schemeText === undefined)) return undefined;
+  const hostAndPort = parsePlace(place);
+  if (!hostAndPort) return undefined;
+  const { host, port = DEFAULT_PORTS[schemeText === undefined ? "mqtt" : scheme] } = hostAndPort;
+  const path = isWeb(scheme) ? pathText.replace(/^(?!\/)/, pathText === "" ? DEFAULT_PATH : "/") : "";
+  return { scheme, host, port, path };
 }
 
-function addressOf(host: string, portText: string | undefined): AddressConfig | undefined {
-  const port = portText === undefined ? DEFAULT_PORT : Number(portText);
+const isScheme = (text: string): text is Scheme => Object.hasOwn(DEFAULT_PORTS, text);
+
+/** `host` or `host:port`, IPv6 in brackets or bare. */
+export function parsePlace(text: string): { host: string; port?: number } | undefined {
+  if (isIPv6(text)) return { host: text };
+  const [, bracketed, plain, portText] = /^(?:\[([^\]]+)\]|([^\s:@[\]]+))(?::(\d+))?$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  if (host === undefined || (bracketed !== undefined && !isIPv6(bracketed))) return undefined;
+  if (portText === undefined) return { host };
+  const port = Number(portText);
   return port >= 1 && port <= 65535 ? { host, port } : undefined;
+}
+
+/** `http://[user:password@]host:port`; undefined if it is not that. */
+export function parseProxy(text: string): ProxyConfig | undefined {
+  const [, credentials, place = ""] = /^http:\/\/(?:([^@/]*:[^@/]*)@)?([^@/]+)\/?$/i.exec(text) ?? [];
+  const { host, port } = parsePlace(place) ?? {};
+  if (host === undefined || port === undefined) return undefined;
+  try {
+    return { host, port, credentials: credentials === undefined ? undefined : decodeURIComponent(credentials) };
+  } catch {
+    return undefined; // a % that stands for nothing
+  }
 }
 
 export function isLoopback(host: string | undefined): boolean {
@@ -23,7 +54,7 @@ export function isLoopback(host: string | undefined): boolean {
 }
 
 /** Whether who dials `address` on this machine comes to `listener`; names other than localhost are not looked up. */
-export function reaches(address: AddressConfig, listener: ListenerConfig): boolean {
+export function reaches(address: Pick<AddressConfig, "host" | "port">, listener: ListenerConfig): boolean {
   if (address.port !== listener.port) return false;
   const dialled = address.host.toLowerCase();
   const host = listener.host?.toLowerCase();

@@ -20,7 +20,7 @@ export function checkConfig(config: Config): Problem[] {
     for (const [keyword, isGiven] of [["http_dir", listener.httpDirectory !== undefined], ["websockets_origin", listener.webSocketOrigins.length > 0]] as const) {
       if (isGiven && listener.protocol === "mqtt") report(listener, 1, "warning", `${keyword} has no meaning on the listener on port ${port}: its protocol is not websockets or auto`);
     }
-    if (config.access.allowAnonymous && !isLoopback(host)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
+    if (config.access.allowAnonymous && !isLoopback(host) && !isClosedByTls(listener)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
   }
   const names = new Set<string>();
   for (const connection of config.connections) {
@@ -34,8 +34,18 @@ export function checkConfig(config: Config): Problem[] {
   return problems;
 }
 
+/** Nobody comes in without a certificate or a key. */
+const isClosedByTls = ({ tls }: ListenerConfig): boolean => tls !== undefined && (tls.requireCertificate || (tls.usesPsk && tls.certFile === undefined));
+
 function checkConnection(connection: ConnectionConfig, report: Report): void {
-  const { name, addresses, clientId } = connection;
+  const { name, addresses, clientId, dial } = connection;
+  const { tls, tlsPlaces } = dial;
+  if (tls?.insecure) report(connection, 1, "warning", `connection ${name}: bridge_insecure: whoever has a certificate of a CA that is trusted can answer for the remote`);
+  const plainPort = addresses.find(({ scheme, port }) => scheme === "mqtts" && port === 1883);
+  if (plainPort) {
+    const at = tlsPlaces.get("caFile") ?? connection;
+    report(at, 1, "warning", `connection ${name}: TLS is spoken to ${plainPort.host} port 1883, which is usually without; mqtts://${plainPort.host} means port 8883`);
+  }
   if (addresses.length === 0) report(connection, 1, "error", `connection ${name} has no address`);
   if (name === "" || clientId === "") report(connection, 1, "error", `a connection's ${name === "" ? "name" : "clientid"} must not be empty`);
   if (hasWildcard(connection.notificationTopic ?? "")) report(connection, 1, "error", `notification_topic ${connection.notificationTopic ?? ""}: a topic to publish to must not contain + or #`);

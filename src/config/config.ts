@@ -1,14 +1,30 @@
 import type { AclStyle } from "../access/acl-file.ts";
 import type { LogLevel } from "../log/console.ts";
 import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
+import type { TlsSubject } from "../tls/material.ts";
 import type { ClientTls, ServerTls } from "../tls/settings.ts";
 
-/** Bounds on what the daemon holds for others. Unlimited is `Infinity`. */
-export interface Limits {
+/** What one receiver's queue may hold beyond the in-flight window. Unlimited is `Infinity`. */
+export interface QueueConfig {
+  readonly maxQueuedMessages: number;
+  /** Of their records. */
+  readonly maxQueuedBytes: number;
+  readonly maxQueuedAgeMs: number;
+  /** What happens to a message that a limit has no room for; `block`: its publisher waits. */
+  readonly queueFull: "drop_oldest" | "drop_newest" | "block";
+  /** Whether messages of QoS 0 wait, in RAM, for a receiver that is away or does not keep up. */
+  readonly queueQoS0: boolean;
+}
+
+/** Bounds on what the daemon holds for others; the queues are clients'. Unlimited is `Infinity`. */
+export interface Limits extends QueueConfig {
   /** Messages of QoS 1 and 2 on their way to one receiver without its acknowledgement. */
   readonly maxInflightMessages: number;
-  /** Messages kept for one client beyond its in-flight window. */
-  readonly maxQueuedMessages: number;
+  /** What is kept for all clients together. */
+  readonly maxTotalQueuedMessages: number;
+  readonly maxTotalQueuedBytes: number;
+  /** How long a publisher waits for room in a queue with `block`. */
+  readonly blockTimeoutMs: number;
   /** RAM that all queues share; what is stored beyond it is read back when its turn comes. */
   readonly maxQueueMemoryBytes: number;
   /** Bytes taken from publishers and not yet on disk. */
@@ -19,6 +35,8 @@ export interface Limits {
   readonly storeMinFreeBytes: number;
   /** Time a new connection has for its CONNECT. */
   readonly connectTimeoutMs: number;
+  /** Connections from one address (IPv6: from one /64) at a time, to all listeners together. */
+  readonly maxConnectionsPerAddress: number;
   /** Output that waits for a peer to read it before QoS 0 for it is dropped and nothing is read from it. */
   readonly maxUnsentBytes: number;
 }
@@ -56,14 +74,21 @@ export interface ListenerConfig extends Place, ListenerOptions {
   readonly maxHttpHeaderBytes: number;
   /** Undefined: TCP alone. */
   readonly tls: ServerTls | undefined;
+  readonly tlsPlaces: TlsPlaces;
 }
 
 export const listenerProtocols = ["mqtt", "websockets", "auto"] as const;
 export type ListenerProtocol = (typeof listenerProtocols)[number];
 
+/** What is spoken at an address: MQTT on TCP or TLS, or over a WebSocket on either. */
+export type Scheme = "mqtt" | "mqtts" | "ws" | "wss";
+
 export interface AddressConfig {
+  readonly scheme: Scheme;
   readonly host: string;
   readonly port: number;
+  /** Of the WebSocket, with its query; empty without one. */
+  readonly path: string;
 }
 
 /** One `topic` line of a connection. */
@@ -80,9 +105,28 @@ export interface TopicLine extends Place {
 
 /** How a connection's addresses are dialled. */
 export interface DialConfig {
-  /** Undefined: TCP alone. */
+  /** For the addresses where TLS is spoken; undefined if there are none. */
   readonly tls: ClientTls | undefined;
+  readonly tlsPlaces: TlsPlaces;
+  /** The HTTP proxy that is asked for a tunnel; undefined: none. */
+  readonly proxy: ProxyConfig | undefined;
 }
+
+export interface ProxyConfig {
+  readonly host: string;
+  readonly port: number;
+  /** `user:password`, if the proxy wants them. */
+  readonly credentials: string | undefined;
+}
+
+/** A keyword and where its value stands. */
+export interface KeywordPlace extends Place {
+  readonly keyword: string;
+  readonly column: number;
+}
+
+/** Where the settings of TLS stand, for what is found out about the files that they name. */
+export type TlsPlaces = ReadonlyMap<TlsSubject, KeywordPlace>;
 
 export interface ConnectionConfig extends Place {
   readonly name: string;
@@ -112,12 +156,15 @@ export interface ConnectionConfig extends Place {
   /** The first that is tried. */
   readonly protocolVersion: 3 | 4;
   readonly outgoingRetain: boolean;
+  readonly queue: QueueConfig;
 }
 
 /** Where the rules of access stand. */
 export interface AccessConfig {
   readonly passwordFile: string | undefined;
   readonly allowAnonymous: boolean;
+  /** Clients of some listener have user names that are in no password file: certificates or keys prove them. */
+  readonly provesUsers: boolean;
   readonly aclFile: string | undefined;
   /** Undefined: the file's own words decide. */
   readonly aclStyle: AclStyle | undefined;
@@ -173,7 +220,7 @@ export interface Config {
 /** Something that is wrong with a configuration file. Columns count from 1. */
 export interface Problem extends Place {
   readonly column: number;
-  readonly severity: "error" | "warning";
+  readonly severity: "error" | "warning" | "note";
   readonly message: string;
 }
 

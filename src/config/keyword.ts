@@ -92,6 +92,20 @@ export const duration: ValueType = {
   },
 };
 
+const AGE_UNITS_MS: Readonly<Record<string, number>> = { "": 1000, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+const WANTED_AGE = "a number of seconds, or one with s, min, h, d or w; 0 or -1 for no limit";
+
+/** An age, in ms; 0 and -1 mean that there is no limit. There are no months: `m` might be meant for minutes. */
+export const age: ValueType = {
+  name: WANTED_AGE,
+  parse: (text) => {
+    const [, digits = "", unit = ""] = /^([+-]?\d+)(s|min|h|d|w|)$/i.exec(text) ?? [];
+    if (digits !== "" && (Number(digits) === 0 || Number(digits) === -1)) return Infinity;
+    const value = Number(digits) * (AGE_UNITS_MS[unit.toLowerCase()] ?? 0);
+    return value > 0 && Number.isSafeInteger(value) ? value : new Unaccepted(WANTED_AGE);
+  },
+};
+
 export function oneOf(...words: string[]): ValueType {
   return { name: words.join(", "), parse: (text) => (words.includes(text.toLowerCase()) ? text.toLowerCase() : new Unaccepted(`one of ${words.join(", ")}`)) };
 }

@@ -2,21 +2,22 @@ import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
 import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
-import { parseAddress } from "./address.ts";
+import { parseAddress, parseProxy } from "./address.ts";
 import {
   listenerProtocols,
-  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type ListenerOptions, type LogDestination, type Place, type Problem, type TopicLine,
+  type AccessConfig, type AddressConfig, type Config, type ConnectionConfig, type ListenerConfig, type ListenerOptions, type LogDestination, type Place, type Problem,
+  type ProxyConfig, type QueueConfig, type TopicLine,
 } from "./config.ts";
 import type { Keyword } from "./keyword.ts";
 import { connectionKeywords } from "./keywords/connection.ts";
 import { globalKeywords } from "./keywords/global.ts";
 import { listenerKeywords } from "./keywords/listener.ts";
-import { tlsListenerKeywords } from "./keywords/tls.ts";
+import { tlsConnectionKeywords, tlsListenerKeywords } from "./keywords/tls.ts";
 import { isNotYet, notYetKeywords } from "./keywords/not-yet.ts";
 import { wordsOf, type Word } from "./lexer.ts";
 import { nearest } from "./nearest.ts";
 import { Section, type Report } from "./section.ts";
-import { buildServerTls } from "./tls-section.ts";
+import { buildClientTls, buildServerTls, trustsSomebody } from "./tls-section.ts";
 import { parseTopicLine } from "./topic-line.ts";
 
 /** The window has to fit four times into the packet identifiers of a lane. */
@@ -28,6 +29,7 @@ const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 const DEFAULT_HTTP_HEADER_BYTES = 8_192;
 
 const INCLUDE_WORD = "include_dir";
+const TLS_WORDS: ReadonlySet<string> = new Set([...tlsListenerKeywords, ...tlsConnectionKeywords].map(({ name }) => name));
 const SECTION_WORDS = ["listener", "connection", "topic"];
 
 class ConnectionSection extends Section {
@@ -128,7 +130,8 @@ class Sections {
     } else if (isNotYet(name)) {
       this.report(at, word.column, "error", `${word.text} is not supported yet`);
     } else {
-      takeKeyword(this.current, this.global, word, name, values, at, this.reportLine);
+      // Without a keyword of TLS the daemon would be less safe than was asked for.
+      takeKeyword(this.current, this.global, word, name, values, at, TLS_WORDS.has(name) ? this.report : this.reportLine);
     }
   }
 }
@@ -137,6 +140,9 @@ function takeKeyword(current: Section, global: Section, word: Word, name: string
   const inSection = current.keyword(name);
   if (inSection) return current.take(inSection, word, values, at, report);
   const everywhere = global.keyword(name);
+  if (everywhere && current instanceof ConnectionSection && tlsListenerKeywords.some((keyword) => keyword.name === name)) {
+    return report(at, word.column, "error", `${word.text} belongs to a listener; a connection has bridge_${name}`);
+  }
   if (everywhere) return global.take(everywhere, word, values, at, report);
   if (name === "mount_point") return report(at, word.column, "error", "mount_point belongs into a listener section: the default listener can't have one");
   const elsewhere = listenerKeywords.some((keyword) => keyword.name === name) ? "listener" : isConnectionKeyword(name) ? "connection" : undefined;
@@ -152,21 +158,26 @@ function isConnectionKeyword(name: string): boolean {
 }
 
 function buildConfig(file: string, { global, listeners, connections }: Sections, { port, lenient = false }: ParseOptions, report: Report): Config {
+  const allListeners = buildListeners(global, listeners, port, report);
   const prefix = resolve(`${global.string("persistence_location") ?? ""}x`).slice(0, -1);
   return {
     file,
     limits: {
       maxInflightMessages: Math.min(global.number("max_inflight_messages"), MAX_INFLIGHT),
-      maxQueuedMessages: global.number("max_queued_messages"),
+      ...buildQueue(global),
+      maxTotalQueuedMessages: global.number("max_total_queued_messages"),
+      maxTotalQueuedBytes: global.number("max_total_queued_bytes"),
+      blockTimeoutMs: global.number("block_timeout") * 1000,
       maxQueueMemoryBytes: global.number("max_queue_memory"),
       maxUncommittedBytes: global.number("max_uncommitted_bytes"),
       maxPacketSizeBytes: Math.min(global.number("max_packet_size"), MAX_PACKET_BYTES),
       storeMinFreeBytes: global.number("store_min_free"),
+      maxConnectionsPerAddress: global.number("max_connections_per_address"),
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       maxUnsentBytes: MAX_UNSENT_BYTES,
     },
-    access: buildAccess(global, lenient, report),
-    listeners: buildListeners(global, listeners, port, report),
+    access: buildAccess(global, lenient, allListeners.some(({ tls }) => tls?.userFrom !== undefined), report),
+    listeners: allListeners,
     connections: connections.map((section) => buildConnection(section, report)),
     persistence: global.boolean("persistence"),
     persistenceDirectory: `${prefix}amqtdd-store`,
@@ -191,6 +202,16 @@ function buildConfig(file: string, { global, listeners, connections }: Sections,
     clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
     sysIntervalMs: global.number("sys_interval") > 0 ? global.number("sys_interval") * 1000 : Infinity,
+  };
+}
+
+function buildQueue(section: Section): QueueConfig {
+  return {
+    maxQueuedMessages: section.number("max_queued_messages"),
+    maxQueuedBytes: section.number("max_queued_bytes"),
+    maxQueuedAgeMs: section.number("max_queued_age"),
+    queueFull: section.string("queue_full") as QueueConfig["queueFull"],
+    queueQoS0: section.boolean("queue_qos0_messages"),
   };
 }
 
@@ -231,21 +252,22 @@ function logDestinationsOf(global: Section, report: Report): LogDestination[] {
   return destinations.length > 0 ? destinations : [{ kind: "stdout" }];
 }
 
-function buildAccess(global: Section, lenient: boolean, report: Report): AccessConfig {
+/** `provesUsers`: clients of some listener have user names without a password, from certificates or keys. */
+function buildAccess(global: Section, lenient: boolean, provesUsers: boolean, report: Report): AccessConfig {
   const passwordFile = pathOf(global, "password_file");
   const aclFile = pathOf(global, "acl_file");
   const aclStyle = global.string("acl_style") as AclStyle | undefined;
   const allowAnonymous = global.optionalBoolean("allow_anonymous") ?? passwordFile === undefined;
-  if (!allowAnonymous && passwordFile === undefined) {
+  if (!allowAnonymous && passwordFile === undefined && !provesUsers) {
     const at = global.place("allow_anonymous");
     // The original let everybody in.
     report(at, at.column, lenient ? "warning" : "error", "allow_anonymous false needs a password_file: without one nobody could connect");
   }
-  if (aclFile !== undefined && passwordFile === undefined && aclStyle !== "mosquitto") {
+  if (aclFile !== undefined && passwordFile === undefined && !provesUsers && aclStyle !== "mosquitto") {
     const at = global.place("acl_file");
     report(at, at.column, "error", "acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one");
   }
-  return { passwordFile, allowAnonymous: allowAnonymous || passwordFile === undefined, aclFile, aclStyle, clientIdPrefixes: global.list("clientid_prefixes").map(({ value }) => value) };
+  return { passwordFile, allowAnonymous: allowAnonymous || (passwordFile === undefined && !provesUsers), provesUsers, aclFile, aclStyle, clientIdPrefixes: global.list("clientid_prefixes").map(({ value }) => value) };
 }
 
 /** The default listener exists if one of its keywords is given, or if there is no other; it is opened last. */
@@ -264,7 +286,7 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
       webSocketOrigins: [],
       maxHttpHeaderBytes: headerBytesOf(global),
       ...buildOptions(global, global),
-      tls: buildServerTls(global, global, report),
+      ...buildServerTls(global, global, report),
       ...placeOf(global.place("port")),
     });
   }
@@ -296,7 +318,7 @@ function buildListener(section: Section, global: Section, report: Report): Liste
     webSocketOrigins: section.list("websockets_origin").map(({ value }) => value),
     maxHttpHeaderBytes: headerBytesOf(global),
     ...buildOptions(section, global),
-    tls: buildServerTls(section, global, report),
+    ...buildServerTls(section, global, report),
     ...placeOf(section),
   };
 }
@@ -311,18 +333,28 @@ function buildOptions(section: Section, global: Section): Omit<ListenerOptions, 
   };
 }
 
+function buildProxy(section: Section, report: Report): ProxyConfig | undefined {
+  const text = section.string("bridge_proxy");
+  const proxy = text === undefined ? undefined : parseProxy(text);
+  const at = section.place("bridge_proxy");
+  // Not with its value: it may hold a password.
+  if (text !== undefined && !proxy) report(at, at.column, "error", "bridge_proxy: wanted is http://[user:password@]host:port");
+  return proxy;
+}
+
 function buildConnection(section: ConnectionSection, report: Report): ConnectionConfig {
   const addresses: AddressConfig[] = [];
+  const usual = trustsSomebody(section) ? "mqtts" : "mqtt";
   for (const given of section.list("address")) {
-    const address = parseAddress(given.value);
+    const address = parseAddress(given.value, usual);
     if (address) addresses.push(address);
-    else report(given, given.column, "error", `address ${given.value}: wanted is host or host:port`);
+    else report(given, given.column, "error", `address ${given.value}: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing`);
   }
   const maxReconnectSeconds = section.optionalNumber("max_reconnect_interval");
   return {
     name: section.title[0]?.text ?? "",
     addresses,
-    dial: { tls: undefined },
+    dial: { ...buildClientTls(section, addresses, report), proxy: buildProxy(section, report) },
     topics: section.topics,
     clientId: section.string("clientid"),
     cleanSession: section.optionalBoolean("cleansession") ?? addresses.length > 1,
@@ -343,6 +375,7 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     notificationsLocalOnly: section.boolean("notifications_local_only"),
     protocolVersion: section.string("bridge_protocol_version") === "mqttv31" ? 3 : 4,
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
+    queue: buildQueue(section),
     ...placeOf(section),
   };
 }

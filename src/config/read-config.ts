@@ -4,12 +4,15 @@ import { readAccessFiles } from "./access-files.ts";
 import { checkConfig } from "./checker.ts";
 import { problemText, type Config, type Problem } from "./config.ts";
 import { parseConfig, type ParseOptions } from "./parser.ts";
+import { checkTlsFiles } from "./tls-files.ts";
 
 export interface ReadResult {
   /** Undefined when a problem is an error. */
   readonly config: Config | undefined;
   /** One line each. */
   readonly problems: readonly string[];
+  /** What is only to be known: until when certificates are valid. One line each. */
+  readonly notes: readonly string[];
 }
 
 /** Reads and checks a configuration file. */
@@ -18,15 +21,17 @@ export function readConfig(file: string, options: ParseOptions = {}): ReadResult
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
-    return { config: undefined, problems: [`${file}: error: ${error instanceof Error ? error.message : String(error)}`] };
+    return { config: undefined, notes: [], problems: [`${file}: error: ${error instanceof Error ? error.message : String(error)}`] };
   }
   const { config, problems } = parseConfig(text, file, { include: filesOf, ...options });
   const parsed = problems.some(isError);
-  const all: Problem[] = parsed ? problems : [...problems, ...checkConfig(config)];
+  const found: Problem[] = parsed ? problems : [...problems, ...checkConfig(config), ...checkTlsFiles(config)];
+  const isNote = ({ severity }: Problem): boolean => severity === "note";
+  const all = found.filter((problem) => !isNote(problem));
   const order = [...new Set([file, ...all.map((problem) => problem.file).sort()])];
   all.sort((a, b) => order.indexOf(a.file) - order.indexOf(b.file) || a.line - b.line || a.column - b.column);
   if (!parsed) all.push(...readAccessFiles(config.access).problems);
-  return { config: all.some(isError) ? undefined : config, problems: all.map(problemText) };
+  return { config: all.some(isError) ? undefined : config, problems: all.map(problemText), notes: found.filter(isNote).map(problemText) };
 }
 
 /** What `include_dir` reads, as mosquitto does: files that end in .conf, by name. */

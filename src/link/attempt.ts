@@ -4,6 +4,8 @@ import type { Transport, TransportListener } from "./transport.ts";
 /** A connection that is up; `transport` is the MQTT byte stream that is spoken on the socket itself. */
 export interface Dialled {
   readonly socket: net.Socket;
+  /** The TCP socket that carries it all. */
+  readonly carrier: net.Socket;
   transport(listener: TransportListener): Transport;
 }
 

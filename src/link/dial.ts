@@ -1,8 +1,9 @@
 import net, { type LookupFunction } from "node:net";
-import type { ClientTls } from "../tls/settings.ts";
 import { Attempt, type Dialled } from "./attempt.ts";
 import { lookUp } from "./look-up.ts";
+import { openTunnel, type Proxy } from "./proxy.ts";
 import { TcpTransport } from "./tcp.ts";
+import type { TlsClient } from "./tls-client.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** Where a connection goes, and through what. */
@@ -10,10 +11,14 @@ export interface Destination {
   readonly host: string;
   readonly port: number;
   /** Undefined: TCP without TLS. */
-  readonly tls: ClientTls | undefined;
+  readonly tls: (() => Promise<TlsClient>) | undefined;
+  /** Undefined: no proxy. */
+  readonly proxy: Proxy | undefined;
+  /** What is asked for, and the largest packet that may come; undefined: MQTT without a WebSocket. */
+  readonly webSocket: { readonly url: string; readonly maxPacketBytes: number } | undefined;
 }
 
-/** Dials; the transport is handed to the listener's link when TCP, and TLS where it is wanted, are up. */
+/** Dials; the transport is handed to the listener's link when all is up that the destination wants. */
 export function dial(
   destination: Destination,
   onConnected: (open: (listener: TransportListener) => Transport) => void,
@@ -28,14 +33,16 @@ export function dial(
 }
 
 /** Rejects with the reason. */
-export async function connect({ host, port, tls }: Destination, attempt: Attempt): Promise<Dialled> {
-  const carrier = await connectTcp(host, port, attempt);
-  if (!tls) return { socket: carrier, transport: (listener) => new TcpTransport(carrier, listener) };
-  const { connectTls } = await import("./tls-client.ts");
-  return connectTls(carrier, host, tls, attempt);
+async function connect({ host, port, tls, proxy, webSocket }: Destination, attempt: Attempt): Promise<Dialled> {
+  const carrier = await connectTcp(proxy ?? { host, port }, attempt);
+  if (proxy) await openTunnel(carrier, { host, port }, proxy);
+  const dialled = tls ? await (await tls()).connect(carrier, host, attempt) : { socket: carrier, carrier, transport: (listener: TransportListener) => new TcpTransport(carrier, listener) };
+  if (!webSocket) return dialled;
+  const { connectWebSocket } = await import("./websocket-client.ts"); // with what it needs, of no use to others
+  return connectWebSocket(dialled, webSocket.url, webSocket.maxPacketBytes);
 }
 
-function connectTcp(host: string, port: number, attempt: Attempt): Promise<net.Socket> {
+function connectTcp({ host, port }: { host: string; port: number }, attempt: Attempt): Promise<net.Socket> {
   const ask: LookupFunction = (name, options, callback) => lookUp(name, options, callback, () => attempt.hasEnded);
   const socket = attempt.own(net.connect({ host, port, allowHalfOpen: true, lookup: ask }));
   return new Promise((resolve, reject) => {

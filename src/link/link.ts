@@ -10,6 +10,7 @@ import type { AckGate } from "./ack-gate.ts";
 import { giveBack, takeBuffer } from "./buffers.ts";
 import { FrameReader } from "./frames.ts";
 import { TopicAliases } from "./topic-aliases.ts";
+import { TlsFailure } from "./tls-reason.ts";
 import { clientIdOf, describePacket, describeWhole } from "./trace.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
@@ -24,9 +25,9 @@ export interface PacketHandler {
   onClosed(reason: CloseReason): void;
 }
 
-/** `internal`: our own fault, an exception. */
+/** `internal`: our own fault, an exception. `insecure`: TLS has failed. */
 export interface CloseReason {
-  readonly kind: "peer" | "violation" | "local" | "error" | "internal";
+  readonly kind: "peer" | "violation" | "local" | "error" | "insecure" | "internal";
   readonly text: string;
 }
 
@@ -192,7 +193,7 @@ export class Link implements TransportListener {
   }
 
   onClose(error: Error | undefined): void {
-    const kind = error instanceof ProtocolViolation ? "violation" : "error";
+    const kind = error instanceof ProtocolViolation ? "violation" : error instanceof TlsFailure ? "insecure" : "error";
     this.finish(error ? { kind, text: error.message } : { kind: "peer", text: "closed by the other side" });
   }
 
@@ -421,6 +422,13 @@ export class Link implements TransportListener {
     if (this.closed) return;
     this.flush();
     this.transport?.end();
+    this.finish(reason);
+  }
+
+  /** Ends at once. The handler hears `reason`. */
+  drop(reason: CloseReason): void {
+    if (this.closed) return;
+    this.transport?.destroy();
     this.finish(reason);
   }
 

@@ -1,12 +1,13 @@
 import net from "node:net";
+import type { Door } from "./door.ts";
 import type { Accepted, Secure } from "./secure.ts";
-import { socketLimit } from "./socket-limit.ts";
+import { explained } from "./tls-reason.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /** How long a socket that we ended may take to close before it is destroyed. */
 export const LINGER_MS = 5_000;
 /** After so much silence the system asks whether the other side is still there: for clients without keep alive. */
-const PROBE_AFTER_MS = 60_000;
+export const PROBE_AFTER_MS = 60_000;
 
 /** A TCP socket as a transport. */
 export class TcpTransport implements Transport {
@@ -23,7 +24,7 @@ export class TcpTransport implements Transport {
     socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
     socket.on("drain", () => listener.onDrain());
     socket.on("error", (error) => {
-      failure = error;
+      failure = explained(error);
     });
     socket.on("end", () => socket.end());
     socket.on("close", () => listener.onClose(failure));
@@ -33,9 +34,8 @@ export class TcpTransport implements Transport {
     return this.socket.writableLength;
   }
 
-  /** What libuv has not handed to the system yet falls with each part that is taken; `writableLength` only with whole writes. */
   get progressMark(): number {
-    return this.socket.bytesWritten - (handleOf(this.socket)?.writeQueueSize ?? this.socket.writableLength);
+    return takenBytes(this.socket);
   }
 
   write(bytes: Buffer, done: () => void): void {
@@ -75,14 +75,11 @@ export class TcpTransport implements Transport {
   }
 }
 
-/** Not a public name: without it progress is counted in whole writes. */
-export function handleOf(socket: net.Socket): { readonly bytesWritten?: number; readonly writeQueueSize?: number } | undefined {
-  return (socket as unknown as { _handle?: { bytesWritten?: number; writeQueueSize?: number } | null })._handle ?? undefined;
+/** How many bytes the system has taken. What libuv has not handed to it yet falls with each part; `writableLength`, where its name is not there, with whole writes. */
+export function takenBytes(socket: net.Socket): number {
+  const { _handle: handle } = socket as unknown as { _handle?: { bytesWritten?: number; writeQueueSize?: number } | null };
+  return (handle?.bytesWritten ?? socket.bytesWritten) - (handle?.writeQueueSize ?? socket.writableLength);
 }
-
-/** Sockets that all servers have accepted and that are open. */
-let acceptedSockets = 0;
-let maxAcceptedSockets: number | undefined;
 
 /** A port that accepts TCP connections. */
 export class TcpServer {
@@ -90,8 +87,7 @@ export class TcpServer {
 
   constructor(
     private readonly accept: (accepted: Accepted) => void,
-    /** A socket was refused: there are as many as the limit of open files allows. */
-    private readonly onRefused: (sockets: number) => void,
+    private readonly door: Door,
     /** Without it the sockets are spoken on as they are. */
     private readonly secure?: Secure,
   ) {
@@ -99,16 +95,7 @@ export class TcpServer {
   }
 
   private onSocket(socket: net.Socket): void {
-    maxAcceptedSockets ??= socketLimit();
-    if (acceptedSockets >= maxAcceptedSockets) {
-      socket.destroy();
-      this.onRefused(acceptedSockets);
-      return;
-    }
-    acceptedSockets += 1;
-    socket.once("close", () => {
-      acceptedSockets -= 1;
-    });
+    if (!this.door.enter(socket)) return;
     if (this.secure) this.secure.begin(socket, this.accept);
     else this.accept({ socket, user: undefined, transport: (listener) => new TcpTransport(socket, listener) });
   }

@@ -1,6 +1,6 @@
 import type net from "node:net";
 import type { TLSSocket } from "node:tls";
-import { handleOf, TcpTransport } from "./tcp.ts";
+import { takenBytes, TcpTransport } from "./tcp.ts";
 import type { TransportListener } from "./transport.ts";
 
 /** A TLS socket as a transport. */
@@ -14,10 +14,8 @@ export class TlsTransport extends TcpTransport {
     super(socket, listener);
   }
 
-  /** What the system has taken of the encrypted bytes. */
   override get progressMark(): number {
-    const { bytesWritten = 0, writeQueueSize = 0 } = handleOf(this.carrier) ?? {};
-    return bytesWritten - writeQueueSize;
+    return takenBytes(this.carrier);
   }
 
   /** The bytes are ours again when the callback comes, never before: `writableLength` says nothing about what TLS still holds. */

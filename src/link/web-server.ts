@@ -1,6 +1,7 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Accepted } from "./secure.ts";
+import { Strangers } from "./strangers.ts";
 import { LINGER_MS } from "./tcp.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 import { answerUpgrade, type UpgradeRefusal } from "./upgrade.ts";
@@ -12,8 +13,7 @@ const REQUEST_MS = 10_000;
 /** Time for an answer to be taken. */
 const ANSWER_MS = 300_000;
 const MAX_REQUESTS_A_SOCKET = 100;
-/** Connections that have not asked yet; and those being answered, each of which may hold a file open. The oldest gives way. */
-const MAX_WAITING = 1_000;
+/** Connections being answered: each may hold a file open. The oldest gives way. */
 const MAX_ANSWERED = 32;
 export interface WebOptions {
   /** Longest head of a request. */
@@ -24,47 +24,26 @@ export interface WebOptions {
   readonly folder: WebFolder | undefined;
 }
 
-/** Connections that speak HTTP, by all servers together: each with its deadline, oldest first. */
-class Deadlines {
-  private readonly timers = new Map<Socket, NodeJS.Timeout>();
+/** Connections of all servers that are being answered. */
+const answered = new Strangers(MAX_ANSWERED);
 
-  constructor(
-    private readonly max: number,
-    private readonly limitMs: number,
-  ) {}
-
-  add(socket: Socket): void {
-    const [oldest] = this.timers.size >= this.max ? this.timers.keys() : [];
-    if (oldest) {
-      this.delete(oldest);
-      oldest.destroy();
-    }
-    this.timers.set(socket, setTimeout(() => socket.destroy(), this.limitMs).unref());
-  }
-
-  has(socket: Socket): boolean {
-    return this.timers.has(socket);
-  }
-
-  delete(socket: Socket): void {
-    clearTimeout(this.timers.get(socket));
-    this.timers.delete(socket);
-  }
+/** A connection that has not become a WebSocket. */
+interface Open {
+  readonly accepted: Accepted;
+  isAnswered: boolean;
+  deadline: NodeJS.Timeout | undefined;
 }
-
-const waiting = new Deadlines(MAX_WAITING, REQUEST_MS);
-const answered = new Deadlines(MAX_ANSWERED, ANSWER_MS);
 
 /** HTTP on connections that a port has accepted: becomes a WebSocket, or is answered from a folder. */
 export class WebServer {
   private readonly http;
-  /** Connections that have not become WebSockets. */
-  private readonly open = new Map<Socket, Accepted>();
+  private readonly open = new Map<Socket, Open>();
 
   constructor(
     /** May be exchanged while it runs. */
     public options: WebOptions,
     private readonly accept: (open: (listener: TransportListener) => Transport, user: string | undefined) => void,
+    private readonly strangers: Strangers,
   ) {
     this.http = createServer({ maxHeaderSize: options.maxHeaderBytes, keepAliveTimeout: REQUEST_MS });
     this.http.maxRequestsPerSocket = MAX_REQUESTS_A_SOCKET;
@@ -100,28 +79,40 @@ export class WebServer {
 
   private wait(accepted: Accepted): void {
     const { socket } = accepted;
-    this.open.set(socket, accepted);
-    waiting.add(socket);
+    this.open.set(socket, { accepted, isAnswered: false, deadline: undefined });
     socket.once("close", () => this.leave(socket));
+    this.turn(socket, { isAnswered: false });
+  }
+
+  /** It is answered now, or may ask. */
+  private turn(socket: Socket, { isAnswered }: { isAnswered: boolean }): void {
+    const open = this.open.get(socket);
+    if (!open) return;
+    const end = (): void => void socket.destroy();
+    const [from, to] = isAnswered ? [this.strangers, answered] : [answered, this.strangers];
+    from.delete(socket);
+    to.add(socket, end);
+    open.isAnswered = isAnswered;
+    clearTimeout(open.deadline);
+    open.deadline = setTimeout(end, isAnswered ? ANSWER_MS : REQUEST_MS).unref();
   }
 
   /** It is no connection of HTTP any more. */
-  private leave(socket: Socket): void {
+  private leave(socket: Socket): Accepted | undefined {
+    const open = this.open.get(socket);
     this.open.delete(socket);
-    waiting.delete(socket);
+    this.strangers.delete(socket);
     answered.delete(socket);
+    clearTimeout(open?.deadline);
+    return open?.accepted;
   }
 
   private onRequest(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
-    // One request at a time: answers to those that come before the last one is answered would all have to be kept.
-    if (answered.has(socket)) return void socket.destroy();
-    waiting.delete(socket);
-    answered.add(socket);
-    response.once("close", () => {
-      answered.delete(socket);
-      if (!socket.destroyed) waiting.add(socket);
-    });
+    // One request at a time: answers that wait for the one before them would all have to be kept.
+    if (this.open.get(socket)?.isAnswered !== false) return void socket.destroy();
+    this.turn(socket, { isAnswered: true });
+    response.once("close", () => this.turn(socket, { isAnswered: false }));
     const { "content-length": bodyBytes = "0", "transfer-encoding": encoding } = request.headers;
     if (bodyBytes !== "0" || encoding !== undefined) return refuse(response, 413);
     const { folder } = this.options;
@@ -131,8 +122,7 @@ export class WebServer {
   }
 
   private onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
-    const accepted = this.open.get(socket);
-    this.leave(socket);
+    const accepted = this.leave(socket);
     if (!accepted) return void socket.destroy();
     const answer = answerUpgrade(request);
     if ("status" in answer) return refuseUpgrade(socket, answer);

@@ -1,4 +1,4 @@
-import { decodeAck, PUBACK_BYTE, PUBREC_BYTE, UNSUBACK_BYTE } from "../mqtt/acks.ts";
+import { decodeAck, UNSUBACK_BYTE } from "../mqtt/acks.ts";
 import { encodeConnack, encodeVersionRefusal } from "../mqtt/connack.ts";
 import { decodeConnect, UnsupportedVersion, type Connect } from "../mqtt/connect.ts";
 import { checkEmpty, PINGRESP } from "../mqtt/empty.ts";
@@ -9,8 +9,10 @@ import { decodeSubscribe, encodeSuback } from "../mqtt/subscribe.ts";
 import { decodeUnsubscribe } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { Entry, Holder } from "../broker/entry.ts";
-import { receivePublish, receivePubrel } from "../broker/inbound.ts";
+import type { Timer } from "../clock/clock.ts";
+import { acknowledgeDropped, receivePublish, receivePubrel } from "../broker/inbound.ts";
 import type { CloseReason, Link, PacketHandler } from "../link/link.ts";
+import { networkOfPeer } from "../link/network.ts";
 import { Message, messageOf } from "../queue/message.ts";
 import type { Access, Admission, Refusal } from "../access/access.ts";
 import { identityText, type Identity } from "../access/identity.ts";
@@ -23,6 +25,7 @@ import { Subscriber } from "./subscriber.ts";
 const REFUSALS: Readonly<Record<Refusal, { code: number; reason: string }>> = {
   credentials: { code: ConnackCode.badUserNameOrPassword, reason: "its user name or password is wrong" },
   anonymous: { code: ConnackCode.notAuthorized, reason: "it has no user name" },
+  busy: { code: ConnackCode.serverUnavailable, reason: "too many passwords are being checked" },
   identifier: { code: ConnackCode.identifierRejected, reason: "its client identifier has none of the prefixes that are allowed" },
 };
 
@@ -44,6 +47,8 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   private readonly deniedTopics = new Set<string>();
   private subscriber: Subscriber | undefined;
   private entry: Entry | undefined;
+  /** For a refusal that waits. */
+  private answerTimer: Timer | undefined;
   private link!: Link; // set by the listener before a byte can come
 
   constructor(
@@ -122,30 +127,37 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
       this.link.send(encodeVersionRefusal(error.level));
       return this.close(`protocol level ${error.level} is not supported`);
     }
+    this.context.strangers.delete(this);
     this.link.version = connect.version;
     const problem = this.problemWith(connect);
     if (problem) return this.refuse(problem.code, problem.text);
     if (connect.clientId === "") connect.clientId = this.newClientId();
-    this.authenticate(connect);
+    this.authenticate(connect, bodyEnd - bodyStart);
   }
 
-  private authenticate(connect: Connect): void {
+  /** `bytes`: what the packet takes while it waits. */
+  private authenticate(connect: Connect, bytes: number): void {
     const { access } = this.context.broker;
     if (this.provenUser !== undefined) return this.judge(connect, access.admitProven(connect.clientId, this.provenUser));
-    const admission = access.admit(connect.clientId, connect.username, connect.password, () => this.link.isClosed);
+    const { logins } = this.context;
+    const address = networkOfPeer(this.link.remoteAddress);
+    const asker = { mayWait: () => logins.beginCheck(address, bytes), hasGone: () => this.link.isClosed };
+    const admission = access.admit(connect.clientId, connect.username, connect.password, asker);
     if (!(admission instanceof Promise)) return this.judge(connect, admission);
     this.isAuthenticating = true;
     this.link.stopReading();
-    admission.then(
-      (verdict) => this.authenticated(connect, verdict, access),
-      (error: unknown) => this.close(`the password can't be checked: ${String(error)}`),
-    );
+    admission
+      .finally(() => logins.endCheck(address, bytes))
+      .then(
+        (verdict) => this.authenticated(connect, verdict, access, bytes),
+        (error: unknown) => this.close(`the password can't be checked: ${String(error)}`),
+      );
   }
 
-  private authenticated(connect: Connect, admission: Admission, asked: Access): void {
+  private authenticated(connect: Connect, admission: Admission, asked: Access, bytes: number): void {
     this.isAuthenticating = false;
     if (this.link.isClosed) return;
-    if (this.context.broker.access !== asked) return this.authenticate(connect); // the rules have changed meanwhile
+    if (this.context.broker.access !== asked) return this.authenticate(connect, bytes); // the rules have changed meanwhile
     this.judge(connect, admission);
   }
 
@@ -154,7 +166,22 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { code, reason } = REFUSALS[admission];
     const name = `client ${connect.clientId}${connect.username === undefined ? "" : ` (user ${connect.username})`}`;
     this.context.log.write("connectRefused", { client: name, address: this.link.remoteAddress, reason });
-    this.refuse(code, reason);
+    const delayMs = admission === "credentials" ? this.context.logins.failed(networkOfPeer(this.link.remoteAddress)) : 0;
+    if (delayMs === 0) this.refuse(code, reason);
+    else this.refuseLater(delayMs, code, reason);
+  }
+
+  private refuseLater(delayMs: number, code: number, text: string): void {
+    const { clock, strangers } = this.context;
+    this.isAuthenticating = true;
+    this.link.stopReading();
+    strangers.add(this, () => this.giveWay());
+    this.answerTimer = clock.after(delayMs, () => this.refuse(code, text));
+  }
+
+  /** To another that may say who it is. */
+  giveWay(): void {
+    this.link.drop({ kind: "local", text: "there are too many connections without CONNECT" });
   }
 
   private problemWith(connect: Connect): { code: number; text: string } | undefined {
@@ -236,7 +263,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   /** The versions before 5 can't say no: the message is acknowledged and dropped. */
   private denyPublish(identity: Identity, topic: string): void {
     this.logDenial(identity, topic);
-    if (view.qos > 0 && !this.context.broker.admission.isRefused(this.link)) this.link.acknowledge(view.qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, view.packetId, 0, 0);
+    acknowledgeDropped(this.context.broker, this.link, view.qos, view.packetId);
   }
 
   private logDenial(identity: Identity, topic: string): void {
@@ -293,8 +320,10 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   }
 
   onClosed(reason: CloseReason): void {
-    const { log, broker } = this.context;
+    const { log, broker, strangers } = this.context;
     this.mount.open.delete(this);
+    strangers.delete(this);
+    this.answerTimer?.cancel();
     const { entry } = this;
     if (reason.kind === "internal") log.write("internalError", { name: this.clientId || this.link.remoteAddress, detail: reason.text });
     if (!entry) {
@@ -304,7 +333,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     this.entry = undefined;
     this.mount.connected -= 1;
     if (reason.kind === "violation") log.write("badPacket", { client: this.clientId, reason: reason.text });
-    else if (reason.kind === "error" || (reason.kind === "peer" && this.context.settings.connectionMessages)) log.write("socketError", { client: this.clientId, reason: reason.text });
+    else if (reason.kind === "error" || reason.kind === "insecure" || (reason.kind === "peer" && this.context.settings.connectionMessages)) log.write("socketError", { client: this.clientId, reason: reason.text });
     broker.sessions.release(entry, this);
     this.publishWill(entry);
   }

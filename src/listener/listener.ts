@@ -38,6 +38,7 @@ export class Listener {
     const link = new Link(connection, limits, context.clock, context.gate);
     connection.use(link);
     this.mount.open.add(connection);
+    context.strangers.add(connection, () => connection.giveWay());
     link.open(open(link));
   }
 

@@ -113,6 +113,12 @@ export class Listeners {
 function isSame(a: ListenerConfig, b: ListenerConfig): boolean {
   return (
     a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && a.protocol === b.protocol &&
-    a.maxHttpHeaderBytes === b.maxHttpHeaderBytes && JSON.stringify(a.tls) === JSON.stringify(b.tls)
+    a.maxHttpHeaderBytes === b.maxHttpHeaderBytes && isSameProof(a, b)
   );
+}
+
+/** Who is let in by what: the clients that are there have shown what was asked for then. Files, versions and ciphers may change. */
+function isSameProof({ tls: a }: ListenerConfig, { tls: b }: ListenerConfig): boolean {
+  if (!a || !b) return a === b;
+  return a.requireCertificate === b.requireCertificate && a.userFrom === b.userFrom && a.usesPsk === b.usesPsk;
 }

@@ -4,9 +4,11 @@ import type { Route } from "../broker/subscriptions.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { AckGate } from "../link/ack-gate.ts";
 import type { LinkLimits } from "../link/link.ts";
+import type { Strangers } from "../link/strangers.ts";
 import type { ListenerOptions } from "../config/config.ts";
 import type { Log } from "../log/console.ts";
 import { MountedTopics } from "../topic/topic-table.ts";
+import type { Logins } from "./logins.ts";
 
 export interface ListenerSettings {
   readonly maxInflightMessages: number;
@@ -30,6 +32,8 @@ export interface ListenerContext {
   readonly settings: ListenerSettings;
   /** The part behind the configured prefix. */
   newClientId(): string;
+  readonly strangers: Strangers;
+  readonly logins: Logins;
 }
 
 /** A connection as its listener sees it. */
@@ -37,7 +41,7 @@ export interface OpenConnection {
   readonly clientId: string;
   /** Whether its CONNECT has been accepted. */
   readonly isConnected: boolean;
-  /** Its CONNECT has come and its password is being checked. */
+  /** Its CONNECT has come and its password is being checked, or was wrong and the answer waits. */
   readonly isAuthenticating: boolean;
   readonly connectedAtMs: number;
   /** How long nothing has been heard of it. */

@@ -39,10 +39,9 @@ export class Log {
   }
 
   write<K extends MessageKey>(key: K, values: MessageValues<K>): void {
-    const { id, level, text } = messages[key];
+    const { id, level } = messages[key];
     if (LETTERS.indexOf(level) < this.lowest) return;
-    const filled = text.replace(/\{(\w+)\}/g, (_, name: string) => printable((values as Record<string, string | number>)[name] ?? ""));
-    const line = `${timestamp(this.clock.wallMs())} CWNAN${String(id).padStart(4, "0")}${level} ${filled}`;
+    const line = lineOf(key, values, this.clock.wallMs());
     this.recentLines.add(line);
     this.writeLine(line);
     this.onLine?.(line, level, id);
@@ -60,6 +59,13 @@ export class Log {
     const time = (line: string): string => line.slice(0, TIME_LENGTH);
     return [...this.recentLines.all(), ...this.recentTraces.all()].sort((a, b) => (time(a) < time(b) ? -1 : time(a) > time(b) ? 1 : 0));
   }
+}
+
+/** A line as it is written. */
+export function lineOf<K extends MessageKey>(key: K, values: MessageValues<K>, wallMs: number): string {
+  const { id, level, text } = messages[key];
+  const filled = text.replace(/\{(\w+)\}/g, (_, name: string) => printable((values as Record<string, string | number>)[name] ?? ""));
+  return `${timestamp(wallMs)} CWNAN${String(id).padStart(4, "0")}${level} ${filled}`;
 }
 
 /** Client identifiers and topics come from anybody: control characters must not reach the operator's terminal. */

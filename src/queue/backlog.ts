@@ -1,8 +1,10 @@
 import type { QoS } from "../mqtt/protocol.ts";
 import { Chunk, ChunkList } from "./chunk.ts";
+import { Cursor } from "./cursor.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Message } from "./message.ts";
 import { recordEnd, recordReceivedMs, recordSeq, sealRecords, writeRecord } from "./record.ts";
+import type { SeqRanges } from "./seq-ranges.ts";
 
 /**
  * The records of one lane in order, in RAM and on disk. RAM holds `front` (from the head on) and, while stored messages have been left to the disk,
@@ -22,8 +24,9 @@ export class Backlog {
   /** Offset in `front.head` of the first record that is not done. */
   private headAt = 0;
   private foundAt = 0;
-  private cursorChunk: Chunk | undefined;
-  private cursorAt = 0;
+  private readonly cursor = new Cursor();
+  /** Stands somewhere before the first message that may be dropped. */
+  private readonly dropCursor = new Cursor();
   private firstUnwritten: Chunk | undefined;
   /** When the oldest message came, or earlier: what is known of it while it does not lie in RAM. */
   private knownOldestMs = 0;
@@ -89,45 +92,62 @@ export class Backlog {
 
   /** Moves the cursor to a record; false if there is none in RAM. */
   settleCursor(): boolean {
-    let chunk = this.cursorChunk;
-    if (!chunk) {
-      chunk = this.front.head;
-      if (!chunk) return false;
-      this.cursorAt = this.headAt;
-    }
-    for (;;) {
-      this.cursorChunk = chunk;
-      if (this.cursorAt < chunk.used) return true;
-      if (!chunk.next) return false;
-      chunk = chunk.next;
-      this.cursorAt = 0;
-    }
+    return this.cursor.settle(this.front.head, this.headAt);
   }
 
   /** Where the record under the cursor lies; settleCursor returned true. */
   get cursorBytes(): Buffer {
-    return this.cursorChunk!.bytes; // settleCursor returned true
+    return this.cursor.bytes;
   }
 
   get cursorOffset(): number {
-    return this.cursorAt;
+    return this.cursor.at;
   }
 
   /** The record under the cursor; settleCursor returned true. */
   get cursorSeq(): number {
-    return recordSeq(this.cursorChunk!.bytes, this.cursorAt); // settleCursor returned true
+    return this.cursor.seq;
+  }
+
+  /** Size of that record. */
+  get cursorRecordBytes(): number {
+    return this.cursor.recordBytes;
   }
 
   /** Passes the record under the cursor. Returns whether it stood in the last chunk before the gap. */
   stepCursor(): boolean {
-    const chunk = this.cursorChunk!; // settleCursor returned true
-    this.cursorAt = recordEnd(chunk.bytes, this.cursorAt);
-    return chunk.next === undefined && this.hasGap;
+    this.cursor.step();
+    return this.cursor.chunk?.next === undefined && this.hasGap;
   }
 
   rewind(): void {
-    this.cursorChunk = undefined;
-    this.cursorAt = 0;
+    this.cursor.reset();
+  }
+
+  /**
+   * Looks for the first record from `seq` on; undefined if none lies in RAM. On the way chunks behind the head in which `dropped` has everything
+   * are left, and their pages are to be deleted.
+   */
+  settleDrop(seq: number, dropped: SeqRanges): Cursor | undefined {
+    const { dropCursor, front } = this;
+    for (;;) {
+      const { chunk } = dropCursor;
+      if (!dropCursor.settle(front.head, this.headAt)) return undefined;
+      if (chunk && chunk !== dropCursor.chunk && chunk !== front.head && dropped.next(chunk.firstSeq) >= chunk.endSeq) this.remove(chunk);
+      if (dropCursor.seq >= seq) return dropCursor;
+      dropCursor.step();
+    }
+  }
+
+  private remove(chunk: Chunk): void {
+    if (this.cursor.chunk === chunk) {
+      this.cursor.chunk = chunk.next;
+      this.cursor.at = 0;
+    }
+    if (this.firstUnwritten === chunk) this.firstUnwritten = chunk.next;
+    for (const page of chunk.pages) this.deletedPages.push(page);
+    this.release(chunk);
+    this.front.remove(chunk);
   }
 
   /** Sequence number of the first record, be it in RAM or on disk alone; `nextSeq` if there is none. */
@@ -161,8 +181,14 @@ export class Backlog {
     this.front.shift();
     this.headAt = 0;
     if (this.firstUnwritten === head) this.firstUnwritten = head.next;
-    if (this.cursorChunk === head) this.cursorChunk = undefined;
+    if (this.cursor.chunk === head) this.cursor.reset();
+    if (this.dropCursor.chunk === head) this.dropCursor.reset();
     // A head chunk that is emptied while its bytes wait for the store is simply left: nothing in it is owed any more.
+  }
+
+  /** Everything below `seq` is done. */
+  dropBelow(seq: number): void {
+    while (this.front.head && recordSeq(this.front.head.bytes, this.headAt) < seq) this.dropHead();
   }
 
   /** The chunk of `front` with the message, which begins at `foundOffset`. */
@@ -227,17 +253,22 @@ export class Backlog {
     return this.front.head?.pages[0] ?? (this.hasGap ? this.gapPage : ackedBelow);
   }
 
-  /** Leaves to the disk what is stored there: everything if nobody is attached, else what lies behind the cursor's chunk. */
-  evict(attached: boolean, ackedBelow: number, storedBelow: number): void {
-    if (!attached) this.evictFront(ackedBelow, storedBelow);
-    else if (!this.hasGap && this.cursorChunk?.next && isEvictable(this.cursorChunk.next, storedBelow)) {
-      const [page = 0] = this.cursorChunk.next.pages; // isEvictable: there is one
-      this.gapFrom = this.gapTo = this.cursorChunk.next.firstSeq;
-      this.gapPage = page;
-      this.front.splitAfter(this.cursorChunk, this.back);
-    }
+  /** Leaves to the disk what is stored there: everything, or what lies behind the chunk of the cursor or of the head. */
+  evict(keeping: "nothing" | "cursor" | "head", ackedBelow: number, storedBelow: number): void {
+    this.dropCursor.reset();
+    if (keeping === "nothing") this.evictFront(ackedBelow, storedBelow);
+    else this.evictBehind(keeping === "cursor" ? this.cursor.chunk : this.front.head, storedBelow);
     this.evictBack(storedBelow);
     if (!this.hasGap && this.back.head) this.join();
+  }
+
+  private evictBehind(kept: Chunk | undefined, storedBelow: number): void {
+    const next = kept?.next;
+    if (this.hasGap || !next || !isEvictable(next, storedBelow)) return;
+    const [page = 0] = next.pages; // isEvictable: there is one
+    this.gapFrom = this.gapTo = next.firstSeq;
+    this.gapPage = page;
+    this.front.splitAfter(kept, this.back);
   }
 
   /** The gap begins at the head, then. What stands before a gap leaves as a whole or not at all: there is one gap only. */
@@ -277,7 +308,9 @@ export class Backlog {
       for (let chunk = list.head; chunk; chunk = chunk.next) this.release(chunk);
       list.head = list.tail = undefined;
     }
-    this.cursorChunk = this.firstUnwritten = undefined;
+    this.cursor.reset();
+    this.dropCursor.reset();
+    this.firstUnwritten = undefined;
     this.gapFrom = this.gapTo = 0;
     this.headAt = 0;
   }

@@ -62,6 +62,15 @@ export class ChunkList {
     if (!this.head) this.tail = undefined;
   }
 
+  remove(chunk: Chunk): void {
+    if (chunk === this.head) return this.shift();
+    let before = this.head;
+    while (before && before.next !== chunk) before = before.next;
+    if (!before) return;
+    before.next = chunk.next;
+    if (this.tail === chunk) this.tail = before;
+  }
+
   /** Takes over all chunks of `other`, behind its own. */
   absorb(other: ChunkList): void {
     if (!other.head) return;

@@ -78,6 +78,11 @@ export class Clearance {
     return false;
   }
 
+  /** What lies below `seq` and was never sent never will be. */
+  skipTo(seq: number): void {
+    if (this.sentBelow < seq) this.sentBelow = seq;
+  }
+
   attach(isEmpty: boolean): void {
     this.isAttached = true;
     if (isEmpty) this.sendableBelow = Infinity;

@@ -2,9 +2,9 @@ import { pageSeq } from "../store/keys.ts";
 import type { StoredRecord } from "../store/store.ts";
 import type { Backlog } from "./backlog.ts";
 import { Chunk } from "./chunk.ts";
-import { LostRanges } from "./lost.ts";
 import { intactRecords } from "./page.ts";
 import { emptyRecord, recordEnd, recordSeq } from "./record.ts";
+import { SeqRanges } from "./seq-ranges.ts";
 import { Slot, type Window } from "./window.ts";
 
 /** Puts pages that were read from the disk where the gap of a backlog begins, and tells which messages can't be read any more. */
@@ -13,11 +13,12 @@ export class GapReader {
   found = 0;
   /** Some that were lost still stand in the count of bytes. */
   hasMissed = false;
-  private readonly lostRanges = new LostRanges();
+  private readonly lostRanges = new SeqRanges();
 
   constructor(
     private readonly backlog: Backlog,
     private readonly window: Window,
+    private readonly dropped: SeqRanges,
   ) {}
 
   /** The head has passed everything below `seq`. */
@@ -45,7 +46,7 @@ export class GapReader {
     if (chunk.firstSeq > this.wantedSeq || chunk.endSeq - chunk.firstSeq > chunk.records) chunk = Chunk.ofPage(firstSeq, this.mend(records));
     backlog.gapPage = Math.max(backlog.gapPage, chunk.endSeq);
     backlog.gapFrom = Math.max(backlog.gapFrom, chunk.endSeq);
-    if (chunk.endSeq > ackedBelow) backlog.pushRead(chunk, ackedBelow);
+    if (chunk.endSeq > ackedBelow && this.dropped.next(chunk.firstSeq) < chunk.endSeq) backlog.pushRead(chunk, ackedBelow);
     else backlog.deletedPages.push(firstSeq);
   }
 
@@ -87,8 +88,8 @@ export class GapReader {
    * until PUBREL and PUBCOMP have ended the exchange. The others are lost.
    */
   private miss(from: number, before: number, standIns: Buffer[]): void {
-    const { window } = this;
-    for (let seq = from; seq < before; seq++) {
+    const { window, dropped } = this;
+    for (let seq = dropped.next(from); seq < before; seq = dropped.next(seq + 1)) {
       const state = window.stateOf(seq);
       if (state === Slot.acknowledged) continue;
       this.hasMissed = true;

@@ -163,7 +163,7 @@ export class Parked implements Keeper {
     this.unwritten = [];
     this.removed = [];
     const { nextSeq, firstSeq, messages, bytes } = this;
-    const progress = encodeProgress({ nextSeq, ackedBelow: firstSeq, messages, bytes }, firstSeq, this.oldestMs, nextSeq, NO_SLOTS);
+    const progress = encodeProgress({ nextSeq, ackedBelow: firstSeq, messages, bytes }, firstSeq, this.oldestMs, nextSeq, NO_SLOTS, []);
     group.put(queueKey(this.session, this.lane), progress);
   }
 }

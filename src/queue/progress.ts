@@ -1,9 +1,13 @@
 import { readUInt48, writeUInt48 } from "./record.ts";
+import type { SeqRange } from "./seq-ranges.ts";
 
 /** Layout of a queue's progress record: `doc/store-format.md`. */
-const FORMAT = 2;
+const FORMAT = 3;
+/** Without runs behind the slots. */
+const OLD_FORMAT = 2;
 const FIXED_BYTES = 43;
 const SLOT_BYTES = 3;
+const RANGE_BYTES = 12;
 
 export interface Progress {
   readonly nextSeq: number;
@@ -15,6 +19,8 @@ export interface Progress {
   /** No message from here on had been sent when the record was written. */
   readonly sentLimit: number;
   readonly slots: readonly { readonly seq: number; readonly state: number }[];
+  /** Messages above the head that were dropped. */
+  readonly dropped: readonly SeqRange[];
 }
 
 /** States 2 (PUBREC received) and 3 (acknowledged out of order) are kept; what was merely sent is sent again. */
@@ -24,12 +30,13 @@ export function encodeProgress(
   oldestMs: number,
   sentLimit: number,
   slots: Uint8Array,
+  dropped: readonly SeqRange[],
 ): Buffer {
   const mask = slots.length - 1;
   const span = Math.min(slots.length, queue.nextSeq - queue.ackedBelow);
   let count = 0;
   for (let offset = 0; offset < span; offset++) if ((slots[(queue.ackedBelow + offset) & mask] ?? 0) >= 2) count += 1;
-  const record = Buffer.allocUnsafe(FIXED_BYTES + count * SLOT_BYTES);
+  const record = Buffer.allocUnsafe(FIXED_BYTES + count * SLOT_BYTES + dropped.length * RANGE_BYTES);
   record[0] = FORMAT;
   writeUInt48(record, 1, queue.nextSeq);
   writeUInt48(record, 7, queue.ackedBelow);
@@ -48,17 +55,25 @@ export function encodeProgress(
     at += SLOT_BYTES;
     count -= 1;
   }
+  for (const { from, to } of dropped) {
+    writeUInt48(record, at, from);
+    writeUInt48(record, at + 6, to);
+    at += RANGE_BYTES;
+  }
   return record;
 }
 
 /** Throws when the record is not of a format this version knows. */
 export function decodeProgress(record: Buffer): Progress {
-  if (record[0] !== FORMAT || record.length < FIXED_BYTES) throw new Error(`queue record of unknown format ${String(record[0])}`);
+  if ((record[0] !== FORMAT && record[0] !== OLD_FORMAT) || record.length < FIXED_BYTES) throw new Error(`queue record of unknown format ${String(record[0])}`);
   const ackedBelow = readUInt48(record, 7);
   const slots: { seq: number; state: number }[] = [];
-  for (let at = FIXED_BYTES; at + SLOT_BYTES <= record.length; at += SLOT_BYTES) {
+  let at = FIXED_BYTES;
+  for (const end = at + record.readUInt16BE(41) * SLOT_BYTES; at < end; at += SLOT_BYTES) {
     slots.push({ seq: ackedBelow + record.readUInt16BE(at), state: record[at + 2] ?? 0 });
   }
+  const dropped: SeqRange[] = [];
+  for (; at < record.length; at += RANGE_BYTES) dropped.push({ from: readUInt48(record, at), to: readUInt48(record, at + 6) });
   return {
     nextSeq: readUInt48(record, 1),
     ackedBelow,
@@ -68,5 +83,6 @@ export function decodeProgress(record: Buffer): Progress {
     oldestMs: readUInt48(record, 29),
     sentLimit: readUInt48(record, 35),
     slots,
+    dropped,
   };
 }

@@ -6,14 +6,21 @@ import { Clearance } from "./clearance.ts";
 import { GapReader } from "./gap-reader.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { Message } from "./message.ts";
+import type { QueueTotals } from "./queue-totals.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
 import { readRecord, recordSeq, recordSize } from "./record.ts";
+import { SeqRanges } from "./seq-ranges.ts";
 import { StoredPages } from "./stored-pages.ts";
+import { WaitingQoS0 } from "./waiting-qos0.ts";
 import { Slot, Window } from "./window.ts";
+
+/** What came of looking for a message to drop: `kept`: the first that may be dropped is not over; `unread`: it is on disk alone, and being read. */
+export type Dropping = "dropped" | "kept" | "unread" | "none";
 
 export interface QueueContext {
   readonly store: Store;
   readonly budget: MemoryBudget;
+  readonly totals: QueueTotals;
   /** Called when pages that were read ahead have arrived. */
   readonly onLoaded: () => void;
   /** Called when messages that had been stored can't be read any more. */
@@ -33,12 +40,16 @@ export class Queue implements Keeper {
   /** Of those messages' records. What a lost one had is known once no stored message is left to be read. */
   bytes = 0;
   lost = 0;
+  /** Beside the numbered messages, which alone `messages` and `bytes` count. */
+  readonly qos0: WaitingQoS0;
 
   private readonly window: Window;
   private readonly backlog: Backlog;
   private readonly gapReader: GapReader;
   private readonly clearance: Clearance;
   private readonly pages: StoredPages;
+  /** Above the head: what lies below it is forgotten. */
+  private readonly dropped = new SeqRanges();
   private touchedIn: GroupNumber = 0;
   /** The group that holds the last note of a PUBREC. */
   private notedIn: GroupNumber = 0;
@@ -54,19 +65,21 @@ export class Queue implements Keeper {
   ) {
     this.window = new Window(windowSlots);
     this.backlog = new Backlog(durable, context.budget);
-    this.gapReader = new GapReader(this.backlog, this.window);
+    this.gapReader = new GapReader(this.backlog, this.window, this.dropped);
+    this.qos0 = new WaitingQoS0(context.budget, context.totals);
     this.clearance = new Clearance(context.store, () => void this.touch("synced"));
     this.pages = new StoredPages(session, lane, context.store);
   }
 
   /** Takes up a stored queue where its progress record left it; its pages stay on disk until they are wanted. */
   recover(record: Buffer): void {
-    const { nextSeq, ackedBelow, firstPage, bytes, oldestMs, sentLimit, slots } = decodeProgress(record);
+    const { nextSeq, ackedBelow, firstPage, bytes, oldestMs, sentLimit, slots, dropped } = decodeProgress(record);
     this.nextSeq = nextSeq;
     this.clearance.recover(sentLimit, ackedBelow, nextSeq);
     // Not the record's count: what was lost and not passed yet will be found lost again.
-    this.messages = nextSeq - ackedBelow - slots.filter(({ state }) => state === Slot.acknowledged).length;
-    this.bytes = bytes;
+    const isDone = slots.filter(({ state }) => state === Slot.acknowledged).length + dropped.reduce((sum, { from, to }) => sum + to - from, 0);
+    this.count(nextSeq - ackedBelow - isDone, bytes);
+    this.dropped.recover(dropped);
     this.window.recover(ackedBelow, slots);
     this.backlog.recover(ackedBelow, nextSeq, firstPage, oldestMs);
   }
@@ -77,6 +90,14 @@ export class Queue implements Keeper {
       this.backlog.deletedPages.push(...firstSeqs);
       this.touch("soon");
     }).catch(() => undefined); // the next start tries again
+  }
+
+  private count(messages: number, bytes: number): void {
+    const { totals } = this.context;
+    this.messages += messages;
+    this.bytes += bytes;
+    totals.messages += messages;
+    totals.bytes += bytes;
   }
 
   private get firstPage(): number {
@@ -97,12 +118,28 @@ export class Queue implements Keeper {
 
   /** Messages beyond the in-flight window. */
   get waiting(): number {
-    return this.messages - this.window.inFlight;
+    return this.messages - this.window.inFlight + this.qos0.messages;
+  }
+
+  /** Size of those messages' records. */
+  get waitingBytes(): number {
+    return this.bytes - this.window.inFlightBytes + this.qos0.bytes;
   }
 
   /** When the oldest message came, or somewhat earlier while that one is on disk alone; 0 if there is none. */
   get oldestMs(): number {
     return this.messages === 0 ? 0 : this.backlog.oldestMs;
+  }
+
+  /** Whether a message of QoS 0 waits and all that came before it has been sent. */
+  get isQoS0Due(): boolean {
+    return this.qos0.messages > 0 && this.qos0.beforeSeq <= this.nextToSend;
+  }
+
+  /** The number of the next message to send, which need not be in RAM; `nextSeq` if there is none. */
+  private get nextToSend(): number {
+    const { backlog } = this;
+    return this.settleCursor() ? backlog.cursorSeq : backlog.hasGap ? backlog.gapFrom : this.nextSeq;
   }
 
   /** Whether some of the messages are on disk alone. */
@@ -116,8 +153,7 @@ export class Queue implements Keeper {
     if (this.messages === 0) this.backlog.beginAt(message.receivedMs);
     this.backlog.append(message, qos, this.nextSeq, size);
     this.nextSeq += 1;
-    this.messages += 1;
-    this.bytes += size;
+    this.count(1, size);
     return this.touch("synced");
   }
 
@@ -126,7 +162,7 @@ export class Queue implements Keeper {
     const { window } = this;
     const seq = this.nextSeq;
     this.nextSeq += 1;
-    this.messages += 1;
+    this.count(1, 0);
     window.set(seq, Slot.sent);
     window.inFlight += 1;
     window.passedBelow = this.nextSeq;
@@ -135,19 +171,27 @@ export class Queue implements Keeper {
 
   /** Whether the next message finds room in the window: by count (`maxInflight` of the peer) and by its distance from the oldest one. */
   windowOpen(maxInflight: number): boolean {
-    const { window, backlog } = this;
-    if (window.inFlight >= maxInflight) return false;
-    return window.reaches(backlog.settleCursor() ? backlog.cursorSeq : backlog.hasGap ? backlog.gapFrom : this.nextSeq);
+    return this.window.inFlight < maxInflight && this.window.reaches(this.nextToSend);
   }
 
   /** Puts the next record to handle under `message`; false if none is in RAM (one may be on its way from the disk). */
   peek(message: Message): boolean {
     const { backlog } = this;
-    while (backlog.settleCursor()) {
+    while (this.settleCursor()) {
       readRecord(message, backlog.cursorBytes, backlog.cursorOffset);
       if (message.topicEnd > message.topicStart || !this.passEmpty(backlog.cursorSeq)) return true;
     }
     this.readAhead();
+    return false;
+  }
+
+  /** Moves the cursor to a record that was not dropped; false if there is none in RAM. */
+  private settleCursor(): boolean {
+    const { backlog, dropped } = this;
+    while (backlog.settleCursor()) {
+      if (dropped.isEmpty || !dropped.has(backlog.cursorSeq)) return true;
+      this.stepCursor();
+    }
     return false;
   }
 
@@ -157,8 +201,7 @@ export class Queue implements Keeper {
     if (state === Slot.received || state === Slot.acknowledged || seq < this.ackedBelow) return false;
     this.stepCursor();
     this.window.set(seq, Slot.acknowledged);
-    this.messages -= 1;
-    this.bytes -= this.backlog.bytesOf(seq);
+    this.count(-1, -this.backlog.bytesOf(seq));
     this.advanceHead();
     this.touch("soon");
     this.lost += 1;
@@ -188,6 +231,7 @@ export class Queue implements Keeper {
     const again = this.clearance.pass(seq);
     if (window.stateOf(seq) === Slot.unsent) window.set(seq, Slot.sent);
     window.inFlight += 1;
+    window.inFlightBytes += this.backlog.cursorRecordBytes;
     this.stepCursor();
     return again;
   }
@@ -226,10 +270,11 @@ export class Queue implements Keeper {
     const { window, backlog } = this;
     if (seq >= window.passedBelow || window.stateOf(seq) !== expected) return false;
     window.set(seq, Slot.acknowledged);
-    window.inFlight -= 1;
-    this.messages -= 1;
     // What was sent from a durable queue lies in RAM: at the head there is nothing to look for.
-    this.bytes -= this.durable && seq === window.ackedBelow && backlog.isHeadInRam ? backlog.headBytes : backlog.bytesOf(seq);
+    const size = this.durable && seq === window.ackedBelow && backlog.isHeadInRam ? backlog.headBytes : backlog.bytesOf(seq);
+    window.inFlight -= 1;
+    window.inFlightBytes -= size;
+    this.count(-1, -size);
     this.advanceHead();
     this.readPassed();
     this.touch("soon");
@@ -239,6 +284,17 @@ export class Queue implements Keeper {
   /** The first message that was sent on this connection and has no answer; 0 if there is none. */
   get firstUnanswered(): number {
     return this.window.firstUnanswered;
+  }
+
+  /**
+   * What the peer owes an answer to: the oldest message in flight and where it stands, as one number that changes with either. 0 if nothing, or if
+   * PUBREL is still to leave.
+   */
+  get awaited(): number {
+    const { ackedBelow, passedBelow } = this.window;
+    const state = passedBelow > ackedBelow ? this.slotOf(ackedBelow) : Slot.unsent;
+    if (state === Slot.unsent || (state === Slot.received && this.receivedNoted > this.context.store.stored)) return 0;
+    return ackedBelow * (Slot.acknowledged + 1) + state;
   }
 
   /** Whether the message has been sent, or may be, and neither PUBREC nor an end of it is known: then it is nobody else's. */
@@ -262,10 +318,12 @@ export class Queue implements Keeper {
   /** Removes an open message of the window, whose record has `bytes`; returns the group that holds it. */
   takeOut(seq: number, bytes: number): GroupNumber {
     const { window } = this;
-    if (seq < window.passedBelow && window.stateOf(seq) === Slot.sent) window.inFlight -= 1;
+    if (seq < window.passedBelow && window.stateOf(seq) === Slot.sent) {
+      window.inFlight -= 1;
+      window.inFlightBytes -= bytes;
+    }
     window.set(seq, Slot.acknowledged);
-    this.messages -= 1;
-    this.bytes -= bytes;
+    this.count(-1, -bytes);
     this.advanceHead();
     this.readPassed();
     return this.touch("synced");
@@ -276,9 +334,45 @@ export class Queue implements Keeper {
     return this.window.seqOf(packetIndex, modulus);
   }
 
+  /**
+   * Drops the first message that was never sent, if `isOver` says so of its record (without it: whatever it is). What may have been sent is never
+   * dropped: the peer may know its packet identifier.
+   */
+  dropFirst(isOver?: (bytes: Buffer, at: number) => boolean): Dropping {
+    const { window, backlog, clearance, dropped } = this;
+    let place = backlog.settleDrop(dropped.next(clearance.sentBelow), dropped);
+    // Acknowledged by a peer that has forgotten the rest.
+    while (place && window.stateOf(place.seq) !== Slot.unsent) place = backlog.settleDrop(dropped.next(place.seq + 1), dropped);
+    if (!place) {
+      this.readAhead();
+      return backlog.hasGap ? "unread" : "none";
+    }
+    if (isOver && !isOver(place.bytes, place.at)) return "kept";
+    const { seq } = place;
+    this.count(-1, -place.recordBytes);
+    if (seq === window.ackedBelow) {
+      window.passHead();
+      backlog.dropHead();
+    } else {
+      dropped.add(seq);
+    }
+    clearance.skipTo(seq + 1);
+    this.advanceHead();
+    this.readPassed();
+    this.touch("soon");
+    return "dropped";
+  }
+
   private advanceHead(): void {
-    const { window, backlog } = this;
+    const { window, backlog, dropped } = this;
     while (window.ackedBelow < this.nextSeq) {
+      const droppedTo = dropped.isEmpty ? 0 : dropped.next(window.ackedBelow);
+      if (droppedTo > window.ackedBelow) {
+        window.jumpTo(droppedTo);
+        backlog.dropBelow(droppedTo);
+        dropped.forgetBelow(droppedTo);
+        continue;
+      }
       const headSeq = backlog.headSeq(this.nextSeq);
       const state = window.stateOf(window.ackedBelow);
       // Neither in RAM nor in the gap: it was lost, and has been counted.
@@ -286,8 +380,8 @@ export class Queue implements Keeper {
       if (headSeq === window.ackedBelow) backlog.dropHead();
       window.passHead();
     }
-    if (this.clearance.sentBelow < window.ackedBelow) this.clearance.sentBelow = window.ackedBelow; // what was lost was never sent
-    if (window.ackedBelow === this.nextSeq) this.bytes = 0;
+    this.clearance.skipTo(window.ackedBelow); // what was lost was never sent
+    if (window.ackedBelow === this.nextSeq) this.count(0, -this.bytes);
     this.gapReader.forgetBelow(window.ackedBelow);
   }
 
@@ -301,7 +395,7 @@ export class Queue implements Keeper {
   detach(): void {
     this.rewind();
     if (this.clearance.detach() && this.messages > 0) this.touch("soon");
-    this.evict(false);
+    this.evict("nothing");
   }
 
   /** Everything unacknowledged is gone through again from the head. */
@@ -332,7 +426,7 @@ export class Queue implements Keeper {
     const message = new Message();
     this.backlog.visitUnwritten((bytes, at) => {
       const seq = recordSeq(bytes, at);
-      if (seq < this.ackedBelow || this.slotOf(seq) === Slot.acknowledged) return;
+      if (seq < this.ackedBelow || this.slotOf(seq) === Slot.acknowledged || this.dropped.has(seq)) return;
       readRecord(message, bytes, at);
       visit(message, this.hasBeenSent(seq));
     });
@@ -345,16 +439,18 @@ export class Queue implements Keeper {
 
   /** Where its messages stand, as the store keeps it. */
   get progress(): Buffer {
-    return encodeProgress(this, this.firstPage, this.oldestMs, this.clearance.sentBelow, this.window.slots);
+    return encodeProgress(this, this.firstPage, this.oldestMs, this.clearance.sentBelow, this.window.slots, this.dropped.all);
   }
 
   /** The session has ended: nothing of the queue is written from now on, be it asked in the group that removes the session. */
   end(): void {
     this.hasEnded = true;
     this.backlog.clear();
-    this.messages = this.bytes = 0;
+    this.qos0.clear();
+    this.count(-this.messages, -this.bytes);
+    this.dropped.forgetBelow(this.nextSeq);
     this.window.clear(this.nextSeq);
-    this.clearance.sentBelow = this.nextSeq;
+    this.clearance.skipTo(this.nextSeq);
   }
 
   writeTo(group: GroupWriter): void {
@@ -364,7 +460,7 @@ export class Queue implements Keeper {
     for (const page of backlog.deletedPages) group.delete(this.pages.key(page));
     backlog.deletedPages = [];
     const sentLimit = this.clearance.noteWritten(this.touchedIn, this.nextSeq);
-    group.put(queueKey(this.session, this.lane), encodeProgress(this, this.firstPage, this.oldestMs, sentLimit, window.slots));
+    group.put(queueKey(this.session, this.lane), encodeProgress(this, this.firstPage, this.oldestMs, sentLimit, window.slots, this.dropped.all));
   }
 
   /** Group `upTo` is on disk. Returns whether messages that waited for it may now be sent. */
@@ -377,11 +473,16 @@ export class Queue implements Keeper {
     return this.clearance.awaitsStore(this.nextSeq);
   }
 
-  /** Leaves to the disk what is stored there: everything if nobody is attached, else what lies behind the cursor's chunk. */
-  evict(attached: boolean): void {
+  /** Leaves to the disk what is stored there; see `Backlog.evict`. `cursor` is for a queue whose peer is there, the others for one without. */
+  evict(keeping: "nothing" | "cursor" | "head"): void {
     if (!this.durable || this.loading) return;
-    if (!attached) this.rewind();
-    this.backlog.evict(attached, this.ackedBelow, this.clearance.storedBelow);
+    if (keeping !== "cursor") this.rewind();
+    this.backlog.evict(keeping, this.ackedBelow, this.clearance.storedBelow);
+  }
+
+  private countBytes(): number {
+    const { window, dropped } = this;
+    return this.backlog.countBytes((seq) => seq >= window.ackedBelow && window.stateOf(seq) !== Slot.acknowledged && !dropped.has(seq));
   }
 
   /** The head is past the beginning of the gap: the keys of the pages that are done with are wanted. */
@@ -407,15 +508,15 @@ export class Queue implements Keeper {
   }
 
   private takePages(pages: readonly StoredRecord[]): void {
-    const { backlog, gapReader, window } = this;
+    const { backlog, gapReader } = this;
     gapReader.take(pages);
     const lost = gapReader.found;
     gapReader.found = 0;
     this.lost += lost;
-    this.messages -= lost;
+    this.count(-lost, 0);
     if (!backlog.hasGap) {
       backlog.join();
-      if (gapReader.hasMissed) this.bytes = backlog.countBytes((seq) => seq >= window.ackedBelow && window.stateOf(seq) !== Slot.acknowledged);
+      if (gapReader.hasMissed) this.count(0, this.countBytes() - this.bytes);
       gapReader.hasMissed = false;
     }
     this.advanceHead();

@@ -8,8 +8,9 @@ export const Slot = { unsent: 0, sent: 1, received: 2, acknowledged: 3 } as cons
 export class Window {
   /** Every message below is done. */
   ackedBelow = 1;
-  /** Sent on this connection and not done. */
+  /** Sent on this connection and not done, and the size of their records. */
   inFlight = 0;
+  inFlightBytes = 0;
   /** On this connection sending has passed every message below; nothing else can be acknowledged. */
   passedBelow = 1;
   slots: Uint8Array;
@@ -57,9 +58,14 @@ export class Window {
     this.ackedBelow += 1;
   }
 
+  /** Everything up to `seq` is done, and none of it was ever sent. */
+  jumpTo(seq: number): void {
+    this.ackedBelow = seq;
+  }
+
   /** A connection begins: everything that is not done is gone through again from the head. */
   rewind(): void {
-    this.inFlight = 0;
+    this.inFlight = this.inFlightBytes = 0;
     this.passedBelow = this.ackedBelow;
   }
 
@@ -79,7 +85,7 @@ export class Window {
   /** Nothing is left below `nextSeq`, and nothing is known of what comes. */
   clear(nextSeq: number): void {
     this.ackedBelow = this.passedBelow = nextSeq;
-    this.inFlight = 0;
+    this.inFlight = this.inFlightBytes = 0;
     this.slots.fill(Slot.unsent);
   }
 }

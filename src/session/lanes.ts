@@ -51,13 +51,26 @@ export class Lanes {
 
   get messages(): number {
     let messages = 0;
-    for (const queue of this.queues) messages += queue.messages;
+    for (const queue of this.queues) messages += queue.messages + queue.qos0.messages;
     return messages;
   }
 
   get bytes(): number {
     let bytes = 0;
-    for (const queue of this.queues) bytes += queue.bytes;
+    for (const queue of this.queues) bytes += queue.bytes + queue.qos0.bytes;
+    return bytes;
+  }
+
+  /** Messages beyond the in-flight windows, and the size of their records. */
+  get waiting(): number {
+    let messages = 0;
+    for (const queue of this.queues) messages += queue.waiting;
+    return messages;
+  }
+
+  get waitingBytes(): number {
+    let bytes = 0;
+    for (const queue of this.queues) bytes += queue.waitingBytes;
     return bytes;
   }
 
@@ -69,7 +82,7 @@ export class Lanes {
 
   /** About when the oldest message came; undefined if there is none. */
   get oldestMs(): number | undefined {
-    const times = this.queues.flatMap((queue) => (queue.messages > 0 ? [queue.oldestMs] : []));
+    const times = this.queues.flatMap(({ messages, oldestMs, qos0 }) => [...(messages > 0 ? [oldestMs] : []), ...(qos0.messages > 0 ? [qos0.oldestMs] : [])]);
     return times.length === 0 ? undefined : Math.min(...times);
   }
 

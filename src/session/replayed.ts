@@ -25,8 +25,8 @@ export class Replayed {
   }
 
   /** Those among the messages that wait; at most: which of the messages have left is not known. */
-  waitingIn(queue: Queue): number {
-    return queue.ackedBelow >= this.below ? 0 : Math.min(this.messages, queue.waiting);
+  waitingIn(queue: Queue | undefined): number {
+    return !queue || queue.ackedBelow >= this.below ? 0 : Math.min(this.messages, queue.waiting);
   }
 
   hasRoomIn(queue: Queue): boolean {

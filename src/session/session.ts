@@ -5,9 +5,12 @@ import { Message } from "../queue/message.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import type { ParkedMessage } from "../queue/parked.ts";
 import type { Queue } from "../queue/queue.ts";
+import type { QueueTotals } from "../queue/queue-totals.ts";
 import { Slot } from "../queue/window.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
+import { recordSize } from "../queue/record.ts";
+import { Bounds, type QueueLimits } from "./bounds.ts";
 import { IncomingIds } from "./incoming.ts";
 import { Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
 import { packetIdOf, PARKED_LANE } from "./packet-id.ts";
@@ -16,21 +19,25 @@ import type { Peer } from "./peer.ts";
 import { type Replay, Replayed } from "./replayed.ts";
 import { type ReadRights, View } from "./view.ts";
 
-/** Both may change while the daemon runs. */
-export interface SessionLimits {
+/** They may change while the daemon runs. */
+export interface SessionLimits extends QueueLimits {
   readonly maxInflightMessages: number;
-  readonly maxQueuedMessages: number;
 }
 
 export interface SessionContext {
   readonly store: Store;
   readonly clock: Clock;
   readonly budget: MemoryBudget;
+  readonly totals: QueueTotals;
   readonly limits: SessionLimits;
   /** The queue changed: it wants to hear when its group is stored. */
   readonly onAppended: (session: Session) => void;
-  /** A message was dropped because the queue is full; `dropped` is the count so far. */
+  /** A limit has cost a message; `droppedMessages` is the count so far. */
   readonly onDropped: (session: Session) => void;
+  /** There may be room for messages that wait with their publishers (`queue_full block`). */
+  readonly onRoom: () => void;
+  /** The queue has come near its limit of messages, or is not near it any more. */
+  readonly onLevel: (session: Session, isNearlyFull: boolean) => void;
   readonly onLost: (session: Session, messages: number) => void;
   /** A session is below another mount point than it was: what it may get has changed. */
   readonly onRemounted: (session: Session) => void;
@@ -46,7 +53,6 @@ const REPLAY_UNSENT_BYTES = 256 * 1024;
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session {
   readonly incoming: IncomingIds;
-  droppedMessages = 0;
   /** Messages whose time was over before they could be sent. */
   expiredMessages = 0;
   /** Messages that were larger than the peer takes. */
@@ -59,6 +65,7 @@ export class Session {
   private readonly replayed = new Replayed();
   private readonly lanes: Lanes;
   private readonly parking: Parking;
+  private readonly bounds: Bounds;
   private readonly record = new Message();
   private peer: Peer | undefined;
   private maxInflight: number;
@@ -76,9 +83,14 @@ export class Session {
     const onLost = (messages: number): void => context.onLost(this, messages);
     this.incoming = new IncomingIds(number, store, isStored);
     this.maxInflight = limits.maxInflightMessages;
-    const queueContext = { store, budget, onLoaded: () => this.onLoaded(), onLost };
+    const queueContext = { store, budget, totals: context.totals, onLoaded: () => this.onLoaded(), onLost };
     this.lanes = new Lanes(number, isStored, () => limits.maxInflightMessages, queueContext, () => this.isAttached);
     this.parking = new Parking(number, isStored, store, this.lanes, onLost);
+    this.bounds = new Bounds(limits, this.lanes, this.replayed, context.totals, budget, context.clock, {
+      onDropped: () => context.onDropped(this),
+      onRoom: () => context.onRoom(),
+      onLevel: (isNearlyFull) => context.onLevel(this, isNearlyFull),
+    });
   }
 
   /** Prefix that is taken off topics before they are sent (a listener's mount point). */
@@ -121,9 +133,28 @@ export class Session {
     return this.lanes.messages;
   }
 
-  /** Of their records. */
+  /** Of those the ones beyond the in-flight window. */
+  get waitingMessages(): number {
+    return this.lanes.waiting;
+  }
+
+  /** Size of the records of all. */
   get queuedBytes(): number {
     return this.lanes.bytes;
+  }
+
+  /** Messages that a limit has cost, since the start. */
+  get droppedMessages(): number {
+    return this.bounds.dropped;
+  }
+
+  /** What its queue may hold, if not what all sessions of its kind may. */
+  set queueLimits(limits: QueueLimits) {
+    this.bounds.limits = limits;
+  }
+
+  get queueLimits(): QueueLimits {
+    return this.bounds.limits;
   }
 
   /** About when the oldest queued message came; undefined if none is queued. */
@@ -133,6 +164,11 @@ export class Session {
 
   get inFlightMessages(): number {
     return this.lanes.inFlight;
+  }
+
+  /** See `Queue.awaited`. */
+  awaited(lane: number): number {
+    return this.lanes.get(lane)?.awaited ?? 0;
   }
 
   /** Whether a message is still queued, sent or not. */
@@ -197,7 +233,10 @@ export class Session {
    * Rejects with StoreError when the store can't be read; what was not appended stays aside.
    */
   retryParked(): Promise<number> {
-    return this.parking.takeBack((message, lane) => void this.enqueue(this.lanes.at(lane), message, message.qos, message.retain));
+    return this.parking.takeBack((message, lane) => {
+      message.receivedMs = this.context.clock.nowMs();
+      this.enqueue(this.lanes.at(lane), message, message.qos, message.retain);
+    });
   }
 
   /** Returns how many were dropped. */
@@ -213,6 +252,7 @@ export class Session {
    */
   forgetPeer(): GroupNumber {
     const group = Math.max(this.incoming.clear(), this.lanes.forgetPeer());
+    this.bounds.forgetPeer();
     if (this.lanes.awaitsStore) this.context.onAppended(this);
     return group;
   }
@@ -257,16 +297,49 @@ export class Session {
    * Returns the group that makes the message durable here, 0 if none need be waited for, `Admission.dropped` if it was not taken.
    */
   deliver(message: Message, qos: QoS, retain: boolean, laneNumber = 0): GroupNumber {
-    const peer = this.peer;
-    if (qos === 0) {
-      if (!peer || !this.view.reaches(message)) return Admission.dropped;
-      if (peer.congested) return this.drop();
-      return this.sendQoS0(peer, message, retain);
-    }
+    if (qos === 0) return this.deliverQoS0(message, retain, laneNumber);
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(laneNumber);
-    if (queue.waiting >= this.context.limits.maxQueuedMessages && this.isFull(queue)) return this.drop();
+    const size = recordSize(message);
+    if (!this.bounds.fits(1, size) && !this.goesAtOnce(queue) && !this.bounds.makeRoom(queue, size)) return this.drop();
     return this.enqueue(queue, message, qos, retain);
+  }
+
+  private deliverQoS0(message: Message, retain: boolean, laneNumber: number): GroupNumber {
+    const { peer } = this;
+    if (!this.view.reaches(message)) return Admission.dropped;
+    if (this.bounds.limits.queueQoS0) {
+      const queue = this.lanes.at(laneNumber);
+      if (!peer || peer.congested || queue.waiting > 0) return this.queueQoS0(queue, message, retain);
+    }
+    if (!peer) return Admission.dropped;
+    if (peer.congested) return this.drop();
+    return this.sendQoS0(peer, message, retain);
+  }
+
+  /** In RAM, or not at all. */
+  private queueQoS0(queue: Queue, message: Message, retain: boolean): GroupNumber {
+    if (this.context.budget.exceeded || !this.bounds.admitsQoS0(recordSize(message))) return this.drop();
+    const wasRetain = message.retain;
+    message.retain = retain;
+    queue.qos0.append(message, queue.nextSeq);
+    message.retain = wasRetain;
+    this.bounds.watch();
+    return Admission.taken;
+  }
+
+  blocks(message: Message, copies: number): boolean {
+    return this.view.reaches(message) && this.hasNoRoom(recordSize(message), copies, 0);
+  }
+
+  /** Whether a message of `bytes` for this lane has to wait, with its publisher. */
+  hasNoRoom(bytes: number, copies: number, laneNumber: number): boolean {
+    return !this.goesAtOnce(this.lanes.at(laneNumber)) && this.bounds.blocks(bytes, copies);
+  }
+
+  /** Nothing waits before a message that comes to the queue now. */
+  private goesAtOnce(queue: Queue): boolean {
+    return this.peer?.congested === false && queue.waiting === 0 && queue.windowOpen(this.maxInflight);
   }
 
   private enqueue(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
@@ -278,13 +351,14 @@ export class Session {
     message.retain = wasRetain;
     if (queue.durable) this.context.onAppended(this);
     if (peer) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     return group;
   }
 
   /** A message for a session that ends with its connection need not be kept once it is sent. */
   private deliverUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const peer = this.peer;
-    if (peer && queue.messages === queue.inFlight && message.share === 0 && queue.windowOpen(this.maxInflight) && !peer.congested) {
+    if (peer && queue.waiting === 0 && message.share === 0 && queue.windowOpen(this.maxInflight) && !peer.congested) {
       const expirySeconds = this.expirySeconds(message);
       if (expirySeconds === EXPIRED) return this.countExpired();
       const id = packetIdOf(queue.lane, queue.nextSeq);
@@ -297,6 +371,7 @@ export class Session {
     queue.append(message, qos);
     message.retain = wasRetain;
     if (peer) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     return Admission.taken;
   }
 
@@ -304,14 +379,11 @@ export class Session {
   queueRetained(message: Message, qos: QoS): GroupNumber {
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(0);
+    message.receivedMs = this.context.clock.nowMs(); // it waits from now on, however old the value is
     const waitingBefore = this.replayed.waitingIn(queue);
     const group = this.enqueue(queue, message, qos, true);
     this.replayed.add(queue, waitingBefore);
     return group;
-  }
-
-  private isFull(queue: Queue): boolean {
-    return queue.waiting - this.replayed.waitingIn(queue) >= this.context.limits.maxQueuedMessages;
   }
 
   /** Whether `queueRetained` may go on. */
@@ -328,8 +400,7 @@ export class Session {
   }
 
   private drop(): GroupNumber {
-    this.droppedMessages += 1;
-    this.context.onDropped(this);
+    this.bounds.noteDropped();
     return Admission.dropped;
   }
 
@@ -362,8 +433,22 @@ export class Session {
 
   /** What was read ahead has come: for a peer that may be gone by now. */
   private onLoaded(): void {
+    this.bounds.trim();
     if (this.peer) this.pump();
-    else for (const queue of this.lanes.queues) queue.evict(false);
+    else for (const queue of this.lanes.queues) this.evict(queue);
+    if (this.lanes.awaitsStore) this.context.onAppended(this);
+  }
+
+  /** What is on disk need not be in RAM. */
+  private evict(queue: Queue): void {
+    queue.evict(this.peer ? "cursor" : this.bounds.keepsHead ? "head" : "nothing");
+    if (this.context.budget.exceeded) this.bounds.noteDropped(queue.qos0.clear());
+  }
+
+  /** Drops what is older than its queue allows. To be called now and then. */
+  dropOld(): void {
+    this.bounds.dropOld();
+    this.bounds.watch();
   }
 
   /** Sends what the window allows, high lane first. */
@@ -371,6 +456,7 @@ export class Session {
     const peer = this.peer;
     if (!peer) return;
     for (const queue of this.lanes.queues) this.pumpQueue(peer, queue);
+    this.bounds.watch();
     this.replay?.peerHasRoom();
     this.onRoom?.();
   }
@@ -378,8 +464,23 @@ export class Session {
   private pumpQueue(peer: Peer, queue: Queue): void {
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
-    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record)) if (!this.sendNext(peer, queue)) break;
+    this.bounds.dropOld();
+    if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
+    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record)) {
+      if (!this.sendNext(peer, queue)) break;
+      if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
+    }
     this.isPumping = false;
+  }
+
+  /** Sends the messages of QoS 0 whose turn it is. */
+  private pumpQoS0(peer: Peer, queue: Queue): void {
+    const { record, view } = this;
+    while (!peer.congested && queue.isQoS0Due) {
+      queue.qos0.read(record);
+      if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
+      queue.qos0.dropFirst();
+    }
   }
 
   /** Handles the record under the cursor, which lies under `record`; false if it has to wait. */
@@ -432,8 +533,9 @@ export class Session {
     for (const queue of this.lanes.queues) {
       if (!queue.onStored(upTo)) continue;
       if (this.peer) this.pumpQueue(this.peer, queue);
-      if (!this.peer || this.context.budget.exceeded) queue.evict(this.peer !== undefined);
+      if (!this.peer || this.context.budget.exceeded) this.evict(queue);
     }
+    this.bounds.watch();
     // Also for what the pump has just asked for.
     return !this.lanes.awaitsStore && !this.parking.awaitsStore;
   }
@@ -452,7 +554,8 @@ export class Session {
     const queue = this.lanes.ofPacket(packetId);
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue.inFlight === 0) this.parking.noteAnswered(queue);
-    if (this.peer && queue.messages > queue.inFlight) this.pumpQueue(this.peer, queue);
+    if (this.peer && queue.waiting > 0) this.pumpQueue(this.peer, queue);
+    this.bounds.watch();
     this.replay?.peerHasRoom();
     this.onRoom?.();
     return true;

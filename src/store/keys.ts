@@ -13,6 +13,7 @@ const KEY_GONE = 0x67; // g
 const KEY_CONNECTION = 0x63; // c
 const KEY_NEXT = 0x6e; // n
 const KEY_WILL = 0x77; // w
+const KEY_TIME = 0x74; // t
 
 /** Number of a session and its queues. */
 export type SessionNumber = number;
@@ -43,6 +44,10 @@ function kindRange(kind: number): KeyRange {
 /** The number of the next session, so that none is used again. */
 export const nextNumberKey = Buffer.from([KEY_NEXT]);
 export const nextNumberRange: KeyRange = kindRange(KEY_NEXT);
+
+/** The time, when it was noted last. */
+export const timeKey = Buffer.from([KEY_TIME]);
+export const timeRange: KeyRange = kindRange(KEY_TIME);
 
 export const sessionKey = (session: SessionNumber): Buffer => numbered(KEY_SESSION, session);
 export const sessionRange: KeyRange = kindRange(KEY_SESSION);

@@ -1,5 +1,4 @@
-import { readFileSync } from "node:fs";
-import type { TlsFiles } from "./settings.ts";
+import type { TlsFiles, TlsManner } from "./settings.ts";
 
 /** What the files of one side of TLS hold, in PEM. */
 export interface TlsMaterial {
@@ -12,17 +11,12 @@ export interface TlsMaterial {
   readonly psks: ReadonlyMap<string, Buffer>;
 }
 
-/** @throws the system's error */
-export function readMaterial(files: TlsFiles): TlsMaterial {
-  const read = (file: string | undefined): string | undefined => (file === undefined ? undefined : readFileSync(file, "utf8"));
-  const ca = read(files.caFile);
-  const crl = read(files.crlFile);
-  return {
-    cert: read(files.certFile),
-    key: read(files.keyFile),
-    ca: ca === undefined ? undefined : [ca],
-    crl: crl === undefined ? [] : [crl],
-    dhParam: read(files.dhParamFile),
-    psks: new Map(),
-  };
+/** Which setting something is said about. */
+export type TlsSubject = keyof TlsFiles | keyof TlsManner;
+
+/** What is wrong with a file, or only to be known (`note`): until when a certificate is valid. */
+export interface TlsRemark {
+  readonly subject: TlsSubject;
+  readonly severity: "error" | "warning" | "note";
+  readonly message: string;
 }

@@ -19,6 +19,8 @@ export interface TlsManner {
   readonly ciphers: string | undefined;
   /** OpenSSL's list of suites for TLS 1.3; undefined: all. */
   readonly tls13Ciphers: string | undefined;
+  /** Keys that both sides share are taken, instead of certificates or besides them. */
+  readonly usesPsk: boolean;
 }
 
 /** The server's side of TLS on one listener. */
@@ -27,7 +29,7 @@ export interface ServerTls extends TlsFiles, TlsManner {
   readonly requireCertificate: boolean;
   /** What a client's certificate, or its PSK identity, is a user name by; undefined: by nothing. */
   readonly userFrom: "identity" | "subject" | undefined;
-  /** Told to clients that have a pre-shared key; undefined: such keys are not taken. */
+  /** Told to clients before they choose their shared key. */
   readonly pskHint: string | undefined;
 }
 
@@ -35,8 +37,8 @@ export interface ServerTls extends TlsFiles, TlsManner {
 export interface ClientTls extends TlsFiles, TlsManner {
   /** Any name in the server's certificate will do; that somebody trusted vouches for it is checked all the same. */
   readonly insecure: boolean;
-  /** Protocols that are offered to a server that tells them apart on one port. */
+  /** Protocol that is offered to a server that tells them apart on one port. */
   readonly alpn: string | undefined;
-  /** A pre-shared key instead of certificates. */
-  readonly psk: { readonly identity: string; readonly key: Buffer } | undefined;
+  /** A shared key instead of certificates; in hexadecimal digits. */
+  readonly psk: { readonly identity: string; readonly key: string } | undefined;
 }

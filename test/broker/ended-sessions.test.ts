@@ -6,6 +6,7 @@ import { Subscriptions } from "../../src/broker/subscriptions.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { messageOf } from "../../src/queue/message.ts";
 import { goneKey, incomingKey, nextNumberKey, pageKey, queueKey, sessionKey, subscriptionKey } from "../../src/store/keys.ts";
+import { NO_LIMITS } from "../session/rig.ts";
 import { type Disk, SimulatedStore } from "../sim/simulated-store.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 
@@ -28,10 +29,13 @@ class Life {
     const context = {
       store: this.store,
       clock,
+      totals: { messages: 0, bytes: 0 },
       budget: new MemoryBudget(1 << 20),
-      limits: { maxInflightMessages: 10, maxQueuedMessages: 1000 },
+      limits: { ...NO_LIMITS, maxInflightMessages: 10 },
       onAppended: () => undefined,
       onDropped: () => undefined,
+      onLevel: () => undefined,
+      onRoom: () => undefined,
       onLost: () => undefined, onRemounted: () => undefined,
     };
     this.sessions = new Sessions(this.store, new Subscriptions(), context, () => undefined, { onTakenUp: () => undefined, onEnded: () => undefined });

@@ -8,6 +8,7 @@ import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { type Message, messageOf } from "../../src/queue/message.ts";
 import type { Peer } from "../../src/session/peer.ts";
 import { MemoryStore } from "../../src/store/memory-store.ts";
+import { NO_LIMITS } from "../session/rig.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 
 const MAX_IN_FLIGHT = 10;
@@ -45,11 +46,11 @@ beforeEach(() => {
     store: new MemoryStore(),
     clock,
     budget: new MemoryBudget(Infinity),
-    limits: { maxInflightMessages: MAX_IN_FLIGHT, maxQueuedMessages: MAX_QUEUED },
+    limits: { ...NO_LIMITS, blockTimeoutMs: 30_000, maxInflightMessages: MAX_IN_FLIGHT, maxQueuedMessages: MAX_QUEUED },
     maxUncommittedBytes: Infinity,
     autosaveIntervalMs: Infinity,
     access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
-    events: { onDropped: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
+    events: { onDropped: () => undefined, onLevel: () => undefined, onBlockTimeout: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
   });
 });
 

@@ -6,8 +6,9 @@ import type { QoS } from "../../src/mqtt/protocol.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { type Message, messageOf, type MessageOptions } from "../../src/queue/message.ts";
 import { type Disk, SimulatedStore } from "../sim/simulated-store.ts";
+import type { QueueLimits } from "../../src/session/bounds.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
-import { RecordingPeer } from "../session/rig.ts";
+import { NO_LIMITS, RecordingPeer } from "../session/rig.ts";
 
 const identity = (id: string) => ({ kind: "client", id, user: undefined }) as const;
 
@@ -15,27 +16,30 @@ const identity = (id: string) => ({ kind: "client", id, user: undefined }) as co
 export class BrokerRig {
   readonly store: SimulatedStore;
   readonly broker: Broker;
+  /** Publishers that have waited too long for room in a queue. */
+  readonly timeouts: string[] = [];
 
   private constructor(
     disk: Disk,
     readonly clock: VirtualClock,
     maxInflightMessages: number,
+    limits: Partial<QueueLimits>,
   ) {
     this.store = new SimulatedStore(clock, () => 0.9, disk);
     this.broker = new Broker({
       store: this.store,
       clock,
       budget: new MemoryBudget(1 << 20),
-      limits: { maxInflightMessages, maxQueuedMessages: 1000 },
+      limits: { ...NO_LIMITS, blockTimeoutMs: 30_000, maxInflightMessages, maxQueuedMessages: 1000, ...limits },
       maxUncommittedBytes: Infinity,
       autosaveIntervalMs: Infinity,
       access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
-      events: { onDropped: () => undefined, onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
+      events: { onDropped: () => undefined, onLevel: () => undefined, onBlockTimeout: ({ peerName }) => void this.timeouts.push(peerName), onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
     });
   }
 
-  static async start(disk: Disk = new Map(), { clock = new VirtualClock(), inflight = 10 } = {}): Promise<BrokerRig> {
-    const rig = new BrokerRig(disk, clock, inflight);
+  static async start(disk: Disk = new Map(), { clock = new VirtualClock(), inflight = 10, limits = {} as Partial<QueueLimits> } = {}): Promise<BrokerRig> {
+    const rig = new BrokerRig(disk, clock, inflight, limits);
     await rig.broker.recover();
     return rig;
   }

@@ -7,7 +7,7 @@ import type { Keyword } from "../../src/config/keyword.ts";
 import { connectionKeywords } from "../../src/config/keywords/connection.ts";
 import { globalKeywords } from "../../src/config/keywords/global.ts";
 import { listenerKeywords } from "../../src/config/keywords/listener.ts";
-import { tlsListenerKeywords } from "../../src/config/keywords/tls.ts";
+import { tlsConnectionKeywords, tlsListenerKeywords } from "../../src/config/keywords/tls.ts";
 import { notYetKeywords } from "../../src/config/keywords/not-yet.ts";
 import { parseConfig } from "../../src/config/parser.ts";
 
@@ -46,7 +46,7 @@ describe("a bad line", () => {
     ["acl_file a", "f:1:10: error: acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one"],
     ["acl_style strict", "f:1:11: error: acl_style strict: wanted is one of amqtdd, mosquitto"],
     // what has one meaning here is not passed over when another is asked for
-    ["queue_qos0_messages true", "f:1:21: error: queue_qos0_messages true: wanted is false: nothing else is supported yet"],
+    ["memory_limit 5", "f:1:14: error: memory_limit 5: wanted is 0: nothing else is supported yet"],
       ["listener 1884\nmax_qos 3", "f:2:9: error: max_qos 3: wanted is a whole number from 0 to 2"],
       ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
       ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
@@ -77,8 +77,8 @@ describe("a bad line", () => {
     ["listener 0", "f:1:10: error: listener 0: wanted is a port number"],
     ["\nlistener 1884 127.0.0.1 mqtts", "f:2:25: error: listener protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["connection", "f:1:1: error: connection needs a name"],
-    ["connection c\naddress h:99999", "f:2:9: error: address h:99999: wanted is host or host:port"],
-    ["connection c\naddress good h: good", "f:2:14: error: address h:: wanted is host or host:port"],
+    ["connection c\naddress h:99999", "f:2:9: error: address h:99999: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing"],
+    ["connection c\naddress good h: good", "f:2:14: error: address h:: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing"],
     ["connection c\naddress", "f:2:1: error: address needs a value: text"],
     [`${CONNECTION}start_type eager`, "f:3:12: error: start_type eager: wanted is one of automatic, manual, lazy, once"],
     [`${CONNECTION}threshold 0`, "f:3:11: error: threshold 0: wanted is a whole number from 1 to 1000000000"],
@@ -103,8 +103,8 @@ describe("a bad line", () => {
 
   it("of a list is told by its own number, though the list goes on", () => {
     expect(problemsOf("connection c\naddress h:99999\naddress good [::1\n address good\n")).toEqual([
-      "f:2:9: error: address h:99999: wanted is host or host:port",
-      "f:3:14: error: address [::1: wanted is host or host:port",
+      "f:2:9: error: address h:99999: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing",
+      "f:3:14: error: address [::1: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing",
     ]);
   });
 });
@@ -194,7 +194,7 @@ describe("values", () => {
   it("take the last line, and lists add up", () => {
     const config = configOf("port 1884\nport 1885\nconnection c\naddress a b:1\nADDRESSES [::1]:2 c\nclientid x\nclientid y\n");
     expect(config.listeners[0]?.port).toBe(1885);
-    expect(config.connections[0]?.addresses).toEqual([{ host: "a", port: 1883 }, { host: "b", port: 1 }, { host: "::1", port: 2 }, { host: "c", port: 1883 }]);
+    expect(config.connections[0]?.addresses).toMatchObject([{ host: "a", port: 1883 }, { host: "b", port: 1 }, { host: "::1", port: 2 }, { host: "c", port: 1883 }]);
     expect(config.connections[0]?.clientId).toBe("y");
   });
 
@@ -216,6 +216,20 @@ describe("values", () => {
 
   it.each([["0", Infinity], ["-1", Infinity], ["+7", 7], ["007", 7]])("the limit %s is %s", (word, value) => {
     expect(configOf(`max_queued_messages ${word}\nmax_queue_memory ${word}`).limits).toMatchObject({ maxQueuedMessages: value, maxQueueMemoryBytes: value });
+  });
+
+  it.each([["0", Infinity], ["-1", Infinity], ["90", 90_000], ["5S", 5_000], ["5min", 300_000], ["2h", 7_200_000], ["3d", 259_200_000], ["1w", 604_800_000]])("the age %s is %s ms", (word, value) => {
+    expect(configOf(`max_queued_age ${word}`).limits.maxQueuedAgeMs).toBe(value);
+  });
+
+  it.each(["5m", "5y", "-2", "h", "1.5h"])("there is no age %s", (word) => {
+    expect(problemsOf(`max_queued_age ${word}`)).toEqual([expect.stringContaining("wanted is a number of seconds, or one with s, min, h, d or w")]);
+  });
+
+  it("of a queue are a connection's own in its section", () => {
+    const { limits, connections } = configOf("max_queued_messages 7\nconnection c\naddress h\nmax_queued_messages 9\nmax_queued_bytes 10\nmax_queued_age 1h\nqueue_full block\n");
+    expect(limits).toMatchObject({ maxQueuedMessages: 7, maxQueuedBytes: Infinity, queueFull: "drop_newest" });
+    expect(connections[0]?.queue).toEqual({ maxQueuedMessages: 9, maxQueuedBytes: 10, maxQueuedAgeMs: 3_600_000, queueFull: "block", queueQoS0: false });
   });
 
   it.each([["0", 0], ["-5", Infinity], ["12", 12]])("max_connections %s is %s: 0 refuses everybody", (word, value) => {
@@ -359,7 +373,7 @@ describe("include_dir", () => {
       "bad/access.conf:1:17: error: allow_anonymous false needs a password_file: without one nobody could connect",
       "bad/access.conf:2:10: error: acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one",
       "bad/access.conf:3:10: warning: log_dest moon is not supported; wanted is stdout, stderr, none or file PATH",
-      "bad/connection.conf:3:9: error: address h:0: wanted is host or host:port",
+      "bad/connection.conf:3:9: error: address h:0: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing",
       "bad/connection.conf:4:1: error: unknown keyword prot; did you mean port?",
       "bad/listener.conf:2:10: error: listener abc: wanted is a port number",
       "f:3:6: error: port x: wanted is a whole number from 1 to 65535",
@@ -406,18 +420,27 @@ describe("keywords", () => {
   /** Where it is not any text, nor one of the usual words. */
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
-    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", queue_qos0_messages: "false",
-    use_username_as_clientid: "false", tls_version: "tlsv1.3", max_queued_bytes: "0", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
+    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", bridge_tls_version: "tlsv1.2", bridge_psk: "00",
+    use_username_as_clientid: "false", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
 
-  const isTls = (name: string): boolean => tlsListenerKeywords.some((keyword) => keyword.name === name);
+  /** What a keyword of TLS can't be without. */
+  const companions = (name: string, section: string): string => {
+    if (tlsListenerKeywords.some((keyword) => keyword.name === name)) {
+      return `psk_file p\n${section}certfile c\nkeyfile k\ncafile a\n${name === "require_certificate" ? "" : "require_certificate true\n"}`;
+    }
+    if (name === "bridge_identity") return "connection c\naddress mqtts://h\nbridge_psk 00\n";
+    if (name === "bridge_psk") return "connection c\naddress mqtts://h\nbridge_identity i\n";
+    if (tlsConnectionKeywords.some((keyword) => keyword.name === name)) return "connection c\naddress mqtts://h\nbridge_certfile c\nbridge_keyfile k\n";
+    return name === "acl_file" ? `password_file p\n${section}` : section;
+  };
 
   it("and their synonyms are known in their section, in any case", () => {
     for (const [section, keywords] of sections) {
       for (const { name, aliases, type } of keywords) {
         const value = VALUES[name] ?? ["1", "5", "power", "info", "minimum", "true"].find((text) => typeof type.parse(text) !== "object") ?? expect.fail(name);
-        const before = name === "acl_file" ? `password_file p\n${section}` : isTls(name) ? `${section}psk_hint h\n` : section;
+        const before = companions(name, section);
         for (const word of [name, name.toUpperCase(), ...aliases]) expect([word, problemsOf(`${before}${word} ${value}`)]).toEqual([word, []]);
       }
     }
@@ -445,20 +468,28 @@ describe("defaults", () => {
   it("are these", () => {
     expect(configOf("")).toEqual({
       file: "f",
-      access: { passwordFile: undefined, allowAnonymous: true, aclFile: undefined, aclStyle: undefined, clientIdPrefixes: [] },
+      access: { passwordFile: undefined, allowAnonymous: true, provesUsers: false, aclFile: undefined, aclStyle: undefined, clientIdPrefixes: [] },
       limits: {
         maxInflightMessages: 10,
         maxQueuedMessages: 1000,
+        maxQueuedBytes: Infinity,
+        maxQueuedAgeMs: Infinity,
+        queueFull: "drop_newest",
+        queueQoS0: false,
+        maxTotalQueuedMessages: Infinity,
+        maxTotalQueuedBytes: Infinity,
+        blockTimeoutMs: 30_000,
         maxQueueMemoryBytes: 16 * 1024 ** 2,
         maxUncommittedBytes: 8 * 1024 ** 2,
         maxPacketSizeBytes: 1024 ** 2,
         storeMinFreeBytes: 64 * 1024 ** 2,
+        maxConnectionsPerAddress: Infinity,
         connectTimeoutMs: 10_000,
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
         port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4], maxQoS: 2, maxTopicAlias: 10,
-        protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, file: "f", line: 0,
+        protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,
       maxSessionExpiryMs: Infinity,
@@ -489,10 +520,11 @@ describe("defaults", () => {
 
   it("of a connection are these", () => {
     expect(configOf("\nconnection c\naddress h").connections).toEqual([{
-      name: "c", addresses: [{ host: "h", port: 1883 }], dial: { tls: undefined }, topics: [], clientId: undefined, cleanSession: false, keepAliveMs: 60_000, notifications: true,
+      name: "c", addresses: [{ scheme: "mqtt", host: "h", port: 1883, path: "" }], dial: { tls: undefined, tlsPlaces: new Map(), proxy: undefined }, topics: [], clientId: undefined, cleanSession: false, keepAliveMs: 60_000, notifications: true,
       notificationTopic: undefined, username: undefined, password: undefined, tryPrivate: true, roundRobin: false, reconnectIntervalMs: 20_000,
       maxReconnectIntervalMs: undefined, connectTimeoutMs: 30_000, startType: "automatic", threshold: 10, maxAgeMs: 0, idleTimeoutMs: 60_000,
       notificationsLocalOnly: false, protocolVersion: 4, outgoingRetain: true, file: "f", line: 2,
+      queue: { maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, maxQueuedAgeMs: Infinity, queueFull: "drop_oldest", queueQoS0: false },
     }]);
   });
 

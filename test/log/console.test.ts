@@ -71,7 +71,7 @@ const ORIGINAL: Partial<Record<MessageKey, string>> = {
   commandFile: "68I", systemRetained: "65A", bridgeDuplicateId: "56W", queueDropped: "64W",
   bridgeBackToPrimary: "0I", internalError: "13S", listening: "14I", listenerFailed: "15W", listenerStopped: "16I",
   socketError: "18W", badPacket: "19W", badPacketUnknown: "21W", firstPacketNotConnect: "23W", keepAliveExpired: "24I", connectRefused: "31W",
-  unsupportedVersion: "32W", clientConnecting: "33I", duplicateClientId: "34I", clientDisconnect: "38I", uptime: "42I", queueFull: "45W",
+  unsupportedVersion: "32W", clientConnecting: "33I", duplicateClientId: "34I", clientDisconnect: "38I", uptime: "42I", queueFull: "45W", queueNearlyFull: "145W", queueBelowLimit: "146I",
   stopping: "46I", stopped: "47I", configFile: "49I", ackUnknownId: "50W", version: "53I", features: "54I", bridgeDeleted: "57I",
   noSuchBridge: "59I", bridgeStopping: "60I", bridgeCannotStop: "61W", bridgeStopped: "62I", bridgeIdle: "63I", bridgePlainProtocol: "99I",
   bridgeStarting: "124I", bridgeConnecting: "127I", bridgeConnectTimeout: "128I", bridgeConnectFailed: "130W", bridgeRefused: "132W",

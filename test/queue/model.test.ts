@@ -1,12 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Slot } from "../../src/queue/window.ts";
+import { decodeProgress } from "../../src/queue/progress.ts";
 import { RECORD_HEADER_BYTES } from "../../src/queue/record.ts";
+import { queueKey } from "../../src/store/keys.ts";
 import type { GroupWriter } from "../../src/store/store.ts";
 import type { Disk } from "../sim/simulated-store.ts";
 import { seededRng, VirtualClock } from "../sim/virtual-clock.ts";
 import { message } from "./messages.ts";
-import { Rig, type Sent } from "./rig.ts";
+import { LANE, Rig, type Sent, SESSION } from "./rig.ts";
 
 const OPTIONS = { windowSlots: 16, maxInflight: 4 };
 
@@ -17,6 +19,7 @@ interface Entry {
   readonly qos: 1 | 2;
   readonly retain: boolean;
   state: (typeof Slot)[keyof typeof Slot];
+  dropped?: true;
 }
 
 const sizeOf = ({ number, payloadBytes }: Entry): number => RECORD_HEADER_BYTES + `t/${number}`.length + payloadBytes;
@@ -76,7 +79,7 @@ type Step =
   | { readonly do: "append"; readonly payloadBytes: number; readonly qos: 1 | 2; readonly retain: boolean }
   | { readonly do: "send" | "pass"; readonly count: number }
   | { readonly do: "answer"; readonly which: number }
-  | { readonly do: "evict" | "attach" | "detach" | "settle" | "forget" | "power cut" };
+  | { readonly do: "evict" | "attach" | "detach" | "settle" | "drop" | "forget" | "power cut" };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -92,6 +95,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant("pass" as const), count: fc.integer({ min: 1, max: 4 }) }) },
   { weight: 6, arbitrary: fc.record({ do: fc.constant("answer" as const), which: fc.nat(10) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constantFrom("evict" as const, "attach" as const, "detach" as const, "settle" as const) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("drop" as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("forget" as const, "power cut" as const) }) },
 );
 
@@ -103,6 +107,9 @@ class Run {
   /** Numbers of what was sent on whatever connection, before a start, too. */
   private readonly sent = new Set<number>();
   private appendedBeforeStart = 0;
+  /** From here on the record that the queue started with says that nothing has been sent. */
+  private droppableFrom = 0;
+  private keepsHead = false;
   private appended = 0;
   private readonly rng: () => number;
   private readonly clock = new VirtualClock();
@@ -131,6 +138,7 @@ class Run {
       case "evict": this.evict(); break;
       case "detach": this.detach(); break;
       case "attach": this.attach(); break;
+      case "drop": this.drop(); break;
       case "forget": this.forget(); break;
       case "power cut": this.cutPower(); break;
     }
@@ -189,8 +197,21 @@ class Run {
     this.endedIn.set(entry.number, rig.store.touch({ writeTo: () => undefined }, "soon"));
   }
 
+  /** The first message that was surely never sent goes, if it is in RAM. */
+  private drop(): void {
+    const { model } = this;
+    const first = model.owed.find(({ seq, number }) => seq >= this.droppableFrom && !this.sent.has(number));
+    const dropping = this.rig.queue.dropFirst();
+    this.keepsHead = true;
+    if (!first) return expect(["none", "unread"]).toContain(dropping);
+    if (dropping !== "dropped") return expect(dropping).toBe("unread");
+    first.dropped = true;
+    model.acknowledge(first);
+    this.endedIn.set(first.number, this.rig.store.touch({ writeTo: () => undefined }, "soon"));
+  }
+
   private evict(): void {
-    this.rig.queue.evict(this.isAttached);
+    this.rig.queue.evict(this.isAttached ? "cursor" : this.keepsHead ? "head" : "nothing");
   }
 
   private detach(): void {
@@ -210,6 +231,7 @@ class Run {
     this.detach();
     for (const entry of this.model.entries) if (entry.state !== Slot.acknowledged) entry.state = Slot.unsent;
     this.sent.clear();
+    this.droppableFrom = 0;
     this.lastWaitedFor.push(this.rig.queue.forgetPeer());
     this.attach();
   }
@@ -218,6 +240,10 @@ class Run {
     const { stored } = this.rig.store;
     const surelyOnDisk = Math.max(0, ...this.lastWaitedFor.filter((group) => group <= stored));
     const disk = this.rig.store.crash();
+    const record = disk.get(queueKey(SESSION, LANE).toString("latin1"));
+    const { sentLimit = 0, nextSeq = 0 } = record ? decodeProgress(record) : {};
+    this.droppableFrom = Math.min(sentLimit, nextSeq);
+    this.keepsHead = false;
     this.model = Model.recover(disk);
     this.rig = this.start(disk);
     const owed = new Set(this.model.owed.map(({ number }) => number));
@@ -250,7 +276,7 @@ class Run {
     const oldestMs = owed[0] ? 1000 + owed[0].number : 0;
     if (this.rig.holdsAll) expect(queue.oldestMs).toBe(oldestMs);
     else expect(queue.oldestMs).toSatisfy((ms: number) => ms <= oldestMs && (ms > 1000 || oldestMs === 0));
-    for (const { seq, state } of model.entries.slice(0, OPTIONS.windowSlots)) expect(queue.slotOf(seq)).toBe(state);
+    for (const { seq, state, dropped } of model.entries.slice(0, OPTIONS.windowSlots)) expect(queue.slotOf(seq)).toBe(dropped ? Slot.unsent : state);
     if (!this.isAttached) return;
     expect({ inFlight, waiting }).toEqual({ inFlight: model.inFlight.size, waiting: owed.length - model.inFlight.size });
     if (model.inFlight.size >= OPTIONS.maxInflight) expect(queue.windowOpen(OPTIONS.maxInflight)).toBe(false);

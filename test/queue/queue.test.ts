@@ -170,7 +170,7 @@ describe("memory", () => {
       rig.queue.append(message(number, 10_000), 1);
       rig.send();
       await rig.settle();
-      rig.queue.evict(true);
+      rig.queue.evict("cursor");
     }
     expect(rig.budget.usedBytes).toBeLessThan(150_000);
     let most = 0;
@@ -226,10 +226,10 @@ describe("memory", () => {
 
   it("is all there is without a store: nothing waits, nothing is evicted", () => {
     const budget = new MemoryBudget(0);
-    const queue = new Queue(SESSION, LANE, false, 16, { store: new MemoryStore(), budget, onLoaded: () => undefined, onLost: () => undefined });
+    const queue = new Queue(SESSION, LANE, false, 16, { store: new MemoryStore(), budget, totals: { messages: 0, bytes: 0 }, onLoaded: () => undefined, onLost: () => undefined });
     expect(queue.append(message(1), 2)).toBe(0);
     expect(queue.maySend(1, 2)).toBe(true);
-    queue.evict(false);
+    queue.evict("nothing");
     expect(budget.usedBytes).toBeGreaterThan(0);
     expect(budget.exceeded).toBe(true);
   });
@@ -313,7 +313,7 @@ describe("on disk", () => {
     rig.queue.acknowledge(2, Slot.sent);
     rig.attach();
     rig.send(1);
-    rig.queue.evict(true);
+    rig.queue.evict("cursor");
     rig.queue.acknowledge(1, Slot.sent);
     rig.send();
     await rig.settle(); // now it has been read again

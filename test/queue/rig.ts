@@ -25,6 +25,7 @@ export interface Sent {
 /** A queue on a simulated disk, and what a session does with it: sends in order, skips what is done, waits for the disk as it is told to. */
 export class Rig {
   readonly budget = new MemoryBudget(1 << 20);
+  readonly totals = { messages: 0, bytes: 0 };
   readonly store: SimulatedStore;
   readonly queue: Queue;
   lost = 0;
@@ -41,7 +42,7 @@ export class Rig {
   ) {
     this.store = new SimulatedStore(clock, rng, disk);
     const store: Store = companion ? accompanied(this.store, companion) : this.store;
-    const context = { store, budget: this.budget, onLoaded: () => void this.loads++, onLost: (messages: number) => void (this.lost += messages) };
+    const context = { store, budget: this.budget, totals: this.totals, onLoaded: () => void this.loads++, onLost: (messages: number) => void (this.lost += messages) };
     this.queue = new Queue(SESSION, LANE, true, options.windowSlots, context);
     this.store.onStored((upTo) => this.queue.onStored(upTo));
     const progress = disk.get(queueKey(SESSION, LANE).toString("latin1"));

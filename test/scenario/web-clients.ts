@@ -31,8 +31,8 @@ export class RawConnection {
     }
   }
 
-  static async dial(port: number, host = "127.0.0.1"): Promise<RawConnection> {
-    return new RawConnection(await dialled(port, host));
+  static async dial(port: number, host = "127.0.0.1", localAddress?: string): Promise<RawConnection> {
+    return new RawConnection(await dialled(port, host, localAddress));
   }
 
   write(bytes: Buffer | string): void {
@@ -73,8 +73,8 @@ export class RawConnection {
   }
 }
 
-async function dialled(port: number, host: string): Promise<net.Socket> {
-  const socket = net.connect(port, host);
+async function dialled(port: number, host: string, localAddress?: string): Promise<net.Socket> {
+  const socket = net.connect({ port, host, ...(localAddress === undefined ? {} : { localAddress }) });
   await once(socket, "connect");
   return socket;
 }

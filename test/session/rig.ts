@@ -2,6 +2,7 @@ import { encodeAck } from "../../src/mqtt/acks.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { messageOf, type Message } from "../../src/queue/message.ts";
 import type { QoS } from "../../src/mqtt/protocol.ts";
+import type { QueueLimits } from "../../src/session/bounds.ts";
 import type { Peer } from "../../src/session/peer.ts";
 import { Session, type SessionLimits } from "../../src/session/session.ts";
 import { incomingKey, queueKey } from "../../src/store/keys.ts";
@@ -44,26 +45,40 @@ export class RecordingPeer implements Peer {
   }
 }
 
+export const NO_LIMITS: QueueLimits = {
+  maxQueuedMessages: Infinity,
+  maxQueuedBytes: Infinity,
+  maxQueuedAgeMs: Infinity,
+  queueFull: "drop_newest",
+  queueQoS0: false,
+  maxTotalQueuedMessages: Infinity,
+  maxTotalQueuedBytes: Infinity,
+};
+
 /** A session on a simulated disk. */
 export class SessionRig {
   readonly clock: VirtualClock;
   readonly store: SimulatedStore;
   readonly session: Session;
   readonly dropped: number[] = [];
+  readonly levels: boolean[] = [];
   lost = 0;
   private readonly limits: SessionLimits;
 
-  constructor({ inflight = 2, queued = 1000, durable = true, disk = new Map() as Disk, store = undefined as Store | undefined, clock = new VirtualClock(), rng = seededRng(1) } = {}) {
+  constructor({ inflight = 2, queued = 1000, durable = true, disk = new Map() as Disk, store = undefined as Store | undefined, clock = new VirtualClock(), totals = { messages: 0, bytes: 0 }, budgetBytes = 1 << 20, rng = seededRng(1) } = {}) {
     this.clock = clock;
-    this.limits = { maxInflightMessages: inflight, maxQueuedMessages: queued };
+    this.limits = { ...NO_LIMITS, maxInflightMessages: inflight, maxQueuedMessages: queued };
     this.store = new SimulatedStore(clock, rng, disk);
     this.session = new Session(durable ? 7 : 0, "c", durable, {
       store: store ?? this.store,
       clock,
-      budget: new MemoryBudget(1 << 20),
+      totals,
+      budget: new MemoryBudget(budgetBytes),
       limits: this.limits,
       onAppended: () => undefined,
       onDropped: ({ droppedMessages }) => void this.dropped.push(droppedMessages),
+      onRoom: () => undefined,
+      onLevel: (_session, isNearlyFull) => void this.levels.push(isNearlyFull),
       onLost: (_session, messages) => void (this.lost += messages),
       onRemounted: () => undefined,
     });
@@ -84,6 +99,19 @@ export class SessionRig {
 
   deliver(topics: string, qos: QoS, lane = 0): void {
     for (const topic of topics.split(" ")) this.session.deliver(message(topic), qos, false, lane);
+  }
+
+  /** QoS 1. */
+  deliverAt(receivedMs: number, topic: string): void {
+    const delivered = message(topic);
+    delivered.receivedMs = receivedMs;
+    this.session.deliver(delivered, 1, false);
+  }
+
+  /** Lets time pass until then. */
+  async passUntil(atMs: number): Promise<void> {
+    this.clock.after(atMs - this.clock.nowMs(), () => undefined);
+    await this.settle();
   }
 
   async settle(): Promise<void> {

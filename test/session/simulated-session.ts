@@ -1,3 +1,4 @@
+import { NO_LIMITS } from "./rig.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { type Message, messageOf } from "../../src/queue/message.ts";
 import type { QoS } from "../../src/mqtt/protocol.ts";
@@ -67,10 +68,13 @@ export class SimulatedSession {
     this.session = new Session(SESSION, "c", true, {
       store: this.store,
       clock,
+      totals: { messages: 0, bytes: 0 },
       budget: new MemoryBudget(1 << 20),
-      limits: { maxInflightMessages: maxInflight, maxQueuedMessages: Infinity },
+      limits: { ...NO_LIMITS, maxInflightMessages: maxInflight },
       onAppended: (session) => this.awaiting.add(session),
       onDropped: () => undefined,
+      onLevel: () => undefined,
+      onRoom: () => undefined,
       onLost: () => undefined, onRemounted: () => undefined,
     });
     this.store.onStored((upTo) => {

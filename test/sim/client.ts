@@ -4,130 +4,228 @@ import type { Transport, TransportListener } from "../../src/link/transport.ts";
 import { decodeAck, encodeAck, PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE, PUBREL_BYTE } from "../../src/mqtt/acks.ts";
 import { decodeConnack } from "../../src/mqtt/connack.ts";
 import { encodeConnect } from "../../src/mqtt/connect.ts";
+import { PINGREQ } from "../../src/mqtt/empty.ts";
 import { PacketType, type QoS } from "../../src/mqtt/protocol.ts";
 import { decodePublish, encodePublish, publishSize, PublishView } from "../../src/mqtt/publish.ts";
 import { encodeSubscribe } from "../../src/mqtt/subscribe.ts";
 import type { Network } from "./network.ts";
 
-export interface Received {
-  readonly topic: string;
-  readonly payload: string;
-  readonly qos: QoS;
-  readonly dup: boolean;
-}
-
 const STRAY_PROBABILITY = 0.05;
 /** Further than any window is wide, not so far that the simulation gets there: what stands there has not been sent. */
 const STRAY_DISTANCE = 8192;
 const IDS_PER_LANE = 16384;
+/** A client that hears nothing for so long tries a new connection. */
+const SILENCE_MS = 4_000;
 
-interface Outgoing {
-  readonly packetId: number;
+export interface Published {
   readonly topic: string;
   readonly payload: string;
-  readonly qos: 1 | 2;
+  readonly qos: QoS;
+  readonly retain: boolean;
+}
+
+export interface ClientOptions {
+  readonly id: string;
+  readonly port: number;
+  readonly filters: readonly { readonly filter: string; readonly qos: QoS }[];
+  readonly maxReconnectMs: number;
+  /** 0: the daemon is to trust it for ever. */
+  readonly keepAliveSeconds: number;
+  /** Hears of each message once for each time that the protocol delivers it. */
+  readonly onMessage: (topic: string, payload: string, qos: QoS, retain: boolean) => void;
+  /** Hears of what the daemon must not do. */
+  readonly onViolation: (text: string) => void;
+}
+
+interface Outgoing extends Published {
+  readonly packetId: number;
   state: "sent" | "received";
+}
+
+/** One connection of a client; what comes from an earlier one is not listened to. */
+class Connection implements TransportListener {
+  transport: Transport | undefined;
+  private readonly reader: FrameReader;
+
+  constructor(private readonly client: SimulatedClient) {
+    this.reader = new FrameReader((first, bytes, _start, from, to) => client.onPacket(this, first, bytes, from, to), Number.MAX_SAFE_INTEGER);
+  }
+
+  onBytes(bytes: Buffer): void {
+    this.reader.read(bytes);
+  }
+
+  onDrain(): void {}
+
+  onClose(): void {
+    this.client.onClose(this);
+  }
 }
 
 /**
  * A client that does what the standard asks of one: a persistent session, its state kept over connections, everything unacknowledged sent
- * again in order. It also watches the daemon: acknowledgements in the order of the packets [MQTT-4.6.0-2].
+ * again in order. It also watches the daemon: acknowledgements in the order of the packets [MQTT-4.6.0-2], no message twice on one
+ * connection, DUP on what comes again.
  */
-export class SimulatedClient implements TransportListener {
-  readonly received: Received[] = [];
+export class SimulatedClient {
   /** Payloads that the daemon has answered with PUBACK or PUBREC. */
   readonly acknowledged = new Set<string>();
-  readonly violations: string[] = [];
   isSubscribed = false;
   isConnected = false;
+  /** Takes messages and answers none of them until this is over. */
+  private isSulking = false;
+  private readonly owedAcks: (readonly [firstByte: number, packetId: number])[] = [];
   private readonly outgoing: Outgoing[] = [];
   private readonly incoming = new Set<number>();
-  /** Packet identifier and payload of what came, as far as the daemon must know that it may have sent it. */
-  private readonly known = new Set<string>();
+  /** What came with QoS 1 and 2, by packet identifier and payload, and on which connection: as far as the daemon must know that it may have sent it. */
+  private readonly known = new Map<string, Connection>();
   private isFromEarlierLife = false;
   private readonly awaitedAcks: string[] = [];
   private readonly view = new PublishView();
-  private reader: FrameReader | undefined;
-  private transport: Transport | undefined;
+  private connection: Connection | undefined;
+  private dialled: { cancel(): void } | undefined;
+  private isStopped = false;
+  private heardMs = 0;
   private nextId = 1;
 
   constructor(
-    readonly id: string,
+    private readonly options: ClientOptions,
     private readonly network: Network,
-    private readonly port: number,
     private readonly clock: Clock,
     private readonly rng: Rng,
-    private readonly maxReconnectMs: number,
-    private readonly filter?: { readonly filter: string; readonly qos: QoS },
   ) {}
 
+  get id(): string {
+    return this.options.id;
+  }
+
   start(): void {
-    this.network.dial(
+    this.heardMs = this.clock.nowMs();
+    this.connect();
+    this.tick();
+  }
+
+  /** Ends for good. */
+  stop(): void {
+    this.isStopped = true;
+    this.connection?.transport?.destroy();
+  }
+
+  private connect(): void {
+    const connection = new Connection(this);
+    this.connection = connection;
+    this.dialled?.cancel();
+    this.dialled = this.network.dial(
       this.id,
-      this.port,
+      this.options.port,
       (open) => {
-        this.reader = new FrameReader((first, bytes, _start, from, to) => this.onPacket(first, bytes, from, to), Number.MAX_SAFE_INTEGER);
-        this.transport = open(this);
+        connection.transport = open(connection);
+        if (this.connection !== connection) return connection.transport.destroy();
         this.isFromEarlierLife = false;
-        this.send(encodeConnect({ version: 4, bridge: false, clientId: this.id, cleanStart: false, keepAliveSeconds: 0 }));
+        this.send(encodeConnect({ version: 4, bridge: false, clientId: this.id, cleanStart: false, keepAliveSeconds: this.options.keepAliveSeconds }));
       },
-      () => this.again(),
+      () => this.onClose(connection),
     );
+  }
+
+  private tick(): void {
+    this.clock.after(SILENCE_MS / 4, () => {
+      if (this.isStopped) return;
+      if (this.clock.nowMs() - this.heardMs > SILENCE_MS) this.reconnect();
+      else if (this.isConnected) this.send(PINGREQ);
+      this.tick();
+    });
+  }
+
+  /** Comes again, perhaps while the daemon thinks the old connection alive: a take-over. */
+  reconnect(): void {
+    const { connection } = this;
+    const leaves = this.rng() < 0.5;
+    if (connection) this.lose(connection);
+    this.connect();
+    if (leaves) connection?.transport?.destroy();
+  }
+
+  /** For a while it answers no message. */
+  sulk(ms: number): void {
+    this.isSulking = true;
+    this.clock.after(ms, () => {
+      this.isSulking = false;
+      for (const [firstByte, packetId] of this.owedAcks.splice(0)) this.send4(firstByte, packetId);
+    });
+  }
+
+  /** For a while it reads nothing. */
+  stopReading(ms: number): void {
+    const transport = this.connection?.transport;
+    transport?.pause();
+    this.clock.after(ms, () => transport?.resume());
   }
 
   /** The daemon has crashed. What it has not on disk it may give to a new message, identifier and all: to that DUP does not belong. */
   daemonCrashed(onDisk: ReadonlySet<string>): void {
     this.isFromEarlierLife = true;
-    for (const key of this.known) if (!onDisk.has(key)) this.known.delete(key);
+    for (const key of this.known.keys()) if (!onDisk.has(key)) this.known.delete(key);
   }
 
-  private again(): void {
-    this.clock.after(this.rng() * this.maxReconnectMs, () => this.start());
+  private lose(connection: Connection): void {
+    if (this.connection !== connection) return;
+    this.connection = undefined;
+    this.heardMs = this.clock.nowMs();
+    this.isConnected = false;
+    this.awaitedAcks.length = 0;
+    this.owedAcks.length = 0;
+  }
+
+  onClose(connection: Connection): void {
+    if (this.connection !== connection) return;
+    this.lose(connection);
+    this.clock.after(this.rng() * this.options.maxReconnectMs, () => {
+      if (!this.connection && !this.isStopped) this.connect();
+    });
   }
 
   private send(packet: Buffer): void {
-    this.transport?.write(packet, () => undefined);
+    this.connection?.transport?.write(packet, () => undefined);
+  }
+
+  private send4(firstByte: number, packetId: number): void {
+    const packet = Buffer.allocUnsafe(4);
+    encodeAck(packet, 0, firstByte, packetId);
+    this.send(packet);
   }
 
   private ack(firstByte: number, packetId: number): void {
-    const packet = Buffer.alloc(4);
-    encodeAck(packet, 0, firstByte, packetId);
-    this.send(packet);
+    if (this.isSulking) this.owedAcks.push([firstByte, packetId]);
+    else this.send4(firstByte, packetId);
   }
 
   get unfinished(): number {
     return this.outgoing.length;
   }
 
-  publish(topic: string, payload: string, qos: 1 | 2): void {
-    const message: Outgoing = { packetId: this.nextId, topic, payload, qos, state: "sent" };
+  publish(published: Published): void {
+    if (published.qos === 0) {
+      if (this.isConnected) this.sendMessage(published, 0, false);
+      return;
+    }
+    const message: Outgoing = { ...published, packetId: this.nextId, state: "sent" };
     this.nextId = (this.nextId % 65_535) + 1;
     this.outgoing.push(message);
-    if (this.isConnected) this.sendMessage(message, false);
+    if (this.isConnected) this.sendMessage(message, message.packetId, false);
   }
 
-  private sendMessage({ packetId, topic, payload, qos }: Outgoing, dup: boolean): void {
+  private sendMessage({ topic, payload, qos, retain }: Published, packetId: number, dup: boolean): void {
     const [name, content] = [Buffer.from(topic), Buffer.from(payload)];
-    const packet = Buffer.alloc(publishSize(name.length, content.length, qos));
-    encodePublish(packet, 0, (dup ? 8 : 0) | (qos << 1), name, 0, name.length, packetId, content, 0, content.length);
-    this.awaitedAcks.push(`${qos === 1 ? "PUBACK" : "PUBREC"} ${packetId}`);
+    const packet = Buffer.allocUnsafe(publishSize(name.length, content.length, qos));
+    encodePublish(packet, 0, (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0), name, 0, name.length, packetId, content, 0, content.length);
+    if (qos > 0) this.awaitedAcks.push(`${qos === 1 ? "PUBACK" : "PUBREC"} ${packetId}`);
     this.send(packet);
   }
 
-  onBytes(bytes: Buffer): void {
-    this.reader?.read(bytes);
-  }
-
-  onDrain(): void {}
-
-  onClose(): void {
-    this.transport = undefined;
-    this.isConnected = false;
-    this.awaitedAcks.length = 0;
-    this.again();
-  }
-
-  private onPacket(first: number, bytes: Buffer, from: number, to: number): boolean {
+  onPacket(connection: Connection, first: number, bytes: Buffer, from: number, to: number): boolean {
+    if (this.connection !== connection) return false;
+    this.heardMs = this.clock.nowMs();
     switch (first >> 4) {
       case PacketType.CONNACK:
         this.onConnack(decodeConnack(4, first, bytes, from, to));
@@ -135,8 +233,10 @@ export class SimulatedClient implements TransportListener {
       case PacketType.SUBACK:
         this.isSubscribed = true;
         return true;
+      case PacketType.PINGRESP:
+        return true;
       case PacketType.PUBLISH:
-        this.onPublish(first, bytes, from, to);
+        this.onPublish(connection, first, bytes, from, to);
         return true;
       case PacketType.PUBREL: {
         const packetId = decodeAck(4, first, bytes, from, to);
@@ -150,52 +250,55 @@ export class SimulatedClient implements TransportListener {
         this.onAck(first >> 4, decodeAck(4, first, bytes, from, to));
         return true;
       default:
-        this.violations.push(`${this.id} got a packet of type ${first >> 4}`);
+        this.violated(`got a packet of type ${first >> 4}`);
         return false;
     }
   }
 
+  private violated(text: string): void {
+    this.options.onViolation(`${this.id}: ${text}`);
+  }
+
   private onConnack({ code, sessionPresent }: { code: number; sessionPresent: boolean }): void {
-    if (code !== 0) this.violations.push(`${this.id}: CONNACK ${code}`);
-    if (!sessionPresent && (this.isSubscribed || this.acknowledged.size > 0)) this.violations.push(`${this.id}: its session is gone`);
+    if (code !== 0) this.violated(`CONNACK ${code}`);
+    if (!sessionPresent && (this.isSubscribed || this.acknowledged.size > 0)) this.violated("its session is gone");
     this.isConnected = true;
-    if (this.filter && !this.isSubscribed) this.send(encodeSubscribe(4, 1, [this.filter]));
+    const { filters } = this.options;
+    if (filters.length > 0 && !this.isSubscribed) this.send(encodeSubscribe(4, 1, filters));
     for (const message of this.outgoing) {
-      if (message.state === "sent") this.sendMessage(message, true);
-      else this.ack(PUBREL_BYTE, message.packetId);
+      if (message.state === "sent") this.sendMessage(message, message.packetId, true);
+      else this.send4(PUBREL_BYTE, message.packetId);
     }
   }
 
-  private onPublish(first: number, bytes: Buffer, from: number, to: number): void {
+  private onPublish(connection: Connection, first: number, bytes: Buffer, from: number, to: number): void {
     const { view } = this;
     decodePublish(view, 4, first, bytes, from, to);
+    const { qos, retain, packetId } = view;
     const topic = bytes.toString("utf8", view.topicStart, view.topicEnd);
     const payload = bytes.toString("utf8", view.payloadStart, view.payloadEnd);
-    if (view.qos > 0 && this.rng() < STRAY_PROBABILITY) this.sendStrayAck(view.packetId);
-    this.watchDup(view.packetId, payload);
-    if (view.qos === 2) {
-      if (!this.incoming.has(view.packetId)) this.received.push({ topic, payload, qos: 2, dup: view.dup });
-      this.incoming.add(view.packetId);
-      this.ack(PUBREC_BYTE, view.packetId);
-      return;
-    }
-    this.received.push({ topic, payload, qos: view.qos, dup: view.dup });
-    if (view.qos === 1) this.ack(PUBACK_BYTE, view.packetId);
+    if (qos > 0 && this.rng() < STRAY_PROBABILITY) this.sendStrayAck(packetId);
+    if (qos > 0) this.watchRepeat(connection, packetId, payload);
+    if (qos < 2 || !this.incoming.has(packetId)) this.options.onMessage(topic, payload, qos, retain);
+    if (qos === 2) this.incoming.add(packetId);
+    if (qos > 0) this.ack(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId);
   }
 
-  /** A message that comes again says so [MQTT-3.3.1-1], whatever happened between. */
-  private watchDup(packetId: number, payload: string): void {
-    if (this.isFromEarlierLife || this.view.qos === 0) return;
+  /** A message that comes again says so [MQTT-3.3.1-1], whatever happened between; and it comes again on another connection only. */
+  private watchRepeat(connection: Connection, packetId: number, payload: string): void {
+    if (this.isFromEarlierLife) return;
     const key = `${packetId} ${payload}`;
-    if (this.known.has(key) && !this.view.dup) this.violations.push(`${this.id} got ${key.slice(0, 20)} again without DUP`);
-    this.known.add(key);
+    const before = this.known.get(key);
+    this.known.set(key, connection);
+    if (before === connection) this.violated(`got ${key.slice(0, 20)} twice on one connection`);
+    if (before && !this.view.dup) this.violated(`got ${key.slice(0, 20)} again without DUP`);
   }
 
   /** Acknowledges what it never got: a message far behind one that is, or will be, in flight. */
   private sendStrayAck(packetId: number): void {
     const neighbour = packetId - 1 + Math.floor(this.rng() * 3);
     const first = [PUBACK_BYTE, PUBREC_BYTE, PUBCOMP_BYTE][Math.floor(this.rng() * 3)] ?? PUBACK_BYTE;
-    this.ack(first, 1 + ((neighbour + STRAY_DISTANCE) % IDS_PER_LANE));
+    this.send4(first, 1 + ((neighbour + STRAY_DISTANCE) % IDS_PER_LANE));
   }
 
   private onAck(type: number, packetId: number): void {
@@ -204,16 +307,13 @@ export class SimulatedClient implements TransportListener {
     if (type !== PacketType.PUBCOMP) {
       const name = `${type === PacketType.PUBACK ? "PUBACK" : "PUBREC"} ${packetId}`;
       const awaited = this.awaitedAcks.shift();
-      if (awaited !== name) this.violations.push(`${this.id} awaited ${awaited ?? "nothing"}, got ${name}`);
+      if (awaited !== name) this.violated(`awaited ${awaited ?? "nothing"}, got ${name}`);
     }
-    if (!message) {
-      this.violations.push(`${this.id}: acknowledgement of type ${type} for ${packetId}, which is not under way`);
-      return;
-    }
+    if (!message) return this.violated(`acknowledgement of type ${type} for ${packetId}, which is not under way`);
     this.acknowledged.add(message.payload);
     if (type === PacketType.PUBREC) {
       message.state = "received";
-      this.ack(PUBREL_BYTE, packetId);
+      this.send4(PUBREL_BYTE, packetId);
     } else {
       this.outgoing.splice(index, 1);
     }

@@ -5,6 +5,8 @@ type Accept = (open: (listener: TransportListener) => Transport) => void;
 
 const MAX_LATENCY_MS = 30;
 const MAX_PIECES = 3;
+/** A system gives up on bytes that nobody acknowledges after so long. */
+const MAX_RETRANSMISSION_MS = 60_000;
 
 /** One end of a connection. What is written arrives at the other end later, in order, in pieces. */
 class End implements Transport {
@@ -15,15 +17,19 @@ class End implements Transport {
   listener: TransportListener | undefined;
   /** Whose process has died: it hears nothing any more. */
   isDead = false;
-  private isClosed = false;
+  isClosed = false;
   private isEnded = false;
   private isPaused = false;
+  private isStalled = false;
+  /** Nothing from the other end comes through any more, nor does its end. */
+  private isDeaf = false;
   private readonly underWay: (Buffer | "end")[] = [];
   private readonly arrived: (Buffer | "end")[] = [];
 
   constructor(
     readonly network: Network,
     readonly owner: string,
+    readonly port: number,
   ) {}
 
   write(bytes: Buffer, done: () => void): void {
@@ -32,12 +38,20 @@ class End implements Transport {
     if (this.isClosed || this.isEnded) return;
     this.unsentBytes += copy.length;
     this.send(copy);
+    if (this.other.isDeaf || this.other.isClosed) this.giveUpUnsent();
+  }
+
+  /** The system finds in the end that nobody takes what was written. */
+  private giveUpUnsent(): void {
+    const { clock, rng } = this.network;
+    if (this.unsentBytes > 0) clock.after(rng() * MAX_RETRANSMISSION_MS, () => this.closeNow(new Error("timed out")));
   }
 
   end(): void {
     if (this.isClosed || this.isEnded) return;
     this.isEnded = true;
     this.send("end");
+    if (this.other.isDeaf || this.other.isClosed) this.closeNow(undefined);
   }
 
   /** Each arrival takes the oldest that is under way, so that nothing overtakes. */
@@ -48,19 +62,20 @@ class End implements Transport {
   }
 
   private take(item: Buffer | "end"): void {
-    if (this.isClosed) return;
+    if (this.isClosed || this.isDeaf) return;
     this.arrived.push(item);
     this.readArrived();
   }
 
   private readArrived(): void {
-    while (!this.isPaused && !this.isClosed) {
+    while (!this.isPaused && !this.isStalled && !this.isDeaf && !this.isClosed) {
       const item = this.arrived.shift();
       if (item === undefined) return;
       if (item === "end") {
         this.other.closeNow(undefined);
         return this.closeNow(undefined);
       }
+      if (this.isEnded) continue; // nobody listens here any more
       this.other.unsentBytes -= item.length;
       this.other.progressMark += item.length;
       this.readPieces(item);
@@ -76,7 +91,7 @@ class End implements Transport {
     for (let piece = 1; piece <= pieces && !this.isClosed; piece++) {
       const to = piece === pieces ? item.length : from + Math.floor(rng() * (item.length - from));
       if (to === from) continue;
-      const read = Buffer.from(item.subarray(from, to));
+      const read = pieces === 1 ? item : Buffer.from(item.subarray(from, to));
       if (!this.isDead) this.listener?.onBytes(read);
       read.fill(0xff);
       from = to;
@@ -93,9 +108,24 @@ class End implements Transport {
     this.network.clock.endOfTurn(() => this.readArrived());
   }
 
+  /** Nothing arrives here for a while; then all of it does. */
+  stall(ms: number): void {
+    this.isStalled = true;
+    this.network.clock.after(ms, () => {
+      this.isStalled = false;
+      this.readArrived();
+    });
+  }
+
+  deafen(): void {
+    this.isDeaf = true;
+    this.other.giveUpUnsent();
+    this.giveUpUnsent();
+  }
+
   destroy(): void {
     this.closeNow(undefined);
-    this.network.clock.after(0, () => this.other.closeNow(new Error("reset")));
+    if (!this.other.isDeaf) this.network.clock.after(0, () => this.other.closeNow(new Error("reset")));
   }
 
   closeNow(error: Error | undefined): void {
@@ -103,13 +133,19 @@ class End implements Transport {
     this.isClosed = true;
     this.network.forget(this);
     if (!this.isDead) this.listener?.onClose(error);
+    if (this.other.isEnded) this.other.closeNow(undefined);
   }
 }
+
+/** Ways in which a connection can be hurt. `vanish`: one end is gone and the other is not told; `blackHole`: nothing comes through any more. */
+export type Hurt = "reset" | "fin" | "vanish" | "blackHole" | "stall";
 
 /** Ports by number, connections between named processes, and ways to hurt them. */
 export class Network {
   private readonly ports = new Map<number, { readonly owner: string; readonly accept: Accept }>();
   private readonly ends = new Set<End>();
+  /** Ports that swallow whoever dials them. */
+  private readonly dark = new Set<number>();
 
   constructor(
     readonly clock: Clock,
@@ -120,14 +156,22 @@ export class Network {
     this.ports.set(port, { owner, accept });
   }
 
+  close(port: number): void {
+    this.ports.delete(port);
+  }
+
   dial(owner: string, port: number, onConnected: Accept, onFailed: (error: Error) => void): { cancel(): void } {
     let cancelled = false;
     this.clock.after(this.rng() * MAX_LATENCY_MS, () => {
       if (cancelled) return;
+      if (this.dark.has(port)) {
+        this.clock.after(MAX_RETRANSMISSION_MS, () => void (cancelled || onFailed(new Error("timed out"))));
+        return;
+      }
       const server = this.ports.get(port);
       if (!server) return onFailed(new Error("connection refused"));
-      const near = new End(this, owner);
-      const far = new End(this, server.owner);
+      const near = new End(this, owner, port);
+      const far = new End(this, server.owner, port);
       near.other = far;
       far.other = near;
       this.ends.add(near).add(far);
@@ -145,13 +189,50 @@ export class Network {
     this.ends.delete(end);
   }
 
-  /** Cuts some connections: what is on its way is lost. */
-  cut(probability: number): void {
+  /** Connections that a process has dialled to a port and that are open at its end. */
+  connections(owner: string, port: number): number {
+    return [...this.ends].filter((end) => end.owner === owner && end.port === port).length;
+  }
+
+  /** The most that any process has handed over to one connection and that is not taken. */
+  get unsentBytes(): number {
+    let most = 0;
+    for (const { unsentBytes } of this.ends) if (unsentBytes > most) most = unsentBytes;
+    return most;
+  }
+
+  /** Hurts each connection to `port` (to any, if not given) with this probability. */
+  hurt(how: Hurt, probability: number, port?: number): void {
     for (const end of [...this.ends]) {
-      if (this.rng() >= probability) continue;
-      end.closeNow(new Error("cut"));
-      end.other.closeNow(new Error("cut"));
+      if (end.isClosed || (port !== undefined && end.port !== port) || this.rng() >= probability) continue;
+      const { other } = end;
+      switch (how) {
+        case "reset": // what is on its way is lost
+          end.closeNow(new Error("reset"));
+          other.closeNow(new Error("reset"));
+          break;
+        case "fin": // what is on its way arrives
+          end.end();
+          break;
+        case "vanish":
+          other.deafen();
+          end.closeNow(new Error("host unreachable"));
+          break;
+        case "blackHole":
+          end.deafen();
+          other.deafen();
+          break;
+        case "stall":
+          end.stall(this.rng() * 3_000);
+          if (this.rng() < 0.5) other.stall(this.rng() * 3_000);
+      }
     }
+  }
+
+  /** For a while nobody who dials the port gets an answer of any kind. */
+  darken(port: number, ms: number): void {
+    this.dark.add(port);
+    this.clock.after(ms, () => this.dark.delete(port));
   }
 
   /** The process is gone: its ports close, the other ends see their connections end. */

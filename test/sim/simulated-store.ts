@@ -21,6 +21,9 @@ export class SimulatedStore implements Store {
   readonly writesFail = false;
   /** From now on no write works. */
   failsWrites = false;
+  /** Longest time that a read takes, if any; and who hears that one is over and its promise settled. */
+  maxReadMs = 0;
+  onRead: () => void = () => undefined;
   #isFull = false;
   /** The group in flight has failed at least once. */
   #hasFailed = false;
@@ -92,15 +95,31 @@ export class SimulatedStore implements Store {
 
   read(from: Uint8Array, to: Uint8Array, maxBytes: number): Promise<StoredRecord[]> {
     const [first, end] = [keyText(from), keyText(to)];
+    if (this.maxReadMs === 0) {
+      this.onRead();
+      return Promise.resolve(this.#recordsBetween(first, end, maxBytes));
+    }
+    return new Promise((resolve) => {
+      this.#clock.after(this.#rng() * this.maxReadMs, () => {
+        if (this.#hasEnded) return;
+        this.onRead();
+        resolve(this.#recordsBetween(first, end, maxBytes));
+      });
+    });
+  }
+
+  #recordsBetween(first: string, end: string, maxBytes: number): StoredRecord[] {
     const records: StoredRecord[] = [];
     let bytes = 0;
-    for (const key of [...this.#written.keys()].filter((key) => key >= first && key < end).sort()) {
+    const keys: string[] = [];
+    for (const key of this.#written.keys()) if (key >= first && key < end) keys.push(key);
+    for (const key of keys.sort()) {
       const value = this.#written.get(key) ?? Buffer.alloc(0);
       if (records.length > 0 && bytes + value.length > maxBytes) break;
       records.push([Buffer.from(key, "latin1"), value]);
       bytes += value.length;
     }
-    return Promise.resolve(records);
+    return records;
   }
 
   close(): Promise<void> {

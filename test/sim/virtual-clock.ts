@@ -12,6 +12,8 @@ export class VirtualClock implements Clock {
   readonly #heap: Task[] = [];
   #endOfTurn: (() => void)[] = [];
   #order = 0;
+  /** A promise has been settled in this turn: who awaits it is to be heard before the next one. */
+  mustSettle = false;
 
   nowMs(): number {
     return Math.floor(this.#nowMs);

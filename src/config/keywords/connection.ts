@@ -1,4 +1,5 @@
-import { boolean, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
+import { age, boolean, limit, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
+import { tlsConnectionKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
 const LOCAL = "Read for compatibility: here a connection is known by its name.";
@@ -14,7 +15,7 @@ const startType: ValueType = {
 
 /** Keywords of a `connection NAME` section; `topic` has a grammar of its own. */
 export const connectionKeywords = [
-  { name: "address", aliases: ["addresses"], type: string, list: true, default: undefined, doc: "Where the remote broker is: host or host:port, [IPv6]:port; several are tried in turn." },
+  { name: "address", aliases: ["addresses"], type: string, list: true, default: undefined, doc: "Where the remote broker is: host or host:port, [IPv6]:port, behind mqtt://, mqtts:// (TLS), ws:// or wss:// (WebSocket; a path may follow). Several are tried in turn." },
   { name: "clientid", aliases: ["remote_clientid"], type: string, default: undefined, doc: "Client identifier at the remote; host name, dot, connection name if not given." },
   { name: "cleansession", aliases: [], type: boolean, default: undefined, doc: "Ask the remote for a clean session; default true with more than one address. The local queue is kept either way." },
   { name: "keepalive_interval", aliases: [], type: whole(0, 65535, "seconds"), default: 60, doc: "Keep alive of the connection; at least 5." },
@@ -31,11 +32,18 @@ export const connectionKeywords = [
   { name: "threshold", aliases: [], type: whole(1, 1_000_000_000), default: 10, doc: "Queued messages that start a lazy connection." },
   { name: "idle_timeout", aliases: [], type: whole(1, DAY_SECONDS, "seconds"), default: 60, doc: "A lazy connection without traffic for so long is ended." },
   { name: "max_age", aliases: [], type: whole(0, DAY_SECONDS, "seconds"), default: 0, doc: "A lazy connection is started when the oldest queued message is so old, whatever the threshold; 0: never for that." },
+  { name: "max_queued_messages", aliases: [], type: limit("messages"), default: Infinity, doc: "Messages kept for the connection beyond its in-flight window; see queue_full. Without a limit they are kept until store_min_free is reached." },
+  { name: "max_queued_bytes", aliases: [], type: limit("bytes"), default: Infinity, doc: "Size of the messages kept for the connection beyond its in-flight window: topic, payload and 23 bytes each." },
+  { name: "max_queued_age", aliases: [], type: age, default: Infinity, doc: "A message that has waited for so long without being sent is dropped." },
+  { name: "queue_full", aliases: [], type: oneOf("drop_oldest", "drop_newest", "block"), default: "drop_oldest", doc: "What happens to a message for the connection when its queue has reached a limit: drop_oldest: the oldest gives way. drop_newest: it is dropped. block: its publisher waits, see block_timeout." },
+  { name: "queue_qos0_messages", aliases: [], type: boolean, default: false, doc: "Messages of QoS 0 wait while the remote is away or does not keep up: in RAM, within the limits of the queue." },
   { name: "notifications_local_only", aliases: [], type: boolean, default: false, doc: "Publish the connection's state here, not at the remote." },
   { name: "bridge_protocol_version", aliases: [], type: oneOf("mqttv31", "mqttv311"), default: "mqttv311", doc: "What is spoken to the remote; a remote that refuses 3.1.1 is asked with 3.1." },
   { name: "bridge_outgoing_retain", aliases: [], type: boolean, default: true, doc: "false: what is sent to the remote is never retained there." },
   { name: "bridge_attempt_unsubscribe", aliases: [], type: boolean, default: true, doc: "Read for compatibility: a subscription that the connection no longer has is given up at the remote." },
   { name: "bridge_max_packet_size", aliases: [], type: only("0"), default: "0", doc: "Messages to the remote have no limit of their own." },
+  ...tlsConnectionKeywords,
+  { name: "bridge_proxy", aliases: [], type: string, default: undefined, doc: "HTTP proxy that is asked for a tunnel (CONNECT) to each address: http://[user:password@]host:port." },
   { name: "local_clientid", aliases: [], type: string, default: undefined, doc: LOCAL },
   { name: "local_username", aliases: [], type: string, default: undefined, doc: LOCAL },
   { name: "local_password", aliases: [], type: string, default: undefined, doc: LOCAL },

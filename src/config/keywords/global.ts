@@ -1,5 +1,5 @@
 import { logLevels } from "../../log/console.ts";
-import { boolean, connectionCount, duration, limit, only, oneOf, protocolVersions, string, whole, type Keyword } from "../keyword.ts";
+import { age, boolean, connectionCount, duration, limit, only, oneOf, protocolVersions, string, whole, type Keyword } from "../keyword.ts";
 import { tlsListenerKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
@@ -11,13 +11,21 @@ export const globalKeywords = [
   { name: "port", aliases: [], reload: true, type: whole(1, 65535), default: 1883, doc: "Port of the default listener." },
   { name: "bind_address", aliases: [], reload: true, type: string, default: undefined, doc: "Address of the default listener; without it all addresses." },
   { name: "max_connections", aliases: [], reload: true, type: connectionCount, default: Infinity, doc: "Clients the default listener serves at one time." },
+  { name: "max_connections_per_address", aliases: [], reload: true, type: limit("connections"), default: Infinity, doc: "Connections from one address at a time, to all listeners together; of IPv6 addresses the first 64 bits count. Further ones are closed at once. Devices behind one router or proxy share its address." },
   { name: "ipv6", aliases: [], reload: true, type: boolean, default: undefined, doc: "false: the default listener takes IPv4 only." },
   ...tlsListenerKeywords,
   { name: "psk_file", aliases: [], reload: true, type: string, default: undefined, doc: "File of identity:key lines, the keys in hexadecimal digits, for listeners with a psk_hint." },
   { name: "log_level", aliases: [], reload: true, type: oneOf(...logLevels), default: "info", doc: "Least level of console lines." },
   { name: "connection_messages", aliases: [], reload: true, type: boolean, default: true, doc: "Log clients that connect and disconnect." },
   { name: "max_inflight_messages", aliases: [], reload: true, type: limit("messages"), default: 10, doc: "Messages of QoS 1 and 2 on their way to one receiver without its acknowledgement." },
-  { name: "max_queued_messages", aliases: [], reload: true, type: limit("messages"), default: 1000, doc: "Messages kept for one client beyond its in-flight window; the newest is discarded when it is reached. Connections have no limit." },
+  { name: "max_queued_messages", aliases: [], reload: true, type: limit("messages"), default: 1000, doc: "Messages kept for one client beyond its in-flight window; see queue_full. A connection has a limit of its own." },
+  { name: "max_queued_bytes", aliases: [], reload: true, type: limit("bytes"), default: Infinity, doc: "Size of the messages kept for one client beyond its in-flight window: topic, payload and 23 bytes each." },
+  { name: "max_queued_age", aliases: [], reload: true, type: age, default: Infinity, doc: "A message that has waited for a client for so long without being sent is dropped." },
+  { name: "queue_full", aliases: [], reload: true, type: oneOf("drop_oldest", "drop_newest", "block"), default: "drop_newest", doc: "What happens to a message for a client whose queue has reached a limit: drop_oldest: the oldest gives way. drop_newest: it is dropped. block: its publisher waits, see block_timeout." },
+  { name: "queue_qos0_messages", aliases: [], reload: true, type: boolean, default: false, doc: "Messages of QoS 0 wait for a client that is away (with a session that stays) or does not keep up: in RAM, within the limits of its queue." },
+  { name: "block_timeout", aliases: [], reload: true, type: whole(1, DAY_SECONDS, "seconds"), default: 30, doc: "A publisher that has waited so long for room in a queue with queue_full block is disconnected." },
+  { name: "max_total_queued_messages", aliases: [], reload: true, type: limit("messages"), default: Infinity, doc: "Messages kept for all clients together; the queue that a further one comes to goes by its queue_full. Queues of connections do not count." },
+  { name: "max_total_queued_bytes", aliases: [], reload: true, type: limit("bytes"), default: Infinity, doc: "Size of the messages kept for all clients together, as max_total_queued_messages." },
   { name: "max_packet_size", aliases: ["message_size_limit"], reload: true, type: limit("bytes"), default: 1_048_576, doc: "Largest packet taken from a peer." },
   { name: "max_queue_memory", aliases: [], type: limit("bytes"), default: 16_777_216, doc: "RAM that all queues share; what is stored beyond it is read back when its turn comes." },
   { name: "max_uncommitted_bytes", aliases: [], type: limit("bytes"), default: 8_388_608, doc: "Bytes taken from publishers and not yet on disk; an eighth of it from one connection." },
@@ -65,8 +73,6 @@ export const globalKeywords = [
   { name: "max_topic_alias", aliases: [], reload: true, type: whole(0, 65535), default: 10, doc: "Topic aliases that a client of MQTT 5 may use, where a listener does not say otherwise; 0: none." },
   { name: "max_keepalive", aliases: [], reload: true, type: limit("seconds"), default: Infinity, doc: "Longest keep alive of a client. One of MQTT 5 is told to keep it; others that ask for a longer one, or for none, are refused." },
   { name: "max_session_expiry_interval", aliases: [], reload: true, type: limit("seconds"), default: Infinity, doc: "Longest time for which a client of MQTT 5 may have its session kept; it is told so. See also persistent_client_expiration." },
-  { name: "queue_qos0_messages", aliases: [], type: only("false"), default: "false", doc: "Messages of QoS 0 are not queued." },
-  { name: "max_queued_bytes", aliases: [], type: only("0"), default: "0", doc: "Queues have no limit in bytes." },
   { name: "max_inflight_bytes", aliases: [], type: only("0"), default: "0", doc: "The in-flight window has no limit in bytes." },
   { name: "memory_limit", aliases: [], type: only("0"), default: "0", doc: "See max_queue_memory and max_uncommitted_bytes." },
   { name: "include_dir", aliases: [], reload: true, type: string, default: undefined, doc: "Reads the files of a folder that end in .conf, in the order of their names, at this place." },

@@ -1,14 +1,7 @@
 /** Keywords of the original or of mosquitto whose meaning must not be passed over in silence: they stop the start, even with `--lenient`. */
 export const notYetKeywords = [
   { about: "MQTT-SN and multiplexing", names: ["mqtt-multiplex", "mqtts", "multicast_groups", "advertise", "loopback", "max_mqtts_packet_size"] },
-  {
-    about: "TLS",
-    names: [
-      "tls_engine", "tls_keyform", "tls_engine_kpass_sha1", "bridge_cafile",
-      "bridge_capath", "bridge_certfile", "bridge_keyfile", "bridge_insecure", "bridge_identity", "bridge_psk", "bridge_alpn", "bridge_tls_version",
-      "bridge_require_ocsp",
-    ],
-  },
+  { about: "TLS", names: ["tls_engine", "tls_keyform", "tls_engine_kpass_sha1", "bridge_require_ocsp"] },
   {
     about: "Others",
     names: [

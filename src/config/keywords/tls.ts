@@ -16,3 +16,17 @@ export const tlsListenerKeywords = [
   { name: "dhparamfile", aliases: [], reload: true, type: string, default: undefined, doc: "Parameters for DHE ciphers, PEM; without it they are not used." },
   { name: "psk_hint", aliases: [], reload: true, type: string, default: undefined, doc: "Take clients with a pre-shared key of psk_file, and tell them this." },
 ] as const satisfies readonly Keyword[];
+
+/** Keywords of a connection that speaks TLS. */
+export const tlsConnectionKeywords = [
+  { name: "bridge_cafile", aliases: [], type: string, default: undefined, doc: "CA certificates that vouch for the remote, PEM; with it TLS is spoken to addresses without mqtt:// or ws://." },
+  { name: "bridge_capath", aliases: [], type: string, default: undefined, doc: "Folder with CA certificates, besides or instead of bridge_cafile." },
+  { name: "bridge_tls_use_os_certs", aliases: [], type: boolean, default: false, doc: "The CA certificates that the system trusts vouch for the remote; so they do at mqtts:// and wss:// without bridge_cafile or bridge_capath." },
+  { name: "bridge_certfile", aliases: [], type: string, default: undefined, doc: "Our certificate, and those that lead to its CA, PEM." },
+  { name: "bridge_keyfile", aliases: [], type: string, default: undefined, doc: "The private key of bridge_certfile, PEM, without a passphrase." },
+  { name: "bridge_insecure", aliases: [], type: boolean, default: false, doc: "true: the remote's certificate may be of any name, so that whoever has one of a trusted CA can answer for the remote." },
+  { name: "bridge_tls_version", aliases: [], type: oneOf("tlsv1.2", "tlsv1.3"), default: "tlsv1.2", doc: "Lowest version of TLS that is spoken." },
+  { name: "bridge_alpn", aliases: [], type: string, default: undefined, doc: "Protocol that is offered by ALPN: some servers tell MQTT from HTTP by it, on port 443." },
+  { name: "bridge_identity", aliases: [], type: string, default: undefined, doc: "Who we are, with bridge_psk." },
+  { name: "bridge_psk", aliases: [], type: string, default: undefined, doc: "Key that we share with the remote, in hexadecimal digits, instead of certificates." },
+] as const satisfies readonly Keyword[];

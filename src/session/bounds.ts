@@ -1,0 +1,202 @@
+import type { Clock } from "../clock/clock.ts";
+import type { MemoryBudget } from "../queue/memory-budget.ts";
+import type { Queue } from "../queue/queue.ts";
+import type { QueueTotals } from "../queue/queue-totals.ts";
+import { recordReceivedMs } from "../queue/record.ts";
+import type { Lanes } from "./lanes.ts";
+import type { Replayed } from "./replayed.ts";
+
+/** What happens to a message for a queue that has reached a limit; `block`: its publisher waits. */
+export type QueueFull = "drop_oldest" | "drop_newest" | "block";
+
+/** What the queues of one receiver may hold beyond its in-flight window. Unlimited is `Infinity`. May change while the daemon runs. */
+export interface QueueLimits {
+  readonly maxQueuedMessages: number;
+  readonly maxQueuedBytes: number;
+  readonly maxQueuedAgeMs: number;
+  readonly queueFull: QueueFull;
+  /** Whether messages of QoS 0 wait for a peer that is away or does not keep up. */
+  readonly queueQoS0: boolean;
+  /** What all receivers of this kind may hold together. */
+  readonly maxTotalQueuedMessages: number;
+  readonly maxTotalQueuedBytes: number;
+}
+
+export interface BoundsEvents {
+  /** Messages were dropped; `dropped` counts them. */
+  readonly onDropped: () => void;
+  /** There may be room for messages that wait with their publishers. */
+  readonly onRoom: () => void;
+  /** The queue has come near its limit, or is not near it any more. */
+  readonly onLevel: (isNearlyFull: boolean) => void;
+}
+
+/** The share of a limit at which it is told that it is near. */
+const NEAR = 0.8;
+/** What may come beyond a limit while the oldest message, which is to go, is being read from the disk. */
+const SLACK_MESSAGES = 1_000;
+const SLACK_BYTES = 1024 * 1024;
+
+/** Keeps one session's queues within their limits. All of them touch only what was never sent. */
+export class Bounds {
+  /** Messages that a limit has cost, since the start. */
+  dropped = 0;
+  private isNearlyFull = false;
+  /** Publishers wait for room. */
+  private isAwaited = false;
+  /** Nothing that may be dropped is too old before then, by the age that it was worked out with. */
+  private nextAgeCheckMs = 0;
+  private checkedAgeMs = Infinity;
+
+  constructor(
+    public limits: QueueLimits,
+    private readonly lanes: Lanes,
+    private readonly replayed: Replayed,
+    private readonly totals: QueueTotals,
+    private readonly budget: MemoryBudget,
+    private readonly clock: Clock,
+    private readonly events: BoundsEvents,
+  ) {}
+
+  /** Messages that wait and count: retained ones for new subscriptions do not. */
+  private get waiting(): number {
+    const { waiting } = this.lanes;
+    return waiting <= this.limits.maxQueuedMessages * NEAR ? waiting : waiting - this.replayed.waitingIn(this.lanes.get(0));
+  }
+
+  /** Whether there is room for so much more, here and, `copies` times, in all. */
+  fits(messages: number, bytes: number, copies = 1): boolean {
+    const { limits, totals } = this;
+    return (
+      this.waiting + messages <= limits.maxQueuedMessages &&
+      (limits.maxQueuedBytes === Infinity || this.lanes.waitingBytes + bytes <= limits.maxQueuedBytes) &&
+      totals.messages + messages * copies <= limits.maxTotalQueuedMessages &&
+      totals.bytes + bytes * copies <= limits.maxTotalQueuedBytes
+    );
+  }
+
+  /** Whether a message has to wait, with its publisher; then it is told when there is room. */
+  blocks(bytes: number, copies: number): boolean {
+    if (this.limits.queueFull !== "block" || this.fits(1, bytes, copies)) return false;
+    this.isAwaited = true;
+    return true;
+  }
+
+  /** Makes room for a message of `bytes` that comes to `queue`, as far as the limits allow. Returns whether it is taken. */
+  makeRoom(queue: Queue, bytes: number): boolean {
+    const { limits, totals, lanes } = this;
+    if (limits.queueFull !== "drop_oldest" || bytes > limits.maxQueuedBytes) return false;
+    // Not if all of this queue were not enough.
+    const others = { messages: totals.messages - lanes.waiting, bytes: totals.bytes - lanes.waitingBytes };
+    if (others.messages >= limits.maxTotalQueuedMessages || others.bytes + bytes > limits.maxTotalQueuedBytes) return false;
+    return this.dropOldest(1, bytes, queue) || this.fits(1, bytes);
+  }
+
+  /** The same for a message of QoS 0, to which none of QoS 1 or 2 gives way. */
+  admitsQoS0(bytes: number): boolean {
+    if (this.limits.queueFull === "drop_oldest" && bytes <= this.limits.maxQueuedBytes) this.dropQoS0(1, bytes);
+    return this.fits(1, bytes);
+  }
+
+  private dropQoS0(messages: number, bytes: number): void {
+    const { queues } = this.lanes;
+    for (let index = queues.length - 1; index >= 0; index--) {
+      const qos0 = queues[index]?.qos0;
+      while (qos0 && qos0.messages > 0 && !this.fits(messages, bytes)) {
+        qos0.dropFirst();
+        this.noteDropped();
+      }
+    }
+  }
+
+  /** A page of the queues has been read: what had to wait for it is dropped. */
+  trim(): void {
+    this.dropOld();
+    if (this.limits.queueFull === "drop_oldest") this.dropOldest(0, 0, undefined);
+  }
+
+  /** Drops messages of QoS 0 first, then the oldest of the least urgent lanes, none more urgent than `last`. Returns true if what is left over will go when it is read. */
+  private dropOldest(messages: number, bytes: number, last: Queue | undefined): boolean {
+    const { queues } = this.lanes;
+    this.dropQoS0(messages, bytes);
+    for (let index = queues.length - 1; index >= 0; index--) {
+      const queue = queues[index];
+      while (queue && !this.fits(messages, bytes)) {
+        const dropping = queue.dropFirst();
+        if (dropping === "unread") return this.lanes.waiting <= this.limits.maxQueuedMessages + SLACK_MESSAGES && this.lanes.waitingBytes <= this.limits.maxQueuedBytes + SLACK_BYTES;
+        if (dropping !== "dropped") break;
+        this.noteDropped();
+      }
+      if (queue === last) break;
+    }
+    return false;
+  }
+
+  /** Drops what is older than the limit allows, as far as it lies in RAM; what does not is read, and `trim` called then. */
+  dropOld(): void {
+    const { maxQueuedAgeMs } = this.limits;
+    if (maxQueuedAgeMs === Infinity) return;
+    const nowMs = this.clock.nowMs();
+    if (nowMs < this.nextAgeCheckMs && maxQueuedAgeMs === this.checkedAgeMs) return;
+    this.checkedAgeMs = maxQueuedAgeMs;
+    this.nextAgeCheckMs = nowMs + maxQueuedAgeMs;
+    let receivedMs = 0;
+    const isOver = (record: Buffer, at: number): boolean => {
+      receivedMs = recordReceivedMs(record, at);
+      return receivedMs + maxQueuedAgeMs <= nowMs;
+    };
+    for (const queue of this.lanes.queues) {
+      const { qos0 } = queue;
+      for (; qos0.messages > 0 && qos0.oldestMs + maxQueuedAgeMs <= nowMs; this.noteDropped()) qos0.dropFirst();
+      if (qos0.messages > 0) this.nextAgeCheckMs = Math.min(this.nextAgeCheckMs, qos0.oldestMs + maxQueuedAgeMs);
+      if (queue.messages === 0) continue;
+      let checkMs = queue.oldestMs + maxQueuedAgeMs;
+      if (checkMs <= nowMs) {
+        let dropping = queue.dropFirst(isOver);
+        for (; dropping === "dropped"; dropping = queue.dropFirst(isOver)) this.noteDropped();
+        checkMs = dropping === "kept" ? receivedMs + maxQueuedAgeMs : dropping === "unread" ? nowMs : Infinity;
+      }
+      this.nextAgeCheckMs = Math.min(this.nextAgeCheckMs, checkMs);
+    }
+  }
+
+  /** The peer has forgotten what it was sent: it may be dropped again. */
+  forgetPeer(): void {
+    this.nextAgeCheckMs = 0;
+  }
+
+  noteDropped(messages = 1): void {
+    for (let left = messages; left > 0; left--) {
+      this.dropped += 1;
+      this.events.onDropped();
+    }
+  }
+
+  /** The queues have grown or shrunk. */
+  watch(): void {
+    if (this.isAwaited && this.fits(1, 0)) {
+      this.isAwaited = false;
+      this.events.onRoom();
+    }
+    const near = this.limits.maxQueuedMessages * NEAR;
+    const { waiting } = this.lanes;
+    if (this.isNearlyFull ? waiting > near - 1 : waiting <= near) return;
+    if (this.waiting > near === this.isNearlyFull) return;
+    this.isNearlyFull = !this.isNearlyFull;
+    this.events.onLevel(this.isNearlyFull);
+    // What is to go next is wanted in RAM by then.
+    if (this.isNearlyFull && this.limits.queueFull === "drop_oldest") for (const queue of this.lanes.queues) queue.dropFirst(() => false);
+  }
+
+  /** Whether the oldest messages are kept in RAM, as they are to go soon. */
+  get keepsHead(): boolean {
+    const { limits, totals, budget } = this;
+    if (limits.queueFull !== "drop_oldest" || budget.exceeded) return false;
+    return (
+      this.isNearlyFull ||
+      this.lanes.waitingBytes > limits.maxQueuedBytes * NEAR ||
+      totals.messages > limits.maxTotalQueuedMessages * NEAR ||
+      totals.bytes > limits.maxTotalQueuedBytes * NEAR
+    );
+  }
+}

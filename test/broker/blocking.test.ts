@@ -1,0 +1,238 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import type { Publisher } from "../../src/broker/admission.ts";
+import { acknowledgeDropped, receivePublish } from "../../src/broker/inbound.ts";
+import type { Broker } from "../../src/broker/broker.ts";
+import type { Entry } from "../../src/broker/entry.ts";
+import { plainOptions } from "../../src/broker/subscription-options.ts";
+import type { QoS } from "../../src/mqtt/protocol.ts";
+import { type Message, messageOf } from "../../src/queue/message.ts";
+import type { Peer } from "../../src/session/peer.ts";
+import { BrokerRig } from "./rig.ts";
+
+const BLOCK_TIMEOUT_MS = 30_000;
+
+/** A connection that publishes, and takes what it gets without acknowledging it. */
+class FakeLink implements Peer, Publisher {
+  readonly unsentBytes = 0;
+  readonly isOverShare = false;
+  readonly congested = false;
+  isClosed = false;
+  isReading = true;
+  received: string[] = [];
+  /** Packet identifiers that were acknowledged, in order. */
+  acknowledged: number[] = [];
+
+  constructor(readonly peerName: string) {}
+
+  publish(_flags: number, message: Message, topicStart: number): boolean {
+    this.received.push(message.topic.toString("utf8", topicStart, message.topicEnd));
+    return true;
+  }
+
+  forward(): boolean {
+    return false;
+  }
+
+  acknowledge(_firstByte: number, packetId: number): void {
+    this.acknowledged.push(packetId);
+  }
+
+  stopReading(): void {
+    this.isReading = false;
+  }
+
+  resumeReading(): void {
+    this.isReading = true;
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+}
+
+class Client {
+  readonly link: FakeLink;
+  readonly entry: Entry;
+  private lastId = 0;
+
+  constructor(
+    readonly broker: Broker,
+    readonly name: string,
+  ) {
+    this.link = new FakeLink(name);
+    const start = { cleanStart: false, expiryMs: Infinity };
+    this.entry = broker.sessions.open({ kind: "client", id: name, user: undefined }, start, { takenOver: () => undefined }).entry;
+  }
+
+  attach(): void {
+    this.entry.session.attach(this.link, 10);
+  }
+
+  subscribe(filter: string): void {
+    this.broker.subscribe(this.entry, filter, plainOptions(2));
+  }
+
+  publish(topicName: string, qos: QoS = 1): number {
+    const id = qos === 0 ? 0 : ++this.lastId;
+    const { broker, entry } = this;
+    const topic = broker.topics.intern(topicName);
+    const from = { receiver: entry.session, identity: entry.identity };
+    receivePublish(broker, entry.session, from, this.link, topic, messageOf(topic.bytes, Buffer.from("x"), { qos, retain: false, receivedMs: 0 }), id);
+    return id;
+  }
+
+  /** What is queued for it. */
+  get queued(): number {
+    return this.entry.session.queuedMessages;
+  }
+}
+
+let rig: BrokerRig;
+let broker: Broker;
+let timeouts: string[];
+
+beforeEach(async () => {
+  rig = await BrokerRig.start(new Map(), { limits: { maxQueuedMessages: 3, queueFull: "block" } });
+  ({ broker, timeouts } = rig);
+});
+
+/** Lets time pass, and what is read from the disk arrive. */
+const pass = (ms?: number): Promise<void> => rig.settle(ms);
+
+function fullQueue(): { slow: Client; publisher: Client } {
+  const slow = new Client(broker, "slow");
+  slow.subscribe("t");
+  const publisher = new Client(broker, "publisher");
+  publisher.attach();
+  for (let id = 1; id <= 3; id++) publisher.publish("t");
+  expect(publisher.link.acknowledged).toEqual([1, 2, 3]);
+  return { slow, publisher };
+}
+
+describe("queue_full block", () => {
+  it("has the message wait, and the publisher's later ones behind it, in order, whoever they are for", async () => {
+    const { slow, publisher } = fullQueue();
+    const other = new Client(broker, "other");
+    other.subscribe("#");
+    publisher.publish("t");
+    publisher.publish("elsewhere", 2);
+    publisher.publish("t");
+    expect({ slow: slow.queued, other: other.queued, acknowledged: publisher.link.acknowledged.length }).toEqual({ slow: 3, other: 0, acknowledged: 3 });
+    slow.attach();
+    await pass();
+    expect({ slow: slow.queued, other: other.queued }).toEqual({ slow: 5, other: 3 });
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(broker.waitingRoom.isEmpty).toBe(true);
+    expect(slow.entry.session.droppedMessages).toBe(0);
+  });
+
+  it("appends nothing anywhere before there is room everywhere", async () => {
+    const { slow, publisher } = fullQueue();
+    const other = new Client(broker, "other");
+    other.subscribe("t");
+    publisher.publish("t");
+    await pass(5_000);
+    expect(other.queued).toBe(0);
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3]);
+    slow.attach();
+    await pass();
+    expect([slow.queued, other.queued]).toEqual([4, 1]);
+  });
+
+  it("does not hold up other publishers, nor QoS 0", () => {
+    const { publisher } = fullQueue();
+    const other = new Client(broker, "other");
+    other.subscribe("free");
+    other.attach();
+    publisher.publish("t");
+    publisher.publish("free", 0);
+    expect(other.link.received).toEqual(["free"]);
+    const third = new Client(broker, "third");
+    expect(third.publish("free")).toBe(1);
+    expect(third.link.acknowledged).toEqual([1]);
+  });
+
+  it("reads on until twenty messages wait, and again when they have been taken", async () => {
+    const { slow, publisher } = fullQueue();
+    for (let count = 0; count < 19; count++) publisher.publish("t");
+    expect(publisher.link.isReading).toBe(true);
+    publisher.publish("t");
+    expect(publisher.link.isReading).toBe(false);
+    slow.attach();
+    for (let id = 0; id < 40 && !publisher.link.isReading; id++) {
+      for (let packetId = 2; packetId < 40; packetId++) slow.entry.session.onPuback(packetId);
+      await pass();
+    }
+    expect(publisher.link.isReading).toBe(true);
+    expect(publisher.link.acknowledged).toEqual(Array.from({ length: 23 }, (_, index) => index + 1));
+    expect(slow.link.received.length).toBe(23);
+  });
+
+  it("acknowledges what is dropped behind it in its turn", async () => {
+    const { slow, publisher } = fullQueue();
+    publisher.publish("t");
+    acknowledgeDropped(broker, publisher.link, 1, 77);
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3]);
+    slow.attach();
+    await pass();
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 4, 77]);
+  });
+
+  it("disconnects a publisher that has waited too long, and forgets what it sent: it will send that again", async () => {
+    const { slow, publisher } = fullQueue();
+    publisher.publish("t");
+    await pass(BLOCK_TIMEOUT_MS - 2_000);
+    expect({ timeouts, closed: publisher.link.isClosed }).toEqual({ timeouts: [], closed: false });
+    await pass(4_000);
+    expect({ timeouts, closed: publisher.link.isClosed }).toEqual({ timeouts: ["publisher"], closed: true });
+    slow.attach();
+    await pass(2_000);
+    expect(slow.queued).toBe(3);
+    expect(broker.waitingRoom.isEmpty).toBe(true);
+  });
+
+  it("takes nothing from a connection that has ended meanwhile", async () => {
+    const { slow, publisher } = fullQueue();
+    publisher.publish("t");
+    publisher.link.isClosed = true;
+    slow.attach();
+    await pass(2_000);
+    expect(slow.queued).toBe(3);
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3]);
+  });
+
+  it("takes a repeated QoS 2 message for what it is, room or not", async () => {
+    const { publisher, slow } = fullQueue();
+    slow.attach();
+    await pass();
+    const topic = broker.topics.intern("t");
+    const repeat = messageOf(topic.bytes, Buffer.from("x"), { qos: 2, retain: false, receivedMs: 0 });
+    const from = { receiver: publisher.entry.session, identity: publisher.entry.identity };
+    const send = (): void => receivePublish(broker, publisher.entry.session, from, publisher.link, topic, repeat, 50);
+    send();
+    slow.entry.session.detach();
+    send();
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 50, 50]);
+    expect(broker.waitingRoom.isEmpty).toBe(true);
+  });
+
+  it("goes on when the queue ends", async () => {
+    const { slow, publisher } = fullQueue();
+    publisher.publish("t");
+    broker.sessions.end(slow.entry);
+    await pass(2_000);
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 4]);
+  });
+
+  it("takes one message of each publisher in turn", async () => {
+    const { slow, publisher } = fullQueue();
+    const second = new Client(broker, "second");
+    for (let count = 0; count < 6; count++) {
+      publisher.publish("t");
+      second.publish("t");
+    }
+    slow.attach();
+    await pass();
+    expect([publisher.link.acknowledged.length - 3, second.link.acknowledged.length]).toEqual([5, 5]);
+  });
+});

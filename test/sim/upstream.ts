@@ -1,0 +1,314 @@
+import type { Clock, Rng } from "../../src/clock/clock.ts";
+import { FrameReader } from "../../src/link/frames.ts";
+import type { Transport, TransportListener } from "../../src/link/transport.ts";
+import { decodeAck, encodeAck, PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE, PUBREL_BYTE } from "../../src/mqtt/acks.ts";
+import { encodeConnack } from "../../src/mqtt/connack.ts";
+import { decodeConnect } from "../../src/mqtt/connect.ts";
+import { PINGRESP } from "../../src/mqtt/empty.ts";
+import { PacketType, type QoS } from "../../src/mqtt/protocol.ts";
+import { decodePublish, encodePublish, publishSize, PublishView } from "../../src/mqtt/publish.ts";
+import { decodeSubscribe, encodeSuback, SUBACK_FAILURE } from "../../src/mqtt/subscribe.ts";
+import type { Published } from "./client.ts";
+import type { Network } from "./network.ts";
+
+/** An answer to CONNECT: a return code, or something that no broker should answer. */
+export type ConnectAnswer = number | "silence" | "garbage" | "close";
+
+export interface UpstreamEvents {
+  onMessage(topic: string, payload: string, qos: QoS, retain: boolean): void;
+  onViolation(text: string): void;
+}
+
+interface Outgoing extends Published {
+  readonly packetId: number;
+  state: "sent" | "received";
+}
+
+/** What the upstream keeps for the bridge between connections. */
+interface RemoteSession {
+  readonly incoming: Set<number>;
+  readonly outgoing: Outgoing[];
+  nextId: number;
+  isSubscribed: boolean;
+}
+
+const UNSUBACK_BYTE = 0xb0;
+const GARBAGE = ["9003000180", "200200", "2002ff00", "20020099", "d00130", "ffffffffff", "485454502f312e3120343030", "4002000120020000"];
+
+class Connection implements TransportListener {
+  readonly transport: Transport;
+  isEstablished = false;
+  isClosed = false;
+  /** The process that dialled it has died. */
+  isFromEarlierLife = false;
+  private writtenBytes = 0;
+  private readonly reader: FrameReader;
+
+  constructor(open: (listener: TransportListener) => Transport, private readonly upstream: Upstream) {
+    this.reader = new FrameReader((first, bytes, _start, from, to) => upstream.onPacket(this, first, bytes, from, to), Number.MAX_SAFE_INTEGER);
+    this.transport = open(this);
+  }
+
+  onBytes(bytes: Buffer): void {
+    this.reader.read(bytes);
+  }
+
+  /** Returns where in the stream the packet ends. */
+  write(packet: Buffer): number {
+    this.transport.write(packet, () => undefined);
+    return (this.writtenBytes += packet.length);
+  }
+
+  /** Whether the bridge has read so far. */
+  hasRead(offset: number): boolean {
+    return this.transport.progressMark >= offset;
+  }
+
+  onDrain(): void {}
+
+  onClose(): void {
+    this.isClosed = true;
+    this.upstream.onClosed(this);
+  }
+}
+
+/** On which connection a message came last, and where in its stream the answer ends; Infinity without an answer. */
+interface Seen {
+  readonly connection: Connection;
+  answeredAt: number;
+}
+
+/**
+ * The broker that a bridge connects to, as fickle as it is told to be. It watches the bridge: nothing twice on one connection, DUP on what comes
+ * again, nothing again whose answer it has read.
+ */
+export class Upstream {
+  answer: ConnectAnswer = 0;
+  suback: "granted" | "refused" | "silence" = "granted";
+  answersPings = true;
+  /** So many of the next PUBACK, PUBREC and PUBCOMP are not sent. */
+  swallow = 0;
+  /** Messages are taken and answered when this is over. */
+  isSulking = false;
+  connection: Connection | undefined;
+  connects = 0;
+  private readonly owed: (() => void)[] = [];
+  private session: RemoteSession | undefined;
+  private readonly seen = new Map<string, Seen>();
+  private readonly view = new PublishView();
+
+  constructor(
+    private readonly port: number,
+    private readonly network: Network,
+    private readonly clock: Clock,
+    private readonly rng: Rng,
+    private readonly events: UpstreamEvents,
+  ) {}
+
+  start(): void {
+    this.network.listen("upstream", this.port, (open) => void new Connection(open, this));
+  }
+
+  /** Nobody listens; what is connected stays. */
+  stopListening(): void {
+    this.network.close(this.port);
+  }
+
+  get isConnected(): boolean {
+    return this.connection !== undefined;
+  }
+
+  get isSubscribed(): boolean {
+    return this.session?.isSubscribed ?? false;
+  }
+
+  get unfinished(): number {
+    return this.session?.outgoing.length ?? 0;
+  }
+
+  /** Loses what it knows of the bridge. Returns its own messages that are lost with it. */
+  forget(): Published[] {
+    const lost = this.session?.outgoing ?? [];
+    this.session = undefined;
+    this.seen.clear();
+    this.connection?.transport.destroy();
+    return lost;
+  }
+
+  sulk(ms: number): void {
+    this.isSulking = true;
+    this.clock.after(ms, () => {
+      this.isSulking = false;
+      for (const answer of this.owed.splice(0)) answer();
+    });
+  }
+
+  /** The bridge has crashed: what it has not on disk it may give to a new message, identifier and all; what was answered may be sent again. */
+  bridgeCrashed(onDisk: ReadonlySet<string>): void {
+    for (const [key, seen] of this.seen) {
+      if (!onDisk.has(key)) this.seen.delete(key);
+      seen.answeredAt = Infinity;
+    }
+    if (this.connection) this.connection.isFromEarlierLife = true;
+  }
+
+  publish(message: Published): void {
+    const { session, connection } = this;
+    if (!session) return;
+    if (message.qos === 0) {
+      if (connection) this.send(connection, { ...message, packetId: 0, state: "sent" }, false);
+      return;
+    }
+    const outgoing: Outgoing = { ...message, packetId: session.nextId, state: "sent" };
+    session.nextId = (session.nextId % 65_535) + 1;
+    session.outgoing.push(outgoing);
+    if (connection) this.send(connection, outgoing, false);
+  }
+
+  /** Sends what is under way again, on the same connection, as brokers of the past do. */
+  repeat(): void {
+    const { connection } = this;
+    if (connection) this.resend(connection);
+  }
+
+  private resend(connection: Connection): void {
+    for (const message of this.session?.outgoing ?? []) {
+      if (message.state === "sent") this.send(connection, message, true);
+      else this.send4(connection, PUBREL_BYTE, message.packetId);
+    }
+  }
+
+  private send(connection: Connection, { topic, payload, qos, retain, packetId }: Outgoing, dup: boolean): void {
+    const [name, content] = [Buffer.from(topic), Buffer.from(payload)];
+    const packet = Buffer.allocUnsafe(publishSize(name.length, content.length, qos));
+    encodePublish(packet, 0, (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0), name, 0, name.length, packetId, content, 0, content.length);
+    connection.write(packet);
+  }
+
+  private send4(connection: Connection, firstByte: number, packetId: number): number {
+    const packet = Buffer.allocUnsafe(4);
+    encodeAck(packet, 0, firstByte, packetId);
+    return connection.write(packet);
+  }
+
+  private acknowledge(connection: Connection, firstByte: number, packetId: number, seen?: Seen): void {
+    if (this.isSulking) return void this.owed.push(() => this.acknowledge(connection, firstByte, packetId, seen));
+    if (connection !== this.connection) return;
+    if (this.swallow > 0) {
+      this.swallow -= 1;
+      return;
+    }
+    const end = this.send4(connection, firstByte, packetId);
+    if (seen) seen.answeredAt = end;
+  }
+
+  onClosed(connection: Connection): void {
+    if (this.connection !== connection) return;
+    this.connection = undefined;
+  }
+
+  onPacket(connection: Connection, first: number, bytes: Buffer, from: number, to: number): boolean {
+    const type = first >> 4;
+    if (type === PacketType.CONNECT) {
+      this.onConnect(connection, bytes, first, from, to);
+      return true;
+    }
+    const { session } = this;
+    if (!connection.isEstablished || !session) return false;
+    switch (type) {
+      case PacketType.PUBLISH:
+        this.onPublish(connection, session, first, bytes, from, to);
+        return true;
+      case PacketType.PUBREL: {
+        const packetId = decodeAck(4, first, bytes, from, to);
+        session.incoming.delete(packetId);
+        this.acknowledge(connection, PUBCOMP_BYTE, packetId);
+        return true;
+      }
+      case PacketType.PUBACK:
+      case PacketType.PUBREC:
+      case PacketType.PUBCOMP:
+        this.onAck(connection, session, type, decodeAck(4, first, bytes, from, to));
+        return true;
+      case PacketType.SUBSCRIBE:
+        this.onSubscribe(connection, session, first, bytes, from, to);
+        return true;
+      case PacketType.UNSUBSCRIBE:
+        this.send4(connection, UNSUBACK_BYTE, bytes.readUInt16BE(from));
+        return true;
+      case PacketType.PINGREQ:
+        if (this.answersPings) connection.write(PINGRESP);
+        return true;
+      default:
+        return true; // DISCONNECT
+    }
+  }
+
+  private onConnect(connection: Connection, bytes: Buffer, first: number, from: number, to: number): void {
+    const { answer } = this;
+    this.connects += 1;
+    if (answer === "silence") return;
+    if (answer === "close") return connection.transport.destroy();
+    if (answer === "garbage") return void connection.write(Buffer.from(GARBAGE[Math.floor(this.rng() * GARBAGE.length)] ?? "", "hex"));
+    if (answer > 0) {
+      connection.write(encodeConnack(4, false, answer));
+      return connection.transport.end();
+    }
+    const connect = decodeConnect(first, bytes, from, to);
+    if (connect.cleanStart) this.session = undefined;
+    const isPresent = this.session !== undefined;
+    this.session ??= { incoming: new Set(), outgoing: [], nextId: 1, isSubscribed: false };
+    this.connection?.transport.destroy();
+    this.connection = connection;
+    connection.isEstablished = true;
+    connection.write(encodeConnack(4, isPresent, 0));
+    this.resend(connection);
+  }
+
+  private onSubscribe(connection: Connection, session: RemoteSession, first: number, bytes: Buffer, from: number, to: number): void {
+    if (this.suback === "silence") return;
+    const { packetId, requests } = decodeSubscribe(4, first, bytes, from, to);
+    const isGranted = this.suback === "granted";
+    session.isSubscribed = isGranted;
+    connection.write(encodeSuback(4, packetId, requests.map(({ qos }) => (isGranted ? qos : SUBACK_FAILURE))));
+  }
+
+  private onPublish(connection: Connection, session: RemoteSession, first: number, bytes: Buffer, from: number, to: number): void {
+    const { view } = this;
+    decodePublish(view, 4, first, bytes, from, to);
+    const { qos, retain, packetId } = view;
+    const topic = bytes.toString("utf8", view.topicStart, view.topicEnd);
+    const payload = bytes.toString("utf8", view.payloadStart, view.payloadEnd);
+    if (topic.startsWith("$SYS/")) return;
+    const seen = qos === 0 ? undefined : this.watchRepeat(connection, packetId, topic, payload);
+    if (qos < 2 || !session.incoming.has(packetId)) this.events.onMessage(topic, payload, qos, retain);
+    if (qos === 2) session.incoming.add(packetId);
+    if (qos > 0) this.acknowledge(connection, qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, seen);
+  }
+
+  private watchRepeat(connection: Connection, packetId: number, topic: string, payload: string): Seen {
+    const key = `${packetId} ${payload}`;
+    const before = this.seen.get(key);
+    const seen: Seen = { connection, answeredAt: Infinity };
+    if (connection.isFromEarlierLife) return seen;
+    this.seen.set(key, seen);
+    if (!before || payload === "") return seen;
+    const text = `the bridge sent ${topic} ${key.slice(0, 20)}`;
+    if (before.connection === connection) this.events.onViolation(`${text} twice on one connection`);
+    if (!this.view.dup) this.events.onViolation(`${text} again without DUP`);
+    if (before.connection.hasRead(before.answeredAt)) this.events.onViolation(`${text} again, though it has read the answer`);
+    return seen;
+  }
+
+  private onAck(connection: Connection, session: RemoteSession, type: number, packetId: number): void {
+    const index = session.outgoing.findIndex((message) => message.packetId === packetId);
+    const message = session.outgoing[index];
+    if (!message) return; // an answer to what was repeated
+    if (type === PacketType.PUBREC) {
+      message.state = "received";
+      this.send4(connection, PUBREL_BYTE, packetId);
+      return;
+    }
+    session.outgoing.splice(index, 1);
+  }
+}
