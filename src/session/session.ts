@@ -192,9 +192,12 @@ export class Session {
 
   recoverQueue(lane: number, record: Buffer): void {
     if (lane === PARKED_LANE) return this.parking.recover(record);
-    const queue = this.lanes.at(lane);
-    queue.recover(record);
-    queue.removeLeftovers();
+    this.lanes.at(lane).recover(record);
+  }
+
+  /** Removes pages that a power cut has brought back. */
+  async removeLeftovers(): Promise<void> {
+    for (const queue of this.lanes.queues) await queue.removeLeftovers();
   }
 
   /** The store has been repaired: takes up messages that no record of a queue tells of. Rejects with StoreError. */
