@@ -70,6 +70,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     const { entry } = broker.sessions.open(this.identity, { cleanStart: false, expiryMs: Infinity }, this);
     this.entry = entry;
     if (config.queue.queueFull === "block") broker.hasBlockingBridge = true;
+    entry.session.drainLimits = config.drain;
     entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
     this.primaryReturn = new PrimaryReturn(config, context, this.clientId, (primary) => {
