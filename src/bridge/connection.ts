@@ -3,12 +3,14 @@ import type { Entry, Holder } from "../broker/entry.ts";
 import type { Timer } from "../clock/clock.ts";
 import type { ConnectionConfig } from "../config/config.ts";
 import type { Link } from "../link/link.ts";
+import { Reason } from "../mqtt/reason.ts";
 import type { Session } from "../session/session.ts";
 import { Addresses, addressText } from "./addresses.ts";
 import { Backoff } from "./backoff.ts";
 import { defaultClientId } from "./client-id.ts";
 import type { BridgeContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
+import type { Answer } from "./handshake.ts";
 import { Laziness } from "./laziness.ts";
 import { Notification } from "./notification.ts";
 import { Outgoing } from "./outgoing.ts";
@@ -113,6 +115,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
     return this.isEstablished ? `connected to ${this.addresses.text}` : STATE_TEXTS[this.state];
   }
 
+  /** What the remote has not got of what was meant for it: begins with a comma where there is something. */
+  get lossesText(): string {
+    const { parkedMessages, oversizedMessages, expiredMessages } = this.entry.session;
+    const counts = { "put aside": parkedMessages, refused: this.exchange.refusedMessages, "too large": oversizedMessages, expired: expiredMessages };
+    return Object.entries(counts).map(([what, messages]) => (messages === 0 ? "" : `, ${messages} ${what}`)).join("");
+  }
+
   /** Its queue, and what is put aside. */
   get session(): Session {
     return this.entry.session;
@@ -200,6 +209,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
         clientId: this.clientId,
         cleanStart: config.cleanSession || purge,
         will: purge ? undefined : this.notification.will,
+        mark: config.tryPrivate && addresses.dialect.version === 5 ? context.trail.mark : undefined,
       },
       config,
       context,
@@ -208,8 +218,9 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.remote.start();
   }
 
-  onEstablished(link: Link, sessionPresent: boolean): void {
-    const { context, addresses } = this;
+  onEstablished(link: Link, { sessionPresent, limits, properties }: Answer): void {
+    const { context, addresses, config } = this;
+    this.notification.retains = limits.retainAvailable;
     if (this.state === "purging") {
       addresses.purged();
       return this.remote?.leave("the remote has forgotten the session of this name");
@@ -220,9 +231,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.laziness.lastTrafficMs = nowMs;
     this.primaryReturn.begin(nowMs);
     context.log.write("bridgeEstablished", { name: this.name, address: addresses.text });
+    const keptSeconds = properties.sessionExpirySeconds ?? Infinity;
+    if (!config.cleanSession && keptSeconds < config.sessionExpirySeconds) {
+      context.log.write("bridgeSessionExpiry", { name: this.name, address: addresses.text, seconds: keptSeconds });
+    }
     this.notification.tellLocal("1");
     this.notification.tellRemote(link, "1");
-    this.exchange.begin({ link, sessionPresent, address: addresses.text, knowsBridge: addresses.dialect.bridge });
+    this.exchange.begin({ link, sessionPresent, limits, address: addresses.text, knowsBridge: addresses.dialect.bridge });
     this.retainedCopy.send(addresses.text);
   }
 
@@ -309,8 +324,12 @@ export class BridgeConnection implements RemoteOwner, Holder {
   }
 
   /** A server that refuses the protocol, or just closes on the private bit, is asked again without it. */
-  private canFallBack({ kind }: RemoteEnd): boolean {
+  private canFallBack({ kind, code }: RemoteEnd): boolean {
     if (kind === "unspeakable") return this.addresses.fallBack();
+    if (kind === "refused" && code === Reason.RetainNotSupported && this.notification.retains) {
+      this.notification.retains = false; // our will is retained
+      return true;
+    }
     return kind === "closed" && this.addresses.closedUnanswered();
   }
 

@@ -160,7 +160,15 @@ export interface ConnectionConfig extends Place {
   readonly idleTimeoutMs: number;
   readonly notificationsLocalOnly: boolean;
   /** The first that is tried. */
-  readonly protocolVersion: 3 | 4;
+  readonly protocolVersion: ProtocolVersion;
+  /** MQTT 5: how long the remote is to keep our session without a connection; 4294967295: for ever. */
+  readonly sessionExpirySeconds: number;
+  /** MQTT 5: what the remote may send unacknowledged. */
+  readonly receiveMaximum: number;
+  /** MQTT 5: aliases that the remote may use for its topics. */
+  readonly maxTopicAlias: number;
+  /** Largest packet that is sent to the remote, whatever it takes. */
+  readonly maxSentPacketBytes: number;
   readonly outgoingRetain: boolean;
   readonly queue: QueueConfig;
   readonly drain: DrainConfig;

@@ -1,4 +1,5 @@
 import { PUBREL_BYTE } from "../mqtt/acks.ts";
+import { Reason } from "../mqtt/reason.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import { Message } from "../queue/message.ts";
@@ -54,8 +55,8 @@ const REPLAY_UNSENT_BYTES = 256 * 1024;
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session {
   readonly incoming: IncomingIds;
-  /** Messages whose time was over before they could be sent. */
-  expiredMessages = 0;
+  /** Messages that the peer has answered with a reason code of an error. */
+  refusedMessages = 0;
   /** Messages that were larger than the peer takes. */
   oversizedMessages = 0;
   /** Called when the peer has taken something, or has come: there may be room for more. */
@@ -120,6 +121,11 @@ export class Session {
 
   get isAttached(): boolean {
     return this.peer !== undefined;
+  }
+
+  /** Messages whose time was over before they could be sent. */
+  get expiredMessages(): number {
+    return this.bounds.expired;
   }
 
   get isCongested(): boolean {
@@ -418,7 +424,7 @@ export class Session {
   }
 
   private countExpired(): GroupNumber {
-    this.expiredMessages += 1;
+    this.bounds.expired += 1;
     return Admission.dropped;
   }
 
@@ -577,12 +583,20 @@ export class Session {
     return true;
   }
 
+  /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. */
+  onRefused(packetId: number): boolean {
+    this.refusedMessages += 1;
+    return this.finish(packetId, Slot.sent);
+  }
+
   /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */
   onPubrec(packetId: number): boolean {
     const queue = this.lanes.ofPacket(packetId);
-    const known = queue?.receive(seqOfPacket(queue, packetId)) ?? false;
-    this.peer?.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0);
-    return known;
+    const seq = queue ? seqOfPacket(queue, packetId) : 0;
+    const isNew = queue?.receive(seq) ?? false;
+    const isKnown = isNew || queue?.slotOf(seq) === Slot.received;
+    this.peer?.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0, isKnown ? 0 : Reason.PacketIdentifierNotFound);
+    return isNew;
   }
 }
 

@@ -68,7 +68,7 @@ export const globalKeywords = [
   { name: "check_retain_source", aliases: [], type: only("true"), default: "true", doc: "A retained message of a client that has lost the right to publish it is withheld." },
   { name: "per_listener_settings", aliases: [], type: only("false"), default: "false", doc: "Access rules hold for all listeners." },
   { name: "retain_available", aliases: [], reload: true, type: boolean, default: true, doc: "false: messages with RETAIN are not taken: a client of MQTT 5 is told so (0x9A), of others the message is acknowledged and dropped." },
-  { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: "3,4", doc: "Protocol versions that are served, where a listener does not say otherwise." },
+  { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: "3,4,5", doc: "Protocol versions that are served, where a listener does not say otherwise." },
   { name: "max_qos", aliases: [], reload: true, type: whole(0, 2), default: 2, doc: "Highest QoS, where a listener does not say otherwise." },
   { name: "max_topic_alias", aliases: [], reload: true, type: whole(0, 65535), default: 10, doc: "Topic aliases that a client of MQTT 5 may use, where a listener does not say otherwise; 0: none." },
   { name: "max_keepalive", aliases: [], reload: true, type: limit("seconds"), default: Infinity, doc: "Longest keep alive of a client. One of MQTT 5 is told to keep it; others that ask for a longer one, or for none, are refused." },
