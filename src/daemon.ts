@@ -1,5 +1,6 @@
 import { Access } from "./access/access.ts";
 import { EchoGuards } from "./bridge/echo-guard.ts";
+import { Trail } from "./bridge/trail.ts";
 import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
@@ -161,7 +162,7 @@ class RunningDaemon implements Daemon, Host {
     const linkLimits = linkLimitsOf(config);
     const { log } = this;
     const common = { broker, clock, log, gate, linkLimits, settings };
-    const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock) });
+    const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock), trail: new Trail(rng) });
     const strangers = new Strangers();
     const door = new Door(settings, strangers, log, clock);
     const listeners = new Listeners(

@@ -321,7 +321,7 @@ export class Operations implements Administration {
       `clients: ${connected} connected, ${clients.length - connected} sessions without, ${sum(({ queuedMessages }) => queuedMessages)} messages queued (${sum(({ queuedBytes }) => queuedBytes)} bytes)${dropped === 0 ? "" : `, ${dropped} dropped`}`,
       `store: ${this.host.startedConfig.persistence ? `${store.state}, ${this.host.startedConfig.persistenceDirectory}` : "off"}`,
     ];
-    for (const { name, stateText, session } of bridges.all()) lines.push(`connection ${name}: ${stateText}, ${this.queueText(session)}${parkedText(session.parkedMessages)}`);
+    for (const { name, stateText, session, lossesText } of bridges.all()) lines.push(`connection ${name}: ${stateText}, ${this.queueText(session)}${lossesText}`);
     return lines.join("\n");
   }
 
@@ -335,5 +335,3 @@ export class Operations implements Administration {
     return "the daemon stops";
   }
 }
-
-const parkedText = (messages: number): string => (messages === 0 ? "" : `, ${messages} put aside`);

@@ -42,13 +42,21 @@ export function machine(): Surroundings {
     newClientId: () => randomBytes(12).toString("hex"),
     hasControl: true,
     verifyArgon2id,
-    usage: () => {
-      const { heapUsed, rss } = process.memoryUsage();
-      return { heapBytes: heapUsed, residentBytes: rss, writtenBytes: writtenBytes() };
-    },
+    usage,
     openStore,
     listen: openPort,
   };
+}
+
+let memory = { heapUsed: 0, rss: 0 };
+
+function usage(): ProcessUsage {
+  try {
+    memory = process.memoryUsage();
+  } catch {
+    // It opens a file, and none may be left to open: what it said before must do.
+  }
+  return { heapBytes: memory.heapUsed, residentBytes: memory.rss, writtenBytes: writtenBytes() };
 }
 
 /** Linux counts it. */

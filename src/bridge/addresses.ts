@@ -1,7 +1,7 @@
 import type { RemotesRecord } from "../broker/entry.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
 import type { ProtocolVersion } from "../mqtt/protocol.ts";
-import type { Dialect } from "./remote.ts";
+import type { Dialect } from "./handshake.ts";
 
 /** A server that closes instead of answering CONNECT this often, one time after the other, is asked in a plainer way. */
 const CLOSES_BEFORE_FALL_BACK = 2;
@@ -35,9 +35,10 @@ export class Addresses {
     remembered: RemotesRecord,
     private readonly remember: (remotes: Pick<RemotesRecord, "inStep" | "stale" | "last">) => void,
   ) {
-    const versions: readonly ProtocolVersion[] = config.protocolVersion === 3 ? [3] : [4, 3];
-    const spelt = (bridge: boolean): Dialect[] => versions.map((version) => ({ version, bridge }));
-    this.ladder = [...(config.tryPrivate ? spelt(true) : []), ...spelt(false)];
+    const olderVersions: readonly ProtocolVersion[] = config.protocolVersion === 3 ? [3] : [4, 3];
+    const spelt = (bridge: boolean): Dialect[] => olderVersions.map((version) => ({ version, bridge }));
+    const newest: Dialect[] = config.protocolVersion === 5 ? [{ version: 5, bridge: false }] : [];
+    this.ladder = [...newest, ...(config.tryPrivate ? spelt(true) : []), ...spelt(false)];
     this.manners = config.addresses.map(() => ({ step: 0, first: 0, closes: 0, taken: 0 }));
     this.inStep = new Set(remembered.inStep);
     this.stale = new Set(remembered.stale);

@@ -3,12 +3,14 @@ import type { Entry, Holder } from "../broker/entry.ts";
 import type { Timer } from "../clock/clock.ts";
 import type { ConnectionConfig } from "../config/config.ts";
 import type { Link } from "../link/link.ts";
+import { Reason } from "../mqtt/reason.ts";
 import type { Session } from "../session/session.ts";
 import { Addresses, addressText } from "./addresses.ts";
 import { Backoff } from "./backoff.ts";
 import { defaultClientId } from "./client-id.ts";
 import type { BridgeContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
+import type { Answer } from "./handshake.ts";
 import { Laziness } from "./laziness.ts";
 import { Notification } from "./notification.ts";
 import { Outgoing } from "./outgoing.ts";
@@ -28,7 +30,7 @@ type State = "off" | "lazy" | "pausing" | "connecting" | "purging" | "establishe
 type Then = "off" | "lazy" | "primary";
 
 const PURGE_PAUSE_MS = 10;
-const FALLBACK_PAUSE_MS = 50;
+const MIN_PAUSE_MS = 50;
 const TICK_MS = 500;
 /** Time that exchanges have to finish before we leave all the same. */
 const FINISH_LIMIT_MS = 5_000;
@@ -68,6 +70,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     const { entry } = broker.sessions.open(this.identity, { cleanStart: false, expiryMs: Infinity }, this);
     this.entry = entry;
     if (config.queue.queueFull === "block") broker.hasBlockingBridge = true;
+    entry.session.drainLimits = config.drain;
     entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
     this.primaryReturn = new PrimaryReturn(config, context, this.clientId, (primary) => {
@@ -110,6 +113,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   get stateText(): string {
     return this.isEstablished ? `connected to ${this.addresses.text}` : STATE_TEXTS[this.state];
+  }
+
+  /** What the remote has not got of what was meant for it: begins with a comma where there is something. */
+  get lossesText(): string {
+    const { parkedMessages, oversizedMessages, expiredMessages } = this.entry.session;
+    const counts = { "put aside": parkedMessages, refused: this.exchange.refusedMessages, "too large": oversizedMessages, expired: expiredMessages };
+    return Object.entries(counts).map(([what, messages]) => (messages === 0 ? "" : `, ${messages} ${what}`)).join("");
   }
 
   /** Its queue, and what is put aside. */
@@ -199,6 +209,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
         clientId: this.clientId,
         cleanStart: config.cleanSession || purge,
         will: purge ? undefined : this.notification.will,
+        mark: config.tryPrivate && addresses.dialect.version === 5 ? context.trail.mark : undefined,
       },
       config,
       context,
@@ -207,8 +218,9 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.remote.start();
   }
 
-  onEstablished(link: Link, sessionPresent: boolean): void {
-    const { context, addresses } = this;
+  onEstablished(link: Link, { sessionPresent, limits, properties }: Answer): void {
+    const { context, addresses, config } = this;
+    this.notification.retains = limits.retainAvailable;
     if (this.state === "purging") {
       addresses.purged();
       return this.remote?.leave("the remote has forgotten the session of this name");
@@ -219,9 +231,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.laziness.lastTrafficMs = nowMs;
     this.primaryReturn.begin(nowMs);
     context.log.write("bridgeEstablished", { name: this.name, address: addresses.text });
+    const keptSeconds = properties.sessionExpirySeconds ?? Infinity;
+    if (!config.cleanSession && keptSeconds < config.sessionExpirySeconds) {
+      context.log.write("bridgeSessionExpiry", { name: this.name, address: addresses.text, seconds: keptSeconds });
+    }
     this.notification.tellLocal("1");
     this.notification.tellRemote(link, "1");
-    this.exchange.begin({ link, sessionPresent, address: addresses.text, knowsBridge: addresses.dialect.bridge });
+    this.exchange.begin({ link, sessionPresent, limits, address: addresses.text, knowsBridge: addresses.dialect.bridge });
     this.retainedCopy.send(addresses.text);
   }
 
@@ -273,11 +289,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
     }
     if (!wasEstablished && this.canFallBack(end)) {
       context.log.write("bridgePlainProtocol", { name: this.name, address: addresses.text });
-      return this.connectIn(FALLBACK_PAUSE_MS);
+      return this.connectIn(MIN_PAUSE_MS);
     }
     if (!wasEstablished) logFailedAttempt(context.log, { name: this.name, address: addresses.text }, end);
     addresses.toNext();
-    const waitMs = this.backoff.nextMs();
+    // Counted from the beginning of an attempt: one that hung until its time-out has waited already.
+    const goneMs = wasEstablished ? 0 : context.clock.nowMs() - this.stateSinceMs;
+    const waitMs = Math.max(MIN_PAUSE_MS, this.backoff.nextMs() - goneMs);
     context.log.write("bridgeRetry", { name: this.name, seconds: Math.ceil(waitMs / 1000) });
     this.connectIn(waitMs);
   }
@@ -308,8 +326,12 @@ export class BridgeConnection implements RemoteOwner, Holder {
   }
 
   /** A server that refuses the protocol, or just closes on the private bit, is asked again without it. */
-  private canFallBack({ kind }: RemoteEnd): boolean {
+  private canFallBack({ kind, code }: RemoteEnd): boolean {
     if (kind === "unspeakable") return this.addresses.fallBack();
+    if (kind === "refused" && code === Reason.RetainNotSupported && this.notification.retains) {
+      this.notification.retains = false; // our will is retained
+      return true;
+    }
     return kind === "closed" && this.addresses.closedUnanswered();
   }
 

@@ -6,6 +6,7 @@ import type { LinkLimits } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import type { EchoGuards } from "./echo-guard.ts";
 import type { Log } from "../log/console.ts";
+import type { Trail } from "./trail.ts";
 
 export interface DialOptions {
   readonly config: DialConfig;
@@ -34,6 +35,7 @@ export interface BridgeContext {
   readonly dial: Dial;
   readonly hostName: string;
   readonly echoes: EchoGuards;
+  readonly trail: Trail;
 }
 
 /** How the addresses of a connection are dialled. */

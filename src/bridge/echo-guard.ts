@@ -1,7 +1,4 @@
 import { createHash } from "node:crypto";
-import type { Link } from "../link/link.ts";
-import type { Message } from "../queue/message.ts";
-import type { Peer } from "../session/peer.ts";
 import type { TopicMap } from "./topic-lines.ts";
 import type { Clock } from "../clock/clock.ts";
 
@@ -62,8 +59,8 @@ export class EchoGuard {
     return false;
   }
 
-  noteSent(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): void {
-    const key = digest(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
+  noteSent(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): void {
+    const key = digest(topicName, payload, payloadStart, payloadEnd);
     const nowMs = this.clock.nowMs();
     this.forgetOld(nowMs);
     if (this.times.length - this.first >= MAX_REMEMBERED) this.forgetFirst();
@@ -95,9 +92,9 @@ export class EchoGuard {
   }
 
   /** Whether a message that came in is one of ours. */
-  swallows(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): boolean {
+  swallows(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): boolean {
     if (this.sent.size === 0) return false;
-    const key = digest(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
+    const key = digest(topicName, payload, payloadStart, payloadEnd);
     this.forgetOld(this.clock.nowMs());
     const copies = this.sent.get(key) ?? 0;
     if (copies === 0) return false;
@@ -114,44 +111,6 @@ export class EchoGuard {
   }
 }
 
-/** A link to a remote that may send our messages back: notes those that some line would take in. */
-export class GuardedPeer implements Peer {
-  constructor(
-    private readonly link: Link,
-    private readonly echoes: EchoGuard,
-    /** The remote has not been told that we are a bridge. */
-    private readonly isPlain: boolean,
-  ) {}
-
-  get congested(): boolean {
-    return this.link.congested;
-  }
-
-  get unsentBytes(): number {
-    return this.link.unsentBytes;
-  }
-
-  publish(flags: number, message: Message, topicStart: number, packetId: number, expirySeconds: number): boolean {
-    const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
-    const isRepeated = (flags & QOS_2_REPEATED) === QOS_2_REPEATED; // one that the remote knows already does not come back
-    const mayEcho = (this.isPlain || this.echoes.isShared) && !isRepeated && this.echoes.mayComeBack(topic.toString("utf8", topicStart, topicEnd));
-    const isSent = this.link.publish(flags, message, topicStart, packetId, expirySeconds);
-    if (mayEcho && isSent) this.echoes.noteSent(topic, topicStart, topicEnd, payload, payloadStart, payloadEnd);
-    return isSent;
-  }
-
-  forward(message: Message): boolean {
-    return this.link.forward(message);
-  }
-
-  acknowledge(firstByte: number, packetId: number, after: number, heldBytes: number, reasonCode?: number): void {
-    this.link.acknowledge(firstByte, packetId, after, heldBytes, reasonCode);
-  }
-}
-
-const QOS_2_REPEATED = 8 | 4;
-
-function digest(topic: Buffer, topicStart: number, topicEnd: number, payload: Buffer, payloadStart: number, payloadEnd: number): string {
-  const hash = createHash("sha1").update(topic.subarray(topicStart, topicEnd)).update("\0");
-  return hash.update(payload.subarray(payloadStart, payloadEnd)).digest("base64");
+function digest(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): string {
+  return createHash("sha1").update(topicName).update("\0").update(payload.subarray(payloadStart, payloadEnd)).digest("base64");
 }

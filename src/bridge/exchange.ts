@@ -4,27 +4,33 @@ import type { Entry } from "../broker/entry.ts";
 import type { Source } from "../broker/subscriptions.ts";
 import type { ConnectionConfig } from "../config/config.ts";
 import type { Link } from "../link/link.ts";
-import { decodeAck } from "../mqtt/acks.ts";
+import { AckDetails, decodeAck } from "../mqtt/acks.ts";
 import { PacketType } from "../mqtt/protocol.ts";
 import { Reason } from "../mqtt/reason.ts";
+import { FIRST_ERROR, reasonText } from "../mqtt/reason-codes.ts";
 import { decodeUnsuback } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
-import type { Peer } from "../session/peer.ts";
 import { addressText } from "./addresses.ts";
 import { AnswerWatch } from "./answer-watch.ts";
 import type { BridgeContext } from "./context.ts";
-import { GuardedPeer } from "./echo-guard.ts";
+import { explain, type RemoteLimits } from "./handshake.ts";
 import { Incoming } from "./incoming.ts";
+import { RemotePeer } from "./remote-peer.ts";
 import { RemoteSubscriptions } from "./remote-subscriptions.ts";
 import { Suspicion } from "./suspicion.ts";
 import type { TopicMap } from "./topic-lines.ts";
+
+/** Used for each acknowledgement. */
+const ack = new AckDetails();
+const MAX_LARGE_TOPICS = 64;
 
 /** The remote that has accepted us. */
 export interface AcceptedRemote {
   readonly link: Link;
   readonly sessionPresent: boolean;
+  readonly limits: RemoteLimits;
   readonly address: string;
-  /** It has been told that we are a bridge. */
+  /** It has been told that we are a bridge: before MQTT 5. */
   readonly knowsBridge: boolean;
 }
 
@@ -36,14 +42,20 @@ export class Exchange {
   private readonly subscriptions: RemoteSubscriptions;
   private readonly suspicion = new Suspicion();
   private readonly answerWatch: AnswerWatch;
-  private peer: Peer | undefined;
+  private peer: RemotePeer | undefined;
   private address = "";
   private isFinishing = false;
+  /** What the remote takes unacknowledged. */
+  private receiveMaximum = Infinity;
+  /** Messages that remotes have refused, by reason code. */
+  private readonly refused = new Map<number, number>();
+  /** Topics of messages that were too large: a line for each. */
+  private readonly largeTopics = new Set<string>();
 
   constructor(
     private readonly config: ConnectionConfig,
     private readonly entry: Entry,
-    private readonly outTopics: TopicMap,
+    outTopics: TopicMap,
     inTopics: TopicMap,
     source: Source,
     private readonly context: BridgeContext,
@@ -53,10 +65,17 @@ export class Exchange {
     const { name } = config;
     const { broker, echoes, log } = context;
     const loopLines = (topic: string): string => `in by line ${inTopics.lineFrom(topic) ?? "?"}, out by line ${outTopics.lineTo(topic) ?? "?"}`;
-    this.incoming = new Incoming(name, inTopics, entry.session, source, context, loopLines);
-    this.subscriptions = new RemoteSubscriptions(inTopics.subscriptions, entry, broker.sessions, (filter) => log.write("bridgeSubscribeRefused", { name, filter }));
+    this.incoming = new Incoming(name, inTopics, entry.session, source, context, loopLines, config.maxTopicAlias);
+    this.subscriptions = new RemoteSubscriptions(inTopics.subscriptions, entry, broker.sessions, config.tryPrivate, (filter, code) =>
+      log.write("bridgeSubscribeRefused", { name, filter, reason: reasonText(code) }),
+    );
     this.answerWatch = new AnswerWatch((lane) => entry.session.awaited(lane), ping);
     for (const address of config.addresses) echoes.at(addressText(address)).join(this, inTopics);
+  }
+
+  /** Messages that remotes have refused since the start. */
+  get refusedMessages(): number {
+    return [...this.refused.values()].reduce((sum, messages) => sum + messages, 0);
   }
 
   /** The connection is not configured any more. */
@@ -71,19 +90,39 @@ export class Exchange {
   begin(remote: AcceptedRemote): void {
     const { context, suspicion } = this;
     const { session } = this.entry;
-    const { link, sessionPresent, address, knowsBridge } = remote;
+    const { link, sessionPresent, limits, address } = remote;
     this.hasHeard = false;
     this.isFinishing = false;
     this.address = address;
+    this.receiveMaximum = limits.receiveMaximum;
     this.subscriptions.ask(link, sessionPresent, context.clock.nowMs());
     if (!sessionPresent) session.forgetPeer();
     const echoes = context.echoes.at(address);
     if (!echoes.isShared) echoes.clear();
-    this.incoming.echoes = echoes;
-    this.peer = this.outTopics.subscriptions.length > 0 ? new GuardedPeer(link, echoes, !knowsBridge) : link;
+    this.incoming.begin(echoes);
+    const marks = link.version === 5 && this.config.tryPrivate;
+    this.peer = new RemotePeer(link, {
+      limits,
+      echoes,
+      mayEcho: !remote.knowsBridge && !marks,
+      trail: marks ? context.trail : undefined,
+      onSentUnacknowledged: (packetId) => session.onPuback(packetId),
+      onTooLarge: (topic) => this.logTooLarge(topic, limits.maximumPacketBytes),
+    });
     this.answerWatch.begin(context.clock.nowMs());
     if (suspicion.begin()) this.ping();
-    else session.attach(this.peer, context.settings.maxInflightMessages);
+    else session.attach(this.peer, this.window);
+  }
+
+  /** Messages that may be on their way to the remote. */
+  private get window(): number {
+    return Math.min(this.context.settings.maxInflightMessages, this.receiveMaximum);
+  }
+
+  private logTooLarge(topic: string, limitBytes: number): void {
+    if (this.largeTopics.has(topic) || this.largeTopics.size >= MAX_LARGE_TOPICS) return;
+    this.largeTopics.add(topic);
+    this.context.log.write("bridgeMessageTooLarge", { name: this.config.name, topic, address: this.address, bytes: limitBytes });
   }
 
   /** The remote is alive: the suspect goes out, alone, in its turn. */
@@ -105,11 +144,16 @@ export class Exchange {
       case PacketType.PUBLISH:
         return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK:
-        if (session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
-        return;
-      case PacketType.PUBREC:
-        session.onPubrec(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
-        return;
+        if (!session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack))) return;
+        if (ack.reasonCode >= FIRST_ERROR) this.noteRefused();
+        return this.onAnswered();
+      case PacketType.PUBREC: {
+        const packetId = decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack);
+        if (ack.reasonCode < FIRST_ERROR) return void session.onPubrec(packetId);
+        if (!session.onPuback(packetId)) return; // no PUBREL follows [MQTT-4.3.3-4]
+        this.noteRefused();
+        return this.onAnswered();
+      }
       case PacketType.PUBCOMP:
         if (session.onPubcomp(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
         return;
@@ -129,6 +173,15 @@ export class Exchange {
     this.entry.session.pump();
   }
 
+  /** The remote has answered that it does not take a message, which ends it. A line for the 1st, 2nd, 4th and so on of each reason. */
+  private noteRefused(): void {
+    const { reasonCode, properties } = ack;
+    const count = (this.refused.get(reasonCode) ?? 0) + 1;
+    this.refused.set(reasonCode, count);
+    if ((count & (count - 1)) !== 0) return;
+    this.context.log.write("bridgeMessageRefused", { name: this.config.name, address: this.address, reason: explain(reasonCode, properties), messages: count });
+  }
+
   /** A message has been answered for good. */
   private onAnswered(): void {
     const { suspicion } = this;
@@ -136,7 +189,7 @@ export class Exchange {
     suspicion.taken();
     if (!suspicion.suspect || this.isFinishing || session.isQueued(suspicion.suspect)) return;
     suspicion.acquit();
-    session.widen(this.context.settings.maxInflightMessages);
+    session.widen(this.window);
   }
 
   /** Nothing new is sent; what is under way goes on. */

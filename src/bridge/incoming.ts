@@ -6,7 +6,7 @@ import type { Link } from "../link/link.ts";
 import { decodePublish, PublishView } from "../mqtt/publish.ts";
 import { Reason } from "../mqtt/reason.ts";
 import { isValidTopicName } from "../mqtt/topic-name.ts";
-import { ProtocolViolation } from "../mqtt/violation.ts";
+import { protocolError, ProtocolViolation } from "../mqtt/violation.ts";
 import { Message } from "../queue/message.ts";
 import type { Session } from "../session/session.ts";
 import type { BridgeContext } from "./context.ts";
@@ -14,7 +14,7 @@ import type { EchoGuard } from "./echo-guard.ts";
 import type { TopicMap } from "./topic-lines.ts";
 
 /** One view and one message for all connections: both are valid only while a packet is handled. */
-const view = new PublishView();
+const view = new PublishView("server");
 const message = new Message();
 
 /** Names the topic lines by which a message goes out under a remote name, and comes in again. */
@@ -24,8 +24,11 @@ export type LoopLines = (remoteName: string) => string;
 export class Incoming {
   /** What an ACL lets the connection publish here; undefined: everything. */
   rights: Rights | undefined;
-  /** Of the address that we are connected to. */
-  echoes: EchoGuard | undefined;
+  private echoes: EchoGuard | undefined;
+  /** Topic names of the present connection by alias. */
+  private aliases: string[] = [];
+  /** Messages that had gone out from here and came back by other brokers. */
+  returned = 0;
 
   constructor(
     private readonly name: string,
@@ -35,25 +38,32 @@ export class Incoming {
     private readonly from: Source,
     private readonly context: BridgeContext,
     private readonly lines: LoopLines,
+    private readonly maxTopicAlias: number,
   ) {}
+
+  /** A connection begins; `echoes` is its address's. */
+  begin(echoes: EchoGuard): void {
+    this.echoes = echoes;
+    this.aliases = [];
+  }
 
   /** @throws ProtocolViolation */
   receive(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
-    const { broker, log } = this.context;
+    const { broker, log, trail } = this.context;
     decodePublish(view, link.version, firstByte, bytes, bodyStart, bodyEnd);
-    if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) {
-      throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
-    }
+    const { properties } = view;
+    const remoteName = this.remoteName(bytes);
     // A repeated one has been judged when it came first, or was never noted.
     const { echoes } = this;
-    if (!view.dup && echoes?.swallows(bytes, view.topicStart, view.topicEnd, bytes, view.payloadStart, view.payloadEnd)) {
-      if (echoes.swallowed === 1) {
-        const topic = bytes.toString("utf8", view.topicStart, view.topicEnd);
-        log.write("bridgeEcho", { name: this.name, topic, lines: this.lines(topic) });
-      }
+    if (!view.dup && echoes?.swallows(remoteName, bytes, view.payloadStart, view.payloadEnd)) {
+      if (echoes.swallowed === 1) log.write("bridgeEcho", { name: this.name, topic: remoteName, lines: this.lines(remoteName) });
       return this.skip(link);
     }
-    const remoteName = bytes.toString("utf8", view.topicStart, view.topicEnd);
+    if (trail.isOn(properties.block, properties.blockStart, properties.blockEnd)) {
+      this.returned += 1;
+      if (this.returned === 1) log.write("bridgeLoop", { name: this.name, topic: remoteName });
+      return this.skip(link);
+    }
     const mapped = this.topics.map(remoteName);
     const topic = mapped && broker.topics.lookup(mapped.name, 0, mapped.name.length);
     if (!mapped || !topic?.valid) {
@@ -73,9 +83,31 @@ export class Incoming {
     message.payload = bytes;
     message.payloadStart = view.payloadStart;
     message.payloadEnd = view.payloadEnd;
+    message.properties = properties.block;
+    message.propertiesStart = properties.blockStart;
+    message.propertiesEnd = properties.blockEnd;
     message.receivedMs = link.lastReceivedMs;
+    message.expiresAtMs = properties.expirySeconds < 0 ? 0 : link.lastReceivedMs + properties.expirySeconds * 1000;
     message.frameStart = message.frameEnd = frameStart;
     receivePublish(broker, this.session, this.from, link, topic, message, view.packetId);
+  }
+
+  /** The topic name as it came, or as its alias stands for it [MQTT 5.0 section 3.3.2.3.4]. @throws ProtocolViolation */
+  private remoteName(bytes: Buffer): string {
+    const { topicStart, topicEnd } = view;
+    const { topicAlias } = view.properties;
+    if (topicAlias > this.maxTopicAlias) throw new ProtocolViolation(Reason.TopicAliasInvalid, "PUBLISH with a topic alias above our maximum [MQTT-3.3.2-9]");
+    if (topicAlias > 0 && topicStart === topicEnd) {
+      const known = this.aliases[topicAlias];
+      if (known === undefined) throw protocolError("PUBLISH with a topic alias that stands for nothing [MQTT-3.3.2-7]");
+      return known;
+    }
+    if (!isValidTopicName(bytes, topicStart, topicEnd)) {
+      throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
+    }
+    const name = bytes.toString("utf8", topicStart, topicEnd);
+    if (topicAlias > 0) this.aliases[topicAlias] = name;
+    return name;
   }
 
   /** The message is dropped, yet acknowledged: the remote would send it for ever. */

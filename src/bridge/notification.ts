@@ -17,6 +17,8 @@ export class Notification {
   private readonly topic: Buffer;
   private unheardEnds = 0;
   private isRefused = false;
+  /** Whether the remote retains messages, as far as we know. */
+  retains = true;
 
   constructor(
     private readonly config: ConnectionConfig,
@@ -34,7 +36,7 @@ export class Notification {
 
   /** What the remote publishes when the connection breaks. */
   get will(): Will | undefined {
-    return this.tellsRemote ? { topic: this.topic, payload: PAYLOAD["0"], qos: 0, retain: true } : undefined;
+    return this.tellsRemote ? { topic: this.topic, payload: PAYLOAD["0"], qos: 0, retain: this.retains } : undefined;
   }
 
   tellLocal(payload: Payload): void {
@@ -47,8 +49,8 @@ export class Notification {
 
   tellRemote(link: Link, payload: Payload): void {
     if (!this.tellsRemote) return;
-    const message = messageOf(this.topic, PAYLOAD[payload], { qos: 0, retain: true, receivedMs: this.context.clock.nowMs() });
-    link.publish(RETAIN_FLAG, message, 0, 0, NO_EXPIRY);
+    const message = messageOf(this.topic, PAYLOAD[payload], { qos: 0, retain: this.retains, receivedMs: this.context.clock.nowMs() });
+    link.publish(this.retains ? RETAIN_FLAG : 0, message, 0, 0, NO_EXPIRY);
   }
 
   /**

@@ -2,12 +2,10 @@ import type { Timer } from "../clock/clock.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
 import { Link, type PacketHandler } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
-import { encodeConnect } from "../mqtt/connect.ts";
 import { DISCONNECT } from "../mqtt/empty.ts";
-import { decodeConnack } from "../mqtt/connack.ts";
 import { PacketType } from "../mqtt/protocol.ts";
-import { ConnackCode } from "../mqtt/reason.ts";
 import { dialOptionsOf, type BridgeContext } from "./context.ts";
+import { decodeAnswer, type Dialect, encodeGreeting } from "./handshake.ts";
 
 /** Asks whether an address answers CONNECT, with a connection of its own: other client identifier, clean session, no will. */
 export class PrimaryProbe implements PacketHandler {
@@ -15,6 +13,7 @@ export class PrimaryProbe implements PacketHandler {
   private dialed: { cancel(): void } | undefined;
   private timer: Timer | undefined;
   private finished = false;
+  private readonly dialect: Dialect;
 
   constructor(
     private readonly context: BridgeContext,
@@ -22,7 +21,9 @@ export class PrimaryProbe implements PacketHandler {
     private readonly clientId: string,
     private readonly config: ConnectionConfig,
     private readonly done: (alive: boolean) => void,
-  ) {}
+  ) {
+    this.dialect = { version: config.protocolVersion === 5 ? 5 : 4, bridge: false };
+  }
 
   start(): void {
     this.timer = this.context.clock.after(this.config.connectTimeoutMs, () => this.finish(false));
@@ -34,26 +35,18 @@ export class PrimaryProbe implements PacketHandler {
     this.link = link;
     link.open(open(link));
     link.endHandshake(this.context.linkLimits.maxPacketSizeBytes);
-    const { username, password } = this.config;
-    link.send(
-      encodeConnect({
-        version: 4,
-        bridge: false,
-        clientId: this.clientId,
-        cleanStart: true,
-        keepAliveSeconds: 60,
-        ...(username === undefined ? {} : { username }),
-        ...(password === undefined || username === undefined ? {} : { password: Buffer.from(password) }),
-      }),
-    );
+    link.version = this.dialect.version;
+    const { maxPacketSizeBytes: maxPacketBytes } = this.context.linkLimits;
+    const { dialect, clientId, config } = this;
+    link.send(encodeGreeting({ dialect, clientId, cleanStart: true, keepAliveSeconds: 60, will: undefined, maxPacketBytes, mark: undefined }, config));
   }
 
   onPacket(firstByte: number, bytes: Buffer, _frameStart: number, bodyStart: number, bodyEnd: number): void {
     if (firstByte >> 4 !== PacketType.CONNACK) return this.finish(false);
-    const { code } = decodeConnack(4, firstByte, bytes, bodyStart, bodyEnd);
-    if (code === ConnackCode.accepted) this.link?.send(DISCONNECT);
-    // It may refuse 4 and take 3: the connection itself finds out. What refuses our credentials would only cost us the address that works.
-    this.finish(code === ConnackCode.accepted || code === ConnackCode.unacceptableProtocolVersion);
+    const { refusal } = decodeAnswer(this.dialect.version, firstByte, bytes, bodyStart, bodyEnd);
+    if (!refusal) this.link?.send(DISCONNECT);
+    // It may refuse this version and take an older one: the connection itself finds out. What refuses our credentials would only cost us the address that works.
+    this.finish(!refusal || refusal.kind === "version");
   }
 
   onDrain(): void {

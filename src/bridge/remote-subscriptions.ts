@@ -18,7 +18,9 @@ export class RemoteSubscriptions {
     private readonly wanted: readonly { readonly filter: string; readonly qos: QoS }[],
     private readonly entry: Entry,
     private readonly sessions: Sessions,
-    private readonly onRefused: (filter: string) => void,
+    /** MQTT 5: nothing of ours is to come back. */
+    private readonly noLocal: boolean,
+    private readonly onRefused: (filter: string, code: number) => void,
   ) {}
 
   /** After CONNACK. A remote that kept its session knows our filters; we ask all the same, since it may have lost some. */
@@ -30,7 +32,7 @@ export class RemoteSubscriptions {
     for (const filter of sessionPresent ? obsolete : known) sessions.unsubscribe(entry, filter);
     if (wanted.length === 0) return;
     for (const { filter, qos } of wanted) sessions.subscribe(entry, filter, plainOptions(qos));
-    link.send(encodeSubscribe(link.version, FIRST_REQUEST_ID, wanted));
+    link.send(encodeSubscribe(link.version, FIRST_REQUEST_ID, wanted.map((one) => ({ ...one, noLocal: this.noLocal, retainAsPublished: true }))));
     this.askedAtMs = nowMs;
   }
 
@@ -39,9 +41,10 @@ export class RemoteSubscriptions {
     const { codes } = decodeSuback(link.version, firstByte, bytes, bodyStart, bodyEnd);
     this.askedAtMs = 0;
     this.wanted.forEach(({ filter }, index) => {
-      if ((codes[index] ?? SUBACK_FAILURE) < SUBACK_FAILURE) return;
+      const code = codes[index] ?? SUBACK_FAILURE;
+      if (code < SUBACK_FAILURE) return;
       this.sessions.unsubscribe(this.entry, filter);
-      this.onRefused(filter);
+      this.onRefused(filter, code);
     });
   }
 

@@ -4,20 +4,14 @@ import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import type { Log } from "../log/console.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
-import { decodeConnack } from "../mqtt/connack.ts";
-import { encodeConnect } from "../mqtt/connect.ts";
+import { decodeDisconnect } from "../mqtt/disconnect.ts";
 import { checkEmpty, DISCONNECT, PINGREQ } from "../mqtt/empty.ts";
-import { PacketType, type ProtocolVersion, type Will } from "../mqtt/protocol.ts";
-import { ConnackCode, Reason } from "../mqtt/reason.ts";
+import type { UserProperty } from "../mqtt/properties.ts";
+import { PacketType, type Will } from "../mqtt/protocol.ts";
+import { Reason } from "../mqtt/reason.ts";
 import { malformed, ProtocolViolation } from "../mqtt/violation.ts";
 import { dialOptionsOf, type BridgeContext } from "./context.ts";
-
-/** How a CONNECT is spelt; the next is tried when a server does not take one. */
-export interface Dialect {
-  readonly version: ProtocolVersion;
-  /** The private bit: the remote keeps retain flags and does not echo. */
-  readonly bridge: boolean;
-}
+import { type Answer, decodeAnswer, type Dialect, encodeGreeting, explain } from "./handshake.ts";
 
 /**
  * How an attempt or a connection has ended. `unspeakable`: the server does not take this way to spell CONNECT; `silent`: it does not answer
@@ -26,7 +20,7 @@ export interface Dialect {
 export interface RemoteEnd {
   readonly kind: "unreachable" | "timeout" | "refused" | "unspeakable" | "closed" | "lost" | "silent" | "mute" | "left";
   readonly text: string;
-  /** CONNACK's return code, when refused. */
+  /** CONNACK's code, when refused. */
   readonly code?: number;
   /** Whether the remote ended it, and not we ourselves. */
   readonly byRemote: boolean;
@@ -34,7 +28,7 @@ export interface RemoteEnd {
 
 export interface RemoteOwner {
   /** CONNACK 0 has come. */
-  onEstablished(link: Link, sessionPresent: boolean): void;
+  onEstablished(link: Link, answer: Answer): void;
   /** Every packet after CONNACK, but PINGRESP. @throws ProtocolViolation */
   onPacket(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void;
   onDrain(): void;
@@ -49,6 +43,7 @@ export interface RemoteOptions {
   readonly clientId: string;
   readonly cleanStart: boolean;
   readonly will: Will | undefined;
+  readonly mark: UserProperty | undefined;
 }
 
 const TICK_MS = 500;
@@ -59,6 +54,7 @@ export class Remote implements PacketHandler {
   private dialed: { cancel(): void } | undefined;
   private ticker: Timer | undefined;
   private readonly startedMs: number;
+  private keepAliveMs: number;
   private pingSentMs = 0;
   private established = false;
   private ended = false;
@@ -70,6 +66,7 @@ export class Remote implements PacketHandler {
     private readonly owner: RemoteOwner,
   ) {
     this.startedMs = context.clock.nowMs();
+    this.keepAliveMs = config.keepAliveMs;
   }
 
   get establishedLink(): Link | undefined {
@@ -94,7 +91,7 @@ export class Remote implements PacketHandler {
 
   /** Ends it from our side: with DISCONNECT if the remote has accepted us. */
   leave(text: string): void {
-    if (this.established) this.link?.send(DISCONNECT);
+    if (this.established) this.link?.send(DISCONNECT); // in MQTT 5, too, it means that all is well
     this.end({ kind: "left", text, byRemote: false });
   }
 
@@ -106,32 +103,21 @@ export class Remote implements PacketHandler {
   private onConnected(open: (listener: TransportListener) => Transport): void {
     this.dialed = undefined;
     const { context, config } = this;
-    const { dialect, clientId, cleanStart, will } = this.options;
-    const { username, password } = config;
+    const maxPacketBytes = context.linkLimits.maxPacketSizeBytes;
     const link = new Link(this, context.linkLimits, context.clock, context.gate);
     this.link = link;
     link.open(open(link));
-    link.peerName = clientId;
-    link.endHandshake(context.linkLimits.maxPacketSizeBytes);
-    link.version = dialect.version;
-    link.send(
-      encodeConnect({
-        version: dialect.version,
-        bridge: dialect.bridge,
-        clientId,
-        cleanStart,
-        keepAliveSeconds: Math.ceil(config.keepAliveMs / 1000),
-        ...(will === undefined ? {} : { will }),
-        ...(username === undefined ? {} : { username }),
-        ...(password === undefined || username === undefined ? {} : { password: Buffer.from(password) }),
-      }),
-    );
+    link.peerName = this.options.clientId;
+    link.endHandshake(maxPacketBytes);
+    link.version = this.options.dialect.version;
+    link.send(encodeGreeting({ ...this.options, keepAliveSeconds: Math.ceil(config.keepAliveMs / 1000), maxPacketBytes }, config));
   }
 
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
     const { link } = this;
     if (!link) return;
     if (!this.established) return this.onConnack(link, firstByte, bytes, bodyStart, bodyEnd);
+    if (firstByte >> 4 === PacketType.DISCONNECT && link.version === 5) return this.onDisconnect(firstByte, bytes, bodyStart, bodyEnd);
     if (firstByte >> 4 !== PacketType.PINGRESP) return this.owner.onPacket(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
     checkEmpty(link.version, firstByte, bodyStart, bodyEnd);
     this.pingSentMs = 0;
@@ -151,15 +137,21 @@ export class Remote implements PacketHandler {
 
   private onConnack(link: Link, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     if (firstByte >> 4 !== PacketType.CONNACK) throw new ProtocolViolation(Reason.ProtocolError, "the first packet was not CONNACK");
-    const { sessionPresent, code } = decodeConnack(link.version, firstByte, bytes, bodyStart, bodyEnd);
-    if (code === ConnackCode.accepted) {
-      this.established = true;
-      // CONNACK of 3.1 does not say: a remote that was asked to keep the session is believed to have done so.
-      const isKept = sessionPresent || (link.version === 3 && !this.options.cleanStart);
-      return this.owner.onEstablished(link, isKept);
-    }
-    const kind = code === ConnackCode.unacceptableProtocolVersion ? "unspeakable" : "refused";
-    this.end({ kind, text: `CONNACK ${code}`, code, byRemote: true });
+    const answer = decodeAnswer(link.version, firstByte, bytes, bodyStart, bodyEnd);
+    const { refusal, properties } = answer;
+    if (refusal) return this.end({ kind: refusal.kind === "version" ? "unspeakable" : "refused", text: refusal.text, code: refusal.code, byRemote: true });
+    this.established = true;
+    if (properties.serverKeepAliveSeconds) this.keepAliveMs = properties.serverKeepAliveSeconds * 1000; // [MQTT-3.2.2-21]; with 0 ours does no harm
+    const limits = { ...answer.limits, maximumPacketBytes: Math.min(answer.limits.maximumPacketBytes, this.config.maxSentPacketBytes) };
+    link.takeLimits(limits.maximumPacketBytes, limits.topicAliasMaximum);
+    // CONNACK of 3.1 does not say: a remote that was asked to keep the session is believed to have done so.
+    const sessionPresent = answer.sessionPresent || (link.version === 3 && !this.options.cleanStart);
+    this.owner.onEstablished(link, { ...answer, sessionPresent, limits });
+  }
+
+  private onDisconnect(firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
+    const { reasonCode, properties } = decodeDisconnect(5, "server", firstByte, bytes, bodyStart, bodyEnd);
+    this.end({ kind: "lost", text: `DISCONNECT, ${explain(reasonCode, properties)}`, byRemote: true });
   }
 
   onDrain(): void {
@@ -197,17 +189,17 @@ export class Remote implements PacketHandler {
       return;
     }
     if (this.pingSentMs > 0) {
-      if (nowMs - this.pingSentMs > config.keepAliveMs) this.end({ kind: "silent", text: "PINGREQ was not answered", byRemote: true });
+      if (nowMs - this.pingSentMs > this.keepAliveMs) this.end({ kind: "silent", text: "PINGREQ was not answered", byRemote: true });
       return;
     }
-    if (nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) < config.keepAliveMs) return;
+    if (nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) < this.keepAliveMs) return;
     this.ping();
   }
 }
 
 /** Tells of an attempt that has led to no connection. */
-export function logFailedAttempt(log: Log, place: { readonly name: string; readonly address: string }, { kind, text, code = 0 }: RemoteEnd): void {
+export function logFailedAttempt(log: Log, place: { readonly name: string; readonly address: string }, { kind, text }: RemoteEnd): void {
   if (kind === "timeout") log.write("bridgeConnectTimeout", place);
-  else if (kind === "refused" || kind === "unspeakable") log.write("bridgeRefused", { ...place, code });
+  else if (kind === "refused" || kind === "unspeakable") log.write("bridgeRefused", { ...place, code: text });
   else if (kind === "unreachable" || kind === "closed") log.write("bridgeConnectFailed", { ...place, reason: text });
 }

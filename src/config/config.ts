@@ -16,6 +16,12 @@ export interface QueueConfig {
   readonly queueQoS0: boolean;
 }
 
+/** How fast what waits for a connection is sent. Unlimited is `Infinity`. */
+export interface DrainConfig {
+  readonly messagesPerSecond: number;
+  readonly bytesPerSecond: number;
+}
+
 /** Bounds on what the daemon holds for others; the queues are clients'. Unlimited is `Infinity`. */
 export interface Limits extends QueueConfig {
   /** Messages of QoS 1 and 2 on their way to one receiver without its acknowledgement. */
@@ -154,9 +160,18 @@ export interface ConnectionConfig extends Place {
   readonly idleTimeoutMs: number;
   readonly notificationsLocalOnly: boolean;
   /** The first that is tried. */
-  readonly protocolVersion: 3 | 4;
+  readonly protocolVersion: ProtocolVersion;
+  /** MQTT 5: how long the remote is to keep our session without a connection; 4294967295: for ever. */
+  readonly sessionExpirySeconds: number;
+  /** MQTT 5: what the remote may send unacknowledged. */
+  readonly receiveMaximum: number;
+  /** MQTT 5: aliases that the remote may use for its topics. */
+  readonly maxTopicAlias: number;
+  /** Largest packet that is sent to the remote, whatever it takes. */
+  readonly maxSentPacketBytes: number;
   readonly outgoingRetain: boolean;
   readonly queue: QueueConfig;
+  readonly drain: DrainConfig;
 }
 
 /** Where the rules of access stand. */

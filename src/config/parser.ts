@@ -9,7 +9,7 @@ import {
   type ProxyConfig, type QueueConfig, type TopicLine,
 } from "./config.ts";
 import type { Keyword } from "./keyword.ts";
-import { connectionKeywords } from "./keywords/connection.ts";
+import { bridgeProtocols, connectionKeywords } from "./keywords/connection.ts";
 import { globalKeywords } from "./keywords/global.ts";
 import { listenerKeywords } from "./keywords/listener.ts";
 import { tlsConnectionKeywords, tlsListenerKeywords } from "./keywords/tls.ts";
@@ -373,9 +373,14 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     idleTimeoutMs: section.number("idle_timeout") * 1000,
     maxAgeMs: section.number("max_age") * 1000,
     notificationsLocalOnly: section.boolean("notifications_local_only"),
-    protocolVersion: section.string("bridge_protocol_version") === "mqttv31" ? 3 : 4,
+    protocolVersion: bridgeProtocols.get(section.string("bridge_protocol_version") ?? "") ?? 4,
+    sessionExpirySeconds: section.number("bridge_session_expiry_interval"),
+    receiveMaximum: section.number("bridge_receive_maximum"),
+    maxTopicAlias: section.number("bridge_max_topic_alias"),
+    maxSentPacketBytes: section.number("bridge_max_packet_size"),
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
     queue: buildQueue(section),
+    drain: { messagesPerSecond: section.number("drain_rate"), bytesPerSecond: section.number("drain_rate_bytes") },
     ...placeOf(section),
   };
 }

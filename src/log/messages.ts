@@ -68,7 +68,7 @@ export const messages = {
   storeRoomAgain: { id: 307, level: "W", text: "The store's disk has room again: {detail}" },
   recordsLost: { id: 308, level: "S", text: "{messages} stored messages for {client} can't be read any more and are lost" },
   bridgeLost: { id: 310, level: "W", text: "Connection {name} to {address} has ended: {reason}" },
-  bridgeSubscribeRefused: { id: 311, level: "W", text: "Connection {name}: the remote refused the subscription to {filter}" },
+  bridgeSubscribeRefused: { id: 311, level: "W", text: "Connection {name}: the remote refused the subscription to {filter}: {reason}" },
   bridgeQueueKept: { id: 312, level: "W", text: "There is no connection {name} any more; its {messages} queued messages are kept" },
   accessProblem: { id: 313, level: "W", text: "{problem}" },
   accessRevoked: { id: 314, level: "A", text: "{client} is disconnected: the rules of access have changed" },
@@ -98,6 +98,10 @@ export const messages = {
   tooManyOfAddress: { id: 360, level: "W", text: "{sockets} connections from {address} are open, as many as max_connections_per_address allows; new ones are refused" },
   linesDropped: { id: 361, level: "W", text: "{lines} lines were not written: their reader was too slow" },
   bridgeTlsNotRenewed: { id: 353, level: "E", text: "The certificate files of connection {name} have changed and can't be used; what they held before stays in use: {problem}" },
+  bridgeMessageRefused: { id: 370, level: "W", text: "Connection {name}: {address} does not take a message, which is dropped: {reason}; {messages} for this reason so far" },
+  bridgeMessageTooLarge: { id: 371, level: "W", text: "Connection {name}: a message on {topic} is larger than the {bytes} bytes that may go to {address}; such messages are dropped" },
+  bridgeLoop: { id: 372, level: "W", text: "Connection {name}: messages that have gone out from here come back by other brokers; the first was on topic {topic}. Each is dropped" },
+  bridgeSessionExpiry: { id: 373, level: "I", text: "Connection {name}: {address} keeps our session for {seconds} seconds only" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 

@@ -11,6 +11,9 @@ import type { ProtocolVersion, QoS, Will } from "./protocol.ts";
 /** Set in the protocol level by a bridge, so that the peer keeps retain flags and does not echo (original daemon, Mosquitto). */
 const BRIDGE_BIT = 0x80;
 
+/** Name of the user property by which daemons of ours know each other's bridges in MQTT 5, where the bit would not be standard. */
+export const BRIDGE_MARK = "amqtdd-via";
+
 const RESERVED_FLAG = 0x01;
 const CLEAN_SESSION_FLAG = 0x02;
 const WILL_FLAG = 0x04;
@@ -24,7 +27,7 @@ const EVERY_VERSION: readonly ProtocolVersion[] = [3, 4, 5];
 /** A CONNECT packet. Whether an empty or long client identifier is acceptable is for the broker to say in CONNACK. */
 export interface Connect {
   version: ProtocolVersion;
-  /** The peer calls itself a bridge (protocol level 0x83, 0x84 or 0x85). */
+  /** The peer calls itself a bridge (protocol level 0x83, 0x84 or 0x85, or BRIDGE_MARK). */
   bridge: boolean;
   clientId: string;
   cleanStart: boolean;
@@ -73,7 +76,7 @@ export function decodeConnect(
   if (properties) checkAuthentication("CONNECT", properties);
   const connect: Connect = {
     version,
-    bridge: (level & BRIDGE_BIT) !== 0,
+    bridge: (level & BRIDGE_BIT) !== 0 || properties?.userProperties?.some(([name]) => name === BRIDGE_MARK) === true,
     cleanStart: (flags & CLEAN_SESSION_FLAG) !== 0,
     keepAliveSeconds,
     clientId: reader.string("client identifier"),

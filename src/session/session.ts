@@ -1,4 +1,5 @@
 import { PUBREL_BYTE } from "../mqtt/acks.ts";
+import { Reason } from "../mqtt/reason.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import { Message } from "../queue/message.ts";
@@ -11,9 +12,10 @@ import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import { recordSize } from "../queue/record.ts";
 import { Bounds, type QueueLimits } from "./bounds.ts";
+import { Drain, type DrainLimits } from "./drain.ts";
 import { IncomingIds } from "./incoming.ts";
 import { Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
-import { packetIdOf, PARKED_LANE } from "./packet-id.ts";
+import { LANES, packetIdOf, PARKED_LANE } from "./packet-id.ts";
 import { Parking } from "./parking.ts";
 import type { Peer } from "./peer.ts";
 import { type Replay, Replayed } from "./replayed.ts";
@@ -53,8 +55,8 @@ const REPLAY_UNSENT_BYTES = 256 * 1024;
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session {
   readonly incoming: IncomingIds;
-  /** Messages whose time was over before they could be sent. */
-  expiredMessages = 0;
+  /** Messages that the peer has answered with a reason code of an error. */
+  refusedMessages = 0;
   /** Messages that were larger than the peer takes. */
   oversizedMessages = 0;
   /** Called when the peer has taken something, or has come: there may be room for more. */
@@ -66,6 +68,7 @@ export class Session {
   private readonly lanes: Lanes;
   private readonly parking: Parking;
   private readonly bounds: Bounds;
+  private readonly drain: Drain;
   private readonly record = new Message();
   private peer: Peer | undefined;
   private maxInflight: number;
@@ -86,6 +89,7 @@ export class Session {
     const queueContext = { store, budget, totals: context.totals, onLoaded: () => this.onLoaded(), onLost };
     this.lanes = new Lanes(number, isStored, () => limits.maxInflightMessages, queueContext, () => this.isAttached);
     this.parking = new Parking(number, isStored, store, this.lanes, onLost);
+    this.drain = new Drain(context.clock, () => this.pump());
     this.bounds = new Bounds(limits, this.lanes, this.replayed, context.totals, budget, context.clock, {
       onDropped: () => context.onDropped(this),
       onRoom: () => context.onRoom(),
@@ -117,6 +121,11 @@ export class Session {
 
   get isAttached(): boolean {
     return this.peer !== undefined;
+  }
+
+  /** Messages whose time was over before they could be sent. */
+  get expiredMessages(): number {
+    return this.bounds.expired;
   }
 
   get isCongested(): boolean {
@@ -153,6 +162,11 @@ export class Session {
     this.bounds.limits = limits;
   }
 
+  /** How fast what waits is sent. */
+  set drainLimits(limits: DrainLimits) {
+    this.drain.limits = limits;
+  }
+
   get queueLimits(): QueueLimits {
     return this.bounds.limits;
   }
@@ -186,6 +200,11 @@ export class Session {
     for (const queue of this.lanes.queues) await queue.removeLeftovers();
   }
 
+  /** The store has been repaired: takes up messages that no record of a queue tells of. Rejects with StoreError. */
+  async recoverBeyondRecords(): Promise<void> {
+    for (let lane = 0; lane < LANES; lane++) await this.lanes.at(lane).recoverBeyondRecord();
+  }
+
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
   attach(peer: Peer, maxInflight: number): void {
     this.peer = peer;
@@ -199,6 +218,7 @@ export class Session {
   detach(): void {
     if (this.peer) this.parking.noteUnanswered();
     this.peer = undefined;
+    this.drain.stop();
     for (const queue of this.lanes.queues) queue.detach();
     this.replay?.peerGone();
   }
@@ -286,6 +306,7 @@ export class Session {
   /** Drops all queued messages from RAM and writes nothing any more; what is on disk goes with the session's record. */
   discard(): void {
     this.peer = undefined;
+    this.drain.stop();
     this.incoming.end();
     for (const queue of this.lanes.queues) queue.end();
     this.parking.end();
@@ -345,12 +366,13 @@ export class Session {
   private enqueue(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const { peer } = this;
     if (!this.durable) return this.deliverUnkept(queue, message, qos, retain);
+    const isLive = queue.waiting === 0;
     const wasRetain = message.retain;
     message.retain = retain;
     const group = queue.append(message, qos);
     message.retain = wasRetain;
     if (queue.durable) this.context.onAppended(this);
-    if (peer) this.pumpQueue(peer, queue);
+    if (peer) this.pumpQueue(peer, queue, isLive);
     this.bounds.watch();
     return group;
   }
@@ -405,7 +427,7 @@ export class Session {
   }
 
   private countExpired(): GroupNumber {
-    this.expiredMessages += 1;
+    this.bounds.expired += 1;
     return Admission.dropped;
   }
 
@@ -461,12 +483,13 @@ export class Session {
     this.onRoom?.();
   }
 
-  private pumpQueue(peer: Peer, queue: Queue): void {
+  /** `isLive`: what there is to send has just come. */
+  private pumpQueue(peer: Peer, queue: Queue, isLive = false): void {
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
     this.bounds.dropOld();
     if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
-    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record)) {
+    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record) && (isLive || this.drain.mayGo())) {
       if (!this.sendNext(peer, queue)) break;
       if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
     }
@@ -476,8 +499,9 @@ export class Session {
   /** Sends the messages of QoS 0 whose turn it is. */
   private pumpQoS0(peer: Peer, queue: Queue): void {
     const { record, view } = this;
-    while (!peer.congested && queue.isQoS0Due) {
+    while (!peer.congested && queue.isQoS0Due && this.drain.mayGo()) {
       queue.qos0.read(record);
+      this.drain.note(record.payloadEnd - record.topicStart);
       if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
       queue.qos0.dropFirst();
     }
@@ -514,6 +538,7 @@ export class Session {
     const flags = (record.qos << 1) | (record.retain ? 1 : 0);
     this.parking.noteSent(queue);
     const again = queue.advanceSent();
+    this.drain.note(record.payloadEnd - record.topicStart);
     if (peer.publish(again ? flags | DUP_FLAG : flags, record, record.topicStart + view.prefix.length, id, expirySeconds)) return true;
     this.countOversized();
     queue.acknowledge(seq, Slot.sent);
@@ -561,12 +586,20 @@ export class Session {
     return true;
   }
 
+  /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. */
+  onRefused(packetId: number): boolean {
+    this.refusedMessages += 1;
+    return this.finish(packetId, Slot.sent);
+  }
+
   /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */
   onPubrec(packetId: number): boolean {
     const queue = this.lanes.ofPacket(packetId);
-    const known = queue?.receive(seqOfPacket(queue, packetId)) ?? false;
-    this.peer?.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0);
-    return known;
+    const seq = queue ? seqOfPacket(queue, packetId) : 0;
+    const isNew = queue?.receive(seq) ?? false;
+    const isKnown = isNew || queue?.slotOf(seq) === Slot.received;
+    this.peer?.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0, isKnown ? 0 : Reason.PacketIdentifierNotFound);
+    return isNew;
   }
 }
 

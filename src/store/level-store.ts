@@ -27,6 +27,7 @@ export interface LevelStoreParts {
   readonly report: (event: StoreEvent) => void;
   /** Value of the format record. */
   readonly format: Buffer;
+  readonly wasRepaired: boolean;
 }
 
 /**
@@ -41,6 +42,7 @@ export interface LevelStoreParts {
 export class LevelStore implements Store {
   readonly durable = true;
   readonly figures = new StoreFigures();
+  readonly wasRepaired: boolean;
   readonly #parts: LevelStoreParts;
   readonly #handle: DatabaseHandle;
   readonly #room: Room;
@@ -66,6 +68,7 @@ export class LevelStore implements Store {
   #closed: Promise<void> | undefined;
 
   constructor(database: Database, parts: LevelStoreParts) {
+    this.wasRepaired = parts.wasRepaired;
     const { figures } = this;
     this.#parts = parts;
     this.#handle = new DatabaseHandle(database, parts);

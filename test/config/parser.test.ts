@@ -51,7 +51,8 @@ describe("a bad line", () => {
       ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
       ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["listener 1884\nsocket_domain ipv5", "f:2:15: error: socket_domain ipv5: wanted is one of ipv4, ipv6"],
-    [`${CONNECTION}bridge_protocol_version mqttv50`, "f:3:25: error: bridge_protocol_version mqttv50: wanted is one of mqttv31, mqttv311"],
+    [`${CONNECTION}bridge_protocol_version mqttv6`, "f:3:25: error: bridge_protocol_version mqttv6: wanted is one of mqttv31, mqttv311, mqttv50, 3.1, 3.1.1, 5"],
+    [`${CONNECTION}bridge_receive_maximum 0`, "f:3:24: error: bridge_receive_maximum 0: wanted is a whole number from 1 to 65535 (messages)"],
     ["log_type error loud", "f:1:16: error: log_type loud: wanted is one of none, error, warning, notice, information, subscribe, unsubscribe, websockets, debug, all"],
     ["include_dir", "f:1:1: error: include_dir needs a folder"],
     // values
@@ -226,6 +227,13 @@ describe("values", () => {
     expect(problemsOf(`max_queued_age ${word}`)).toEqual([expect.stringContaining("wanted is a number of seconds, or one with s, min, h, d or w")]);
   });
 
+  it("of a drain are messages and, behind them or by itself, bytes a second", () => {
+    const drainOf = (lines: string): unknown => configOf(`connection c\naddress h\n${lines}`).connections[0]?.drain;
+    expect(drainOf("drain_rate 500")).toEqual({ messagesPerSecond: 500, bytesPerSecond: Infinity });
+    expect(drainOf("drain_rate 500 65536")).toEqual({ messagesPerSecond: 500, bytesPerSecond: 65_536 });
+    expect(drainOf("drain_rate_bytes 65536")).toEqual({ messagesPerSecond: Infinity, bytesPerSecond: 65_536 });
+  });
+
   it("of a queue are a connection's own in its section", () => {
     const { limits, connections } = configOf("max_queued_messages 7\nconnection c\naddress h\nmax_queued_messages 9\nmax_queued_bytes 10\nmax_queued_age 1h\nqueue_full block\n");
     expect(limits).toMatchObject({ maxQueuedMessages: 7, maxQueuedBytes: Infinity, queueFull: "drop_newest" });
@@ -300,7 +308,7 @@ describe("a connection", () => {
     expect(connectionOf(line)).toMatchObject({ reconnectIntervalMs, maxReconnectIntervalMs });
   });
 
-  it.each([["mqttv31", 3], ["mqttv311", 4], ["MQTTv311", 4]])("with bridge_protocol_version %s speaks level %s first", (word, protocolVersion) => {
+  it.each([["mqttv31", 3], ["mqttv311", 4], ["MQTTv311", 4], ["mqttv50", 5], ["3.1", 3], ["3.1.1", 4], ["5", 5]])("with bridge_protocol_version %s speaks level %s first", (word, protocolVersion) => {
     expect(connectionOf(`bridge_protocol_version ${word}`)?.protocolVersion).toBe(protocolVersion);
   });
 
@@ -488,7 +496,7 @@ describe("defaults", () => {
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
-        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4], maxQoS: 2, maxTopicAlias: 10,
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10,
         protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,
@@ -523,8 +531,9 @@ describe("defaults", () => {
       name: "c", addresses: [{ scheme: "mqtt", host: "h", port: 1883, path: "" }], dial: { tls: undefined, tlsPlaces: new Map(), proxy: undefined }, topics: [], clientId: undefined, cleanSession: false, keepAliveMs: 60_000, notifications: true,
       notificationTopic: undefined, username: undefined, password: undefined, tryPrivate: true, roundRobin: false, reconnectIntervalMs: 20_000,
       maxReconnectIntervalMs: undefined, connectTimeoutMs: 30_000, startType: "automatic", threshold: 10, maxAgeMs: 0, idleTimeoutMs: 60_000,
-      notificationsLocalOnly: false, protocolVersion: 4, outgoingRetain: true, file: "f", line: 2,
+      notificationsLocalOnly: false, protocolVersion: 4, sessionExpirySeconds: 4_294_967_295, receiveMaximum: 1_000, maxTopicAlias: 10, maxSentPacketBytes: Infinity, outgoingRetain: true, file: "f", line: 2,
       queue: { maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, maxQueuedAgeMs: Infinity, queueFull: "drop_oldest", queueQoS0: false },
+      drain: { messagesPerSecond: Infinity, bytesPerSecond: Infinity },
     }]);
   });
 

@@ -16,6 +16,7 @@ const request = { filter: "a", qos: 0, noLocal: false, retainAsPublished: false,
 const rows: readonly Row[] = [
   ["CONNECT", "3.1", "10 LL <MQTT> 05 02 003c {} <c>", ok(client)],
   ["CONNECT of a bridge", "level 0x85", "10 LL <MQTT> 85 02 003c {} <c>", ok({ ...client, bridge: true })],
+  ["CONNECT of another daemon's bridge", "doc/bridges.md", "10 LL <MQTT> 05 02 003c {26 <amqtdd-via> <1>} <c>", ok({ ...client, bridge: true, properties: { userProperties: [["amqtdd-via", "1"]] } }), "decodeOnly"],
   ["CONNECT without clean start", "MQTT-3.1.2-5", "10 LL <MQTT> 05 00 003c {} <c>", ok({ ...client, cleanStart: false })],
   ["CONNECT with an empty client identifier and no clean start", "MQTT-3.1.3-6", "10 LL <MQTT> 05 00 003c {} <>", ok({ ...client, cleanStart: false, clientId: "" })],
   ["CONNECT with a password but no user name", "3.1.2.9", "10 LL <MQTT> 05 42 003c {} <c> <p>", ok({ ...client, password: "p" })],

@@ -1,7 +1,12 @@
-import { age, boolean, limit, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
+import type { ProtocolVersion } from "../../mqtt/protocol.ts";
+import { age, boolean, limit, oneOf, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
 import { tlsConnectionKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
+/** Session expiry that stands for "never" [MQTT 5.0 section 3.1.2.11.2]. */
+const NEVER_SECONDS = 0xffff_ffff;
+/** mosquitto's names of the versions and plain ones. */
+export const bridgeProtocols: ReadonlyMap<string, ProtocolVersion> = new Map([["mqttv31", 3], ["mqttv311", 4], ["mqttv50", 5], ["3.1", 3], ["3.1.1", 4], ["5", 5]]);
 const LOCAL = "Read for compatibility: here a connection is known by its name.";
 
 /** `auto` is the document's spelling. */
@@ -36,12 +41,17 @@ export const connectionKeywords = [
   { name: "max_queued_bytes", aliases: [], type: limit("bytes"), default: Infinity, doc: "Size of the messages kept for the connection beyond its in-flight window: topic, payload and 23 bytes each." },
   { name: "max_queued_age", aliases: [], type: age, default: Infinity, doc: "A message that has waited for so long without being sent is dropped." },
   { name: "queue_full", aliases: [], type: oneOf("drop_oldest", "drop_newest", "block"), default: "drop_oldest", doc: "What happens to a message for the connection when its queue has reached a limit: drop_oldest: the oldest gives way. drop_newest: it is dropped. block: its publisher waits, see block_timeout." },
+  { name: "drain_rate", aliases: [], second: "drain_rate_bytes", type: limit("messages a second"), default: Infinity, doc: "How fast messages that have waited are sent; a second value is drain_rate_bytes. What can be sent as it comes is not held back, but counts." },
+  { name: "drain_rate_bytes", aliases: [], type: limit("bytes a second"), default: Infinity, doc: "The same in bytes of topics and payloads." },
   { name: "queue_qos0_messages", aliases: [], type: boolean, default: false, doc: "Messages of QoS 0 wait while the remote is away or does not keep up: in RAM, within the limits of the queue." },
   { name: "notifications_local_only", aliases: [], type: boolean, default: false, doc: "Publish the connection's state here, not at the remote." },
-  { name: "bridge_protocol_version", aliases: [], type: oneOf("mqttv31", "mqttv311"), default: "mqttv311", doc: "What is spoken to the remote; a remote that refuses 3.1.1 is asked with 3.1." },
+  { name: "bridge_protocol_version", aliases: [], type: oneOf(...bridgeProtocols.keys()), default: "mqttv311", doc: "What is spoken to the remote; one that refuses it is asked with the next older version." },
+  { name: "bridge_session_expiry_interval", aliases: [], type: whole(0, NEVER_SECONDS, "seconds"), default: NEVER_SECONDS, doc: "MQTT 5: how long the remote keeps our session, and what it holds for us, while there is no connection; 4294967295: for ever. With cleansession true it keeps nothing." },
+  { name: "bridge_receive_maximum", aliases: [], type: whole(1, 65535, "messages"), default: 1000, doc: "MQTT 5: messages of QoS 1 and 2 that the remote may send without our acknowledgement." },
+  { name: "bridge_max_topic_alias", aliases: [], type: whole(0, 65535, "aliases"), default: 10, doc: "MQTT 5: aliases that the remote may use for its topics." },
   { name: "bridge_outgoing_retain", aliases: [], type: boolean, default: true, doc: "false: what is sent to the remote is never retained there." },
   { name: "bridge_attempt_unsubscribe", aliases: [], type: boolean, default: true, doc: "Read for compatibility: a subscription that the connection no longer has is given up at the remote." },
-  { name: "bridge_max_packet_size", aliases: [], type: only("0"), default: "0", doc: "Messages to the remote have no limit of their own." },
+  { name: "bridge_max_packet_size", aliases: [], type: limit("bytes"), default: Infinity, doc: "Largest packet sent to the remote; a larger message is dropped for it, logged and counted. With MQTT 5 the smaller of this and what the remote takes." },
   ...tlsConnectionKeywords,
   { name: "bridge_proxy", aliases: [], type: string, default: undefined, doc: "HTTP proxy that is asked for a tunnel (CONNECT) to each address: http://[user:password@]host:port." },
   { name: "local_clientid", aliases: [], type: string, default: undefined, doc: LOCAL },

@@ -1,0 +1,86 @@
+import type { Link } from "../link/link.ts";
+import type { Message } from "../queue/message.ts";
+import type { Peer } from "../session/peer.ts";
+import type { EchoGuard } from "./echo-guard.ts";
+import type { RemoteLimits } from "./handshake.ts";
+import type { Trail } from "./trail.ts";
+
+export interface RemotePeerOptions {
+  readonly limits: RemoteLimits;
+  readonly echoes: EchoGuard;
+  /** The remote has not been told, or has not understood, that it is not to send our messages back. */
+  readonly mayEcho: boolean;
+  /** What marks our messages, where the remote can pass the mark on. */
+  readonly trail: Trail | undefined;
+  /** A message can't be sent as one that is acknowledged: it is done. */
+  onSentUnacknowledged(packetId: number): void;
+  onTooLarge(topicName: string): void;
+}
+
+/** The remote as the peer of a connection's session: what is sent keeps to the remote's limits, and is known again if it comes back. */
+export class RemotePeer implements Peer {
+  constructor(
+    private readonly link: Link,
+    private readonly options: RemotePeerOptions,
+  ) {}
+
+  get congested(): boolean {
+    return this.link.congested;
+  }
+
+  get unsentBytes(): number {
+    return this.link.unsentBytes;
+  }
+
+  publish(flags: number, message: Message, topicStart: number, packetId: number, expirySeconds: number): boolean {
+    const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
+    const { echoes, mayEcho, onSentUnacknowledged, onTooLarge } = this.options;
+    const isRepeated = (flags & QOS_2_REPEATED) === QOS_2_REPEATED; // one that the remote knows already does not come back
+    const watchedName = (mayEcho || echoes.isShared) && !isRepeated ? topic.toString("utf8", topicStart, topicEnd) : undefined;
+    const taken = this.flagsTaken(flags);
+    if (!this.send(taken, message, topicStart, packetId, expirySeconds)) {
+      onTooLarge(topic.toString("utf8", topicStart, topicEnd));
+      return false;
+    }
+    if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(watchedName, payload, payloadStart, payloadEnd);
+    if ((taken & QOS_BITS) === 0 && (flags & QOS_BITS) !== 0) onSentUnacknowledged(packetId);
+    return true;
+  }
+
+  /** A QoS that is too high is lowered [MQTT-3.2.2-11], RETAIN taken off where nothing is retained [MQTT-3.2.2-14]. */
+  private flagsTaken(flags: number): number {
+    const { maximumQoS, retainAvailable } = this.options.limits;
+    const kept = retainAvailable ? flags : flags & ~RETAIN;
+    if ((flags & QOS_BITS) >> 1 <= maximumQoS) return kept;
+    return maximumQoS === 1 ? (kept & ~QOS_BITS) | 2 : kept & RETAIN;
+  }
+
+  /** A message that fits only without our mark goes without it. */
+  private send(flags: number, message: Message, topicStart: number, packetId: number, expirySeconds: number): boolean {
+    const { link } = this;
+    const { trail } = this.options;
+    if (!trail) return link.publish(flags, message, topicStart, packetId, expirySeconds);
+    const { properties, propertiesStart, propertiesEnd } = message;
+    message.properties = trail.markedBlock(properties, propertiesStart, propertiesEnd);
+    message.propertiesStart = 0;
+    message.propertiesEnd = message.properties.length;
+    const isSent = link.publish(flags, message, topicStart, packetId, expirySeconds);
+    message.properties = properties;
+    message.propertiesStart = propertiesStart;
+    message.propertiesEnd = propertiesEnd;
+    return isSent || link.publish(flags, message, topicStart, packetId, expirySeconds);
+  }
+
+  /** What goes to a remote has another name than here: it is never the packet that came. */
+  forward(): boolean {
+    return false;
+  }
+
+  acknowledge(firstByte: number, packetId: number, after: number, heldBytes: number, reasonCode?: number): void {
+    this.link.acknowledge(firstByte, packetId, after, heldBytes, reasonCode);
+  }
+}
+
+const RETAIN = 1;
+const QOS_BITS = 6;
+const QOS_2_REPEATED = 8 | 4;
