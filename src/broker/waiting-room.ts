@@ -12,6 +12,8 @@ export interface WaitingPublish {
   /** Whether some queue that it goes to has no room for it. */
   isBlocked(): boolean;
   take(): void;
+  /** Tells the publisher that it is not taken; undefined if the publisher can't be told. */
+  readonly refuse: (() => void) | undefined;
 }
 
 interface Line {
@@ -24,8 +26,8 @@ interface Line {
 
 /**
  * Publishers whose messages go to queues that are full and drop nothing (`queue_full block`). The message waits, unacknowledged, and all later
- * ones of its connection behind it; from some number on nothing is read from there. Who has waited too long is disconnected: it will send again,
- * and brokers that wait for each other come apart.
+ * ones of its connection behind it; from some number on nothing is read from there. Who has waited too long is told that they are not taken, or
+ * disconnected where that can't be told: it will send again, and brokers that wait for each other come apart.
  */
 export class WaitingRoom {
   /** What the hot path asks. */
@@ -80,12 +82,15 @@ export class WaitingRoom {
     this.timer = undefined;
     this.retry();
     const limitMs = this.clock.nowMs() - this.timeoutMs();
-    for (const [publisher, { sinceMs }] of [...this.lines]) {
-      if (sinceMs > limitMs) continue;
-      this.leave(publisher);
-      this.onTimeout(publisher);
-    }
+    for (const [publisher, line] of [...this.lines]) if (line.sinceMs <= limitMs) this.timeOut(publisher, line);
     if (!this.isEmpty) this.timer ??= this.clock.after(CHECK_MS, () => this.check());
+  }
+
+  private timeOut(publisher: Publisher, { waiting, isStopped }: Line): void {
+    this.leave(publisher);
+    if (waiting.some(({ refuse }) => refuse === undefined)) return this.onTimeout(publisher);
+    for (const { refuse } of waiting) refuse?.();
+    if (isStopped) publisher.resumeReading();
   }
 
   /** Who came first is first; each has one message taken at a time, so that none takes all the room. */

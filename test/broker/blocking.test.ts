@@ -7,6 +7,7 @@ import { plainOptions } from "../../src/broker/subscription-options.ts";
 import type { QoS } from "../../src/mqtt/protocol.ts";
 import { type Message, messageOf } from "../../src/queue/message.ts";
 import type { Peer } from "../../src/session/peer.ts";
+import type { ProtocolVersion } from "../../src/mqtt/protocol.ts";
 import { BrokerRig } from "./rig.ts";
 
 const BLOCK_TIMEOUT_MS = 30_000;
@@ -15,12 +16,15 @@ const BLOCK_TIMEOUT_MS = 30_000;
 class FakeLink implements Peer, Publisher {
   readonly unsentBytes = 0;
   readonly isOverShare = false;
+  version: ProtocolVersion = 4;
   readonly congested = false;
   isClosed = false;
   isReading = true;
   received: string[] = [];
   /** Packet identifiers that were acknowledged, in order. */
   acknowledged: number[] = [];
+  /** Those of them with a reason code of an error. */
+  refused: number[] = [];
 
   constructor(readonly peerName: string) {}
 
@@ -33,8 +37,9 @@ class FakeLink implements Peer, Publisher {
     return false;
   }
 
-  acknowledge(_firstByte: number, packetId: number): void {
+  acknowledge(_firstByte: number, packetId: number, _after: number, _heldBytes: number, reasonCode = 0): void {
     this.acknowledged.push(packetId);
+    if (reasonCode >= 0x80) this.refused.push(packetId);
   }
 
   stopReading(): void {
@@ -189,6 +194,27 @@ describe("queue_full block", () => {
     await pass(2_000);
     expect(slow.queued).toBe(3);
     expect(broker.waitingRoom.isEmpty).toBe(true);
+  });
+
+  it("tells a publisher of MQTT 5 that has waited too long that its messages are not taken, and goes on reading", async () => {
+    const { slow, publisher } = fullQueue();
+    publisher.link.version = 5;
+    for (let count = 0; count < 20; count++) publisher.publish("t");
+    expect(publisher.link.isReading).toBe(false);
+    await pass(BLOCK_TIMEOUT_MS + 2_000);
+    expect({ timeouts, closed: publisher.link.isClosed, reading: publisher.link.isReading }).toEqual({ timeouts: [], closed: false, reading: true });
+    expect(publisher.link.refused).toEqual(Array.from({ length: 20 }, (_, index) => index + 4));
+    expect(slow.queued).toBe(3);
+    expect(broker.waitingRoom.isEmpty).toBe(true);
+  });
+
+  it("drops a message that is larger than a queue may ever hold: nobody waits for that", async () => {
+    const { slow, publisher } = fullQueue();
+    slow.entry.session.queueLimits = { ...slow.entry.session.queueLimits, maxQueuedMessages: 1_000, maxQueuedBytes: 20 };
+    publisher.publish("t");
+    await pass();
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 4]);
+    expect({ queued: slow.queued, dropped: slow.entry.session.droppedMessages }).toEqual({ queued: 3, dropped: 1 });
   });
 
   it("takes nothing from a connection that has ended meanwhile", async () => {
