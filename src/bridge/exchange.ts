@@ -73,11 +73,6 @@ export class Exchange {
     for (const address of config.addresses) echoes.at(addressText(address)).join(this, inTopics);
   }
 
-  /** Messages that remotes have refused since the start. */
-  get refusedMessages(): number {
-    return [...this.refused.values()].reduce((sum, messages) => sum + messages, 0);
-  }
-
   /** The connection is not configured any more. */
   leaveEchoes(): void {
     for (const address of this.config.addresses) this.context.echoes.at(addressText(address)).leave(this);
@@ -145,13 +140,16 @@ export class Exchange {
         return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK:
         if (!session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack))) return;
-        if (ack.reasonCode >= FIRST_ERROR) this.noteRefused();
+        if (ack.reasonCode >= FIRST_ERROR) {
+          session.refusedMessages += 1;
+          this.logRefused();
+        }
         return this.onAnswered();
       case PacketType.PUBREC: {
         const packetId = decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack);
         if (ack.reasonCode < FIRST_ERROR) return void session.onPubrec(packetId);
-        if (!session.onPuback(packetId)) return; // no PUBREL follows [MQTT-4.3.3-4]
-        this.noteRefused();
+        if (!session.onRefused(packetId)) return;
+        this.logRefused();
         return this.onAnswered();
       }
       case PacketType.PUBCOMP:
@@ -173,8 +171,8 @@ export class Exchange {
     this.entry.session.pump();
   }
 
-  /** The remote has answered that it does not take a message, which ends it. A line for the 1st, 2nd, 4th and so on of each reason. */
-  private noteRefused(): void {
+  /** The remote has answered that it does not take a message. A line for the 1st, 2nd, 4th and so on of each reason. */
+  private logRefused(): void {
     const { reasonCode, properties } = ack;
     const count = (this.refused.get(reasonCode) ?? 0) + 1;
     this.refused.set(reasonCode, count);

@@ -228,6 +228,7 @@ describe("topic aliases of the remote", () => {
     upstream.cut();
     await upstream.wait(SUBSCRIBE, 2);
     upstream.send(`30 LL ${packet}`);
+    expect((await upstream.wait(DISCONNECT, 2))[1]?.hex).toBe(what === "above our maximum" ? "e00194" : "e00182"); // the first was our own, after the clean start
     expect(await daemon.waitForLine(/CWNAN0310W.*topic alias/)).toContain(what);
   });
 });
