@@ -79,7 +79,9 @@ export class Bounds {
 
   /** Whether a message has to wait, with its publisher; then it is told when there is room. */
   blocks(bytes: number, copies: number): boolean {
-    if (this.limits.queueFull !== "block" || this.fits(1, bytes, copies)) return false;
+    const { queueFull, maxQueuedBytes } = this.limits;
+    // For one that can never be kept there is nothing to wait for.
+    if (queueFull !== "block" || bytes > maxQueuedBytes || this.fits(1, bytes, copies)) return false;
     this.isAwaited = true;
     return true;
   }
@@ -124,11 +126,13 @@ export class Bounds {
     }
   }
 
-  /** A page of the queues has been read: what had to wait for it is dropped. */
+  /** A page of the queues has been read: what had to wait for it is dropped. Not for the others' sake: they may be what is too much. */
   trim(): void {
     this.dropOld();
     for (const queue of this.lanes.queues) this.dropExpired(queue);
-    if (this.limits.queueFull === "drop_oldest") this.dropOldest(0, 0, undefined);
+    const { maxQueuedMessages, maxQueuedBytes, queueFull } = this.limits;
+    if (queueFull !== "drop_oldest") return;
+    if (this.waiting > maxQueuedMessages || this.lanes.waitingBytes > maxQueuedBytes) this.dropOldest(0, 0, undefined);
   }
 
   /** Drops messages of QoS 0 first, then the oldest of the least urgent lanes, none more urgent than `last`. Returns true if what is left over will go when it is read. */
@@ -139,13 +143,21 @@ export class Bounds {
       const queue = queues[index];
       while (queue && !this.fits(messages, bytes)) {
         const dropping = queue.dropFirst();
-        if (dropping === "unread") return this.lanes.waiting <= this.limits.maxQueuedMessages + SLACK_MESSAGES && this.lanes.waitingBytes <= this.limits.maxQueuedBytes + SLACK_BYTES;
+        if (dropping === "unread") return this.isWithinSlack;
         if (dropping !== "dropped") break;
         this.noteDropped();
       }
       if (queue === last) break;
     }
     return false;
+  }
+
+  private get isWithinSlack(): boolean {
+    const { limits, totals, lanes } = this;
+    return (
+      lanes.waiting < limits.maxQueuedMessages + SLACK_MESSAGES && lanes.waitingBytes < limits.maxQueuedBytes + SLACK_BYTES &&
+      totals.messages < limits.maxTotalQueuedMessages + SLACK_MESSAGES && totals.bytes < limits.maxTotalQueuedBytes + SLACK_BYTES
+    );
   }
 
   /** Drops what is older than the limit allows, as far as it lies in RAM; what does not is read, and `trim` called then. */
