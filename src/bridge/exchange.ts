@@ -23,6 +23,7 @@ import type { TopicMap } from "./topic-lines.ts";
 /** Used for each acknowledgement. */
 const ack = new AckDetails();
 const MAX_LARGE_TOPICS = 64;
+const MAX_LOGGED_CHARACTERS = 200;
 
 /** The remote that has accepted us. */
 export interface AcceptedRemote {
@@ -117,7 +118,7 @@ export class Exchange {
   private logTooLarge(topic: string, limitBytes: number): void {
     if (this.largeTopics.has(topic) || this.largeTopics.size >= MAX_LARGE_TOPICS) return;
     this.largeTopics.add(topic);
-    this.context.log.write("bridgeMessageTooLarge", { name: this.config.name, topic, address: this.address, bytes: limitBytes });
+    this.context.log.write("bridgeMessageTooLarge", { name: this.config.name, topic: topic.slice(0, MAX_LOGGED_CHARACTERS), address: this.address, bytes: limitBytes });
   }
 
   /** The remote is alive: the suspect goes out, alone, in its turn. */
