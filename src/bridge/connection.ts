@@ -30,7 +30,7 @@ type State = "off" | "lazy" | "pausing" | "connecting" | "purging" | "establishe
 type Then = "off" | "lazy" | "primary";
 
 const PURGE_PAUSE_MS = 10;
-const FALLBACK_PAUSE_MS = 50;
+const MIN_PAUSE_MS = 50;
 const TICK_MS = 500;
 /** Time that exchanges have to finish before we leave all the same. */
 const FINISH_LIMIT_MS = 5_000;
@@ -289,11 +289,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
     }
     if (!wasEstablished && this.canFallBack(end)) {
       context.log.write("bridgePlainProtocol", { name: this.name, address: addresses.text });
-      return this.connectIn(FALLBACK_PAUSE_MS);
+      return this.connectIn(MIN_PAUSE_MS);
     }
     if (!wasEstablished) logFailedAttempt(context.log, { name: this.name, address: addresses.text }, end);
     addresses.toNext();
-    const waitMs = this.backoff.nextMs();
+    // Counted from the beginning of an attempt: one that hung until its time-out has waited already.
+    const goneMs = wasEstablished ? 0 : context.clock.nowMs() - this.stateSinceMs;
+    const waitMs = Math.max(MIN_PAUSE_MS, this.backoff.nextMs() - goneMs);
     context.log.write("bridgeRetry", { name: this.name, seconds: Math.ceil(waitMs / 1000) });
     this.connectIn(waitMs);
   }

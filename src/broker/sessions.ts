@@ -113,6 +113,7 @@ export class Sessions {
     gone.removeFound();
     this.nextNumber = await gone.removeOrphansFrom(this.nextNumber);
     void gone.removeOrphansBetween([...live.keys()], this.nextNumber);
+    void removeLeftovers([...live.values()]);
     for (const entry of live.values()) {
       if (entry.kind === "share" ? !this.shares.has(entry.session.clientId) : entry.expiryMs === 0) this.end(entry);
     }
@@ -320,6 +321,11 @@ function numberValue(number: SessionNumber): Buffer {
   const value = Buffer.allocUnsafe(4);
   value.writeUInt32BE(number, 0);
   return value;
+}
+
+/** One session after the other: thousands of reads at a time take their room, and none of them is urgent. */
+async function removeLeftovers(entries: readonly Entry[]): Promise<void> {
+  for (const { session } of entries) await session.removeLeftovers();
 }
 
 /** What waits for a remote broker is bounded by the disk, unless its connection says otherwise. */

@@ -112,8 +112,8 @@ export class Queue implements Keeper {
   }
 
   /** Removes the pages below the head: a power cut may have taken their removal back. */
-  removeLeftovers(): void {
-    this.pages.visitBelow(this.firstPage, (firstSeqs) => {
+  async removeLeftovers(): Promise<void> {
+    if (this.firstPage > 1) await this.pages.visitBelow(this.firstPage, (firstSeqs) => {
       this.backlog.deletedPages.push(...firstSeqs);
       this.touch("soon");
     }).catch(() => undefined); // the next start tries again

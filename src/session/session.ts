@@ -2,7 +2,7 @@ import { PUBREL_BYTE } from "../mqtt/acks.ts";
 import { Reason } from "../mqtt/reason.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
-import { Message } from "../queue/message.ts";
+import type { Message } from "../queue/message.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import type { ParkedMessage } from "../queue/parked.ts";
 import type { Queue } from "../queue/queue.ts";
@@ -11,6 +11,7 @@ import { Slot } from "../queue/window.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import { recordSize } from "../queue/record.ts";
+import { Admission } from "./admission.ts";
 import { Bounds, type QueueLimits } from "./bounds.ts";
 import { Drain, type DrainLimits } from "./drain.ts";
 import { IncomingIds } from "./incoming.ts";
@@ -19,6 +20,7 @@ import { LANES, packetIdOf, PARKED_LANE } from "./packet-id.ts";
 import { Parking } from "./parking.ts";
 import type { Peer } from "./peer.ts";
 import { type Replay, Replayed } from "./replayed.ts";
+import { Sender } from "./sender.ts";
 import { type ReadRights, View } from "./view.ts";
 
 /** They may change while the daemon runs. */
@@ -45,9 +47,6 @@ export interface SessionContext {
   readonly onRemounted: (session: Session) => void;
 }
 
-/** What became of a message that was handed to a session. `dropped`: the queue is full, or nobody is there to take QoS 0. */
-export const Admission = { taken: 0, dropped: -1 } as const;
-
 /** Retained messages that can wait go out while less than this waits for the peer: messages in the queue, bytes that it has not read. */
 const REPLAY_WAITING_MESSAGES = 32;
 const REPLAY_UNSENT_BYTES = 256 * 1024;
@@ -57,8 +56,6 @@ export class Session {
   readonly incoming: IncomingIds;
   /** Messages that the peer has answered with a reason code of an error. */
   refusedMessages = 0;
-  /** Messages that were larger than the peer takes. */
-  oversizedMessages = 0;
   /** Called when the peer has taken something, or has come: there may be room for more. */
   onRoom: (() => void) | undefined;
   /** Retained messages for new subscriptions that are not all handed over yet. */
@@ -69,10 +66,9 @@ export class Session {
   private readonly parking: Parking;
   private readonly bounds: Bounds;
   private readonly drain: Drain;
-  private readonly record = new Message();
+  private readonly sender: Sender;
   private peer: Peer | undefined;
   private maxInflight: number;
-  private isPumping = false;
 
   constructor(
     readonly number: SessionNumber,
@@ -95,6 +91,7 @@ export class Session {
       onRoom: () => context.onRoom(),
       onLevel: (isNearlyFull) => context.onLevel(this, isNearlyFull),
     });
+    this.sender = new Sender(context.clock, this.view, this.parking, this.bounds, this.drain, () => context.onAppended(this));
   }
 
   /** Prefix that is taken off topics before they are sent (a listener's mount point). */
@@ -126,6 +123,11 @@ export class Session {
   /** Messages whose time was over before they could be sent. */
   get expiredMessages(): number {
     return this.bounds.expired;
+  }
+
+  /** Messages that were larger than the peer takes. */
+  get oversizedMessages(): number {
+    return this.sender.oversizedMessages;
   }
 
   get isCongested(): boolean {
@@ -192,9 +194,12 @@ export class Session {
 
   recoverQueue(lane: number, record: Buffer): void {
     if (lane === PARKED_LANE) return this.parking.recover(record);
-    const queue = this.lanes.at(lane);
-    queue.recover(record);
-    queue.removeLeftovers();
+    this.lanes.at(lane).recover(record);
+  }
+
+  /** Removes pages that a power cut has brought back. */
+  async removeLeftovers(): Promise<void> {
+    for (const queue of this.lanes.queues) await queue.removeLeftovers();
   }
 
   /** The store has been repaired: takes up messages that no record of a queue tells of. Rejects with StoreError. */
@@ -205,7 +210,7 @@ export class Session {
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
   attach(peer: Peer, maxInflight: number): void {
     this.peer = peer;
-    this.isPumping = false;
+    this.sender.begin();
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
     this.parking.attach();
     for (const queue of this.lanes.queues) queue.attach();
@@ -332,7 +337,7 @@ export class Session {
     }
     if (!peer) return Admission.dropped;
     if (peer.congested) return this.drop();
-    return this.sendQoS0(peer, message, retain);
+    return this.sender.sendQoS0(peer, message, retain);
   }
 
   /** In RAM, or not at all. */
@@ -369,7 +374,7 @@ export class Session {
     const group = queue.append(message, qos);
     message.retain = wasRetain;
     if (queue.durable) this.context.onAppended(this);
-    if (peer) this.pumpQueue(peer, queue, isLive);
+    if (peer) this.sender.pump(peer, queue, this.maxInflight, isLive);
     this.bounds.watch();
     return group;
   }
@@ -378,18 +383,13 @@ export class Session {
   private deliverUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const peer = this.peer;
     if (peer && queue.waiting === 0 && message.share === 0 && queue.windowOpen(this.maxInflight) && !peer.congested) {
-      const expirySeconds = this.expirySeconds(message);
-      if (expirySeconds === EXPIRED) return this.countExpired();
-      const id = packetIdOf(queue.lane, queue.nextSeq);
-      if (!peer.publish((qos << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
-      queue.sendUnkept();
-      return Admission.taken;
+      return this.sender.sendUnkept(peer, queue, message, qos, retain);
     }
     const wasRetain = message.retain;
     message.retain = retain;
     queue.append(message, qos);
     message.retain = wasRetain;
-    if (peer) this.pumpQueue(peer, queue);
+    if (peer) this.sender.pump(peer, queue, this.maxInflight);
     this.bounds.watch();
     return Admission.taken;
   }
@@ -423,33 +423,6 @@ export class Session {
     return Admission.dropped;
   }
 
-  private countExpired(): GroupNumber {
-    this.bounds.expired += 1;
-    return Admission.dropped;
-  }
-
-  /** What the peer can't take is done for it [MQTT-3.1.2-25]. */
-  private countOversized(): GroupNumber {
-    this.oversizedMessages += 1;
-    return Admission.taken;
-  }
-
-  /** How long the message may still be delivered: EXPIRED not at all, -1 for ever. */
-  private expirySeconds({ expiresAtMs }: Message): number {
-    if (expiresAtMs === 0) return NO_EXPIRY;
-    const leftMs = expiresAtMs - this.context.clock.nowMs();
-    return leftMs < 0 ? EXPIRED : Math.ceil(leftMs / 1000);
-  }
-
-  private sendQoS0(peer: Peer, message: Message, retain: boolean): GroupNumber {
-    const strip = this.view.prefix.length;
-    if (message.frameEnd > message.frameStart && strip === 0 && !retain && peer.forward(message)) return Admission.taken;
-    const expirySeconds = this.expirySeconds(message);
-    if (expirySeconds === EXPIRED) return this.countExpired();
-    if (!peer.publish(retain ? 1 : 0, message, message.topicStart + strip, 0, expirySeconds)) return this.countOversized();
-    return Admission.taken;
-  }
-
   /** What was read ahead has come: for a peer that may be gone by now. */
   private onLoaded(): void {
     this.bounds.trim();
@@ -474,79 +447,10 @@ export class Session {
   pump(): void {
     const peer = this.peer;
     if (!peer) return;
-    for (const queue of this.lanes.queues) this.pumpQueue(peer, queue);
+    for (const queue of this.lanes.queues) this.sender.pump(peer, queue, this.maxInflight);
     this.bounds.noteLess();
     this.replay?.peerHasRoom();
     this.onRoom?.();
-  }
-
-  /** `isLive`: what there is to send has just come. */
-  private pumpQueue(peer: Peer, queue: Queue, isLive = false): void {
-    if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
-    this.isPumping = true;
-    this.bounds.dropOld();
-    if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
-    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record) && (isLive || this.drain.mayGo())) {
-      if (!this.sendNext(peer, queue)) break;
-      if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
-    }
-    this.isPumping = false;
-  }
-
-  /** Sends the messages of QoS 0 whose turn it is. */
-  private pumpQoS0(peer: Peer, queue: Queue): void {
-    const { record, view } = this;
-    while (!peer.congested && queue.isQoS0Due && this.drain.mayGo()) {
-      queue.qos0.read(record);
-      this.drain.note(record.payloadEnd - record.topicStart);
-      if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
-      queue.qos0.dropFirst();
-    }
-  }
-
-  /** Handles the record under the cursor, which lies under `record`; false if it has to wait. */
-  private sendNext(peer: Peer, queue: Queue): boolean {
-    const { record, view } = this;
-    const seq = queue.cursorSeq;
-    const slot = queue.slotOf(seq);
-    const id = packetIdOf(queue.lane, seq);
-    if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
-      queue.stepCursor();
-      return true;
-    }
-    if (slot === Slot.received) {
-      queue.advanceSent();
-      peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
-      return true;
-    }
-    let expirySeconds = this.expirySeconds(record);
-    if (expirySeconds === EXPIRED) {
-      if (!queue.hasBeenSent(seq)) {
-        this.countExpired();
-        return this.passBy(queue, seq);
-      }
-      expirySeconds = 0; // its exchange has begun, and is finished
-    }
-    if (!view.shows(record)) return this.passBy(queue, seq);
-    if (!queue.maySend(seq, record.qos)) {
-      this.context.onAppended(this);
-      return false;
-    }
-    const flags = (record.qos << 1) | (record.retain ? 1 : 0);
-    this.parking.noteSent(queue);
-    const again = queue.advanceSent();
-    this.drain.note(record.payloadEnd - record.topicStart);
-    if (peer.publish(again ? flags | DUP_FLAG : flags, record, record.topicStart + view.prefix.length, id, expirySeconds)) return true;
-    this.countOversized();
-    queue.acknowledge(seq, Slot.sent);
-    return true;
-  }
-
-  /** The record under the cursor is done without being sent. */
-  private passBy(queue: Queue, seq: number): boolean {
-    queue.advanceSent();
-    queue.acknowledge(seq, Slot.sent);
-    return true;
   }
 
   /** Group `upTo` is on disk: QoS 2 messages that waited for it go, what lies on disk may leave RAM. True if no later group is awaited. */
@@ -554,7 +458,7 @@ export class Session {
     this.parking.onStored(upTo);
     for (const queue of this.lanes.queues) {
       if (!queue.onStored(upTo)) continue;
-      if (this.peer) this.pumpQueue(this.peer, queue);
+      if (this.peer) this.sender.pump(this.peer, queue, this.maxInflight);
       if (!this.peer || this.context.budget.exceeded) this.evict(queue);
     }
     this.bounds.noteLess();
@@ -576,7 +480,7 @@ export class Session {
     const queue = this.lanes.ofPacket(packetId);
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue.inFlight === 0) this.parking.noteAnswered(queue);
-    if (this.peer && queue.waiting > 0) this.pumpQueue(this.peer, queue);
+    if (this.peer && queue.waiting > 0) this.sender.pump(this.peer, queue, this.maxInflight);
     this.bounds.noteLess();
     this.replay?.peerHasRoom();
     this.onRoom?.();
@@ -599,8 +503,3 @@ export class Session {
     return isNew;
   }
 }
-
-const DUP_FLAG = 8;
-/** The time of a message is over; of one that has no such time. */
-const EXPIRED = -2;
-const NO_EXPIRY = -1;

@@ -48,6 +48,8 @@ export class SessionClient {
     readonly clientId: string,
     readonly port: number,
     private readonly random: () => number,
+    /** Told of the type of each packet that comes, before it is answered. */
+    private readonly onStep: (packetType: number) => void = () => undefined,
   ) {
     this.watch = new DeliveryWatch(clientId);
   }
@@ -136,6 +138,7 @@ export class SessionClient {
 
   #onPacket(frame: Buffer): void {
     const type = (frame[0] ?? 0) >> 4;
+    this.onStep(type);
     switch (type) {
       case 2:
         return this.#onConnack(frameBody(frame));

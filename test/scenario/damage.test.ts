@@ -4,6 +4,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect311, type TestClient } from "./clients.ts";
 import { DaemonProcess, freePort } from "./daemon.ts";
+import { damages } from "./damages.ts";
 import { makeFolder, removeFolder } from "./process.ts";
 
 const MESSAGES = 3_000;
@@ -17,19 +18,6 @@ function payloadOf(number: number): string {
 }
 
 const isIntact = (payload: string): boolean => payload === payloadOf(Number.parseInt(payload, 10));
-
-const damages: Readonly<Record<string, (bytes: Buffer) => Buffer>> = {
-  truncated: (bytes) => bytes.subarray(0, Math.floor(bytes.length / 2)),
-  zeroed: (bytes) => Buffer.from(bytes).fill(0, Math.floor(bytes.length / 3), Math.min(bytes.length, Math.floor(bytes.length / 3) + 4096)),
-  flipped: (bytes) => {
-    const flipped = Buffer.from(bytes);
-    for (let part = 1; part < 8; part++) {
-      const at = Math.floor((bytes.length * part) / 8);
-      flipped[at] = (flipped[at] ?? 0) ^ 0x10;
-    }
-    return flipped;
-  },
-};
 
 let folder: string;
 let port: number;

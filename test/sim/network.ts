@@ -23,6 +23,11 @@ class End implements Transport {
   private isStalled = false;
   /** Nothing from the other end comes through any more, nor does its end. */
   private isDeaf = false;
+  /** Not known at this end, perhaps. */
+  get isWhole(): boolean {
+    return !this.isClosed && !this.isDeaf && !this.isEnded && !this.other.isClosed && !this.other.isDeaf && !this.other.isEnded;
+  }
+
   private readonly underWay: (Buffer | "end")[] = [];
   private readonly arrived: (Buffer | "end")[] = [];
 
@@ -194,11 +199,9 @@ export class Network {
     return [...this.ends].filter((end) => end.owner === owner && end.port === port).length;
   }
 
-  /** The most that any process has handed over to one connection and that is not taken. */
-  get unsentBytes(): number {
-    let most = 0;
-    for (const { unsentBytes } of this.ends) if (unsentBytes > most) most = unsentBytes;
-    return most;
+  /** The same, without those that nothing comes through any more. */
+  wholeConnections(owner: string, port: number): number {
+    return [...this.ends].filter((end) => end.owner === owner && end.port === port && end.isWhole).length;
   }
 
   /** Hurts each connection to `port` (to any, if not given) with this probability. */
@@ -227,6 +230,12 @@ export class Network {
           if (this.rng() < 0.5) other.stall(this.rng() * 3_000);
       }
     }
+  }
+
+  /** For a while nothing comes through to or from the port; then it does, on the same connections. */
+  silence(port: number, ms: number): void {
+    for (const end of this.ends) if (end.port === port) end.stall(ms);
+    this.darken(port, ms);
   }
 
   /** For a while nobody who dials the port gets an answer of any kind. */

@@ -14,13 +14,15 @@ export class VirtualClock implements Clock {
   #order = 0;
   /** A promise has been settled in this turn: who awaits it is to be heard before the next one. */
   mustSettle = false;
+  /** What the wall clock has been set forward by; negative: back. */
+  wallOffsetMs = 0;
 
   nowMs(): number {
     return Math.floor(this.#nowMs);
   }
 
   wallMs(): number {
-    return this.nowMs();
+    return this.nowMs() + this.wallOffsetMs;
   }
 
   after(delayMs: number, run: () => void): Timer {

@@ -1,33 +1,22 @@
 import { SimulatedClient } from "./client.ts";
 import { Faults } from "./faults.ts";
 import { Ledger, Watch } from "./ledger.ts";
-import { Network } from "./network.ts";
-import { RETAINED_TOPICS, SimulatedDaemon, type Place } from "./simulated-daemon.ts";
+import { RETAINED_TOPICS, SimulatedDaemon } from "./simulated-daemon.ts";
+import { Stage } from "./stage.ts";
 import { Upstream } from "./upstream.ts";
-import { seededRng, VirtualClock } from "./virtual-clock.ts";
 import { Visitor } from "./visitor.ts";
 
 export const EDGE_PORT = 1883;
 export const CENTRAL_PORT = 1884;
 const MAX_FAULTY_MS = 10_000;
 const QUIET_MS = 2_000;
-const CALM_MS = 900_000;
-/** Looking whether all is done costs more than a turn. */
-const TURNS_A_LOOK = 32;
 const MAX_PAYLOAD_BYTES = 3_000;
 
 /**
  * A daemon that bridges to another one, or to an upstream that is fickle; publishers and subscribers at both; and faults between them for a
- * while. Everything that happens follows from the seed.
+ * while.
  */
-export class World implements Place {
-  readonly clock = new VirtualClock();
-  readonly rng: () => number;
-  readonly network: Network;
-  maxWriteMs: number;
-  readonly maxReadMs: number;
-  /** What does not hold, in words; empty when all is well. */
-  readonly complaints: string[] = [];
+export class World extends Stage {
   readonly ledger = new Ledger();
   readonly edge: SimulatedDaemon;
   /** One of the two. */
@@ -51,13 +40,10 @@ export class World implements Place {
   private readonly maxReconnectMs: number;
   private readonly maxPauseMs: number;
   private readonly keepAliveSeconds: number;
-  private readonly startedMs: number;
   private isPublishing = true;
 
-  constructor(readonly seed: number) {
-    this.rng = seededRng(seed);
-    this.network = new Network(this.clock, this.rng);
-    this.startedMs = this.clock.nowMs();
+  constructor(seed: number) {
+    super(seed);
     this.maxWriteMs = this.pick([20, 400, 1_500]);
     this.maxReadMs = this.pick([0, 10, 300]);
     this.maxReconnectMs = this.pick([20, 400]);
@@ -108,14 +94,6 @@ listener ${CENTRAL_PORT}
     this.faults = new Faults(this);
   }
 
-  onViolation(text: string): void {
-    this.complaints.push(`seed ${this.seed} at ${this.elapsedMs} ms: ${text.slice(0, 300)}`);
-  }
-
-  pick<T>(choices: readonly T[]): T {
-    return choices[Math.floor(this.rng() * choices.length)] as T; // the index is below the length
-  }
-
   get daemons(): SimulatedDaemon[] {
     return this.central ? [this.central, this.edge] : [this.edge];
   }
@@ -145,37 +123,9 @@ listener ${CENTRAL_PORT}
     );
   }
 
-  get elapsedMs(): number {
-    return this.clock.nowMs() - this.startedMs;
-  }
-
-  /** Runs until `done`; what it waits for must come within the calm time. Ends at once when something does not hold. */
-  private async until(done: () => boolean, what: string): Promise<void> {
-    const { clock, complaints } = this;
-    const limitMs = this.elapsedMs + CALM_MS;
-    for (let turn = 0; turn % TURNS_A_LOOK > 0 || !done(); turn++) {
-      if (turn % TURNS_A_LOOK === 0) {
-        this.checkLimits();
-        if (this.elapsedMs > limitMs) return this.onViolation(`${what} did not come in ${CALM_MS / 1000} s`);
-      }
-      clock.step();
-      if (clock.mustSettle) {
-        clock.mustSettle = false;
-        await settle();
-      }
-      if (complaints.length > 0) return;
-    }
-  }
-
-  private checkLimits(): void {
+  protected override look(): void {
     const maxQueued = this.maxQueuedMessages === 0 ? Infinity : this.maxQueuedMessages;
     for (const daemon of this.daemons) daemon.checkLimits(maxQueued, this.maxInflightMessages, this.maxUncommittedBytes);
-  }
-
-  private async runFor(ms: number): Promise<void> {
-    let over = false;
-    this.clock.after(ms, () => (over = true));
-    await this.until(() => over, "the end of a pause");
   }
 
   /** Ends at the first complaint. */
@@ -280,6 +230,3 @@ listener ${CENTRAL_PORT}
 function valuesOf(retained: ReadonlyMap<string, string>, prefix: string): string {
   return [...retained].filter(([, payload]) => payload !== "").map(([topic, payload]) => `${topic.slice(prefix.length)}=${payload}`).sort().join(", ");
 }
-
-/** Lets promises that are settled be seen by who awaits them. */
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
