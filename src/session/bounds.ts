@@ -66,6 +66,11 @@ export class Bounds {
     return waiting <= this.limits.maxQueuedMessages * NEAR ? waiting : waiting - this.replayed.waitingIn(this.lanes.get(0));
   }
 
+  /** Whether a limit is one of bytes: else nobody need work them out. */
+  get countsBytes(): boolean {
+    return this.limits.maxQueuedBytes !== Infinity || this.limits.maxTotalQueuedBytes !== Infinity;
+  }
+
   /** Whether there is room for so much more, here and, `copies` times, in all. */
   fits(messages: number, bytes: number, copies = 1): boolean {
     const { limits, totals } = this;
@@ -200,7 +205,12 @@ export class Bounds {
     }
   }
 
-  /** The queues have grown or shrunk. */
+  /** The queues may have shrunk. */
+  noteLess(): void {
+    if (this.isNearlyFull || this.isAwaited) this.watch();
+  }
+
+  /** The queues may have grown or shrunk. */
   watch(): void {
     if (this.isAwaited && this.fits(1, 0)) {
       this.isAwaited = false;

@@ -323,7 +323,7 @@ export class Session {
     if (qos === 0) return this.deliverQoS0(message, retain, laneNumber);
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(laneNumber);
-    const size = recordSize(message);
+    const size = this.bounds.countsBytes ? recordSize(message) : 0;
     if (!this.bounds.fits(1, size) && !this.goesAtOnce(queue) && !this.bounds.makeRoom(queue, size)) return this.drop();
     return this.enqueue(queue, message, qos, retain);
   }
@@ -440,7 +440,7 @@ export class Session {
   /** Drops what is older than its queue allows. To be called now and then. */
   dropOld(): void {
     this.bounds.dropOld();
-    this.bounds.watch();
+    this.bounds.noteLess();
   }
 
   /** Sends what the window allows, high lane first. */
@@ -448,7 +448,7 @@ export class Session {
     const peer = this.peer;
     if (!peer) return;
     for (const queue of this.lanes.queues) this.sender.pump(peer, queue, this.maxInflight);
-    this.bounds.watch();
+    this.bounds.noteLess();
     this.replay?.peerHasRoom();
     this.onRoom?.();
   }
@@ -461,7 +461,7 @@ export class Session {
       if (this.peer) this.sender.pump(this.peer, queue, this.maxInflight);
       if (!this.peer || this.context.budget.exceeded) this.evict(queue);
     }
-    this.bounds.watch();
+    this.bounds.noteLess();
     // Also for what the pump has just asked for.
     return !this.lanes.awaitsStore && !this.parking.awaitsStore;
   }
@@ -481,7 +481,7 @@ export class Session {
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue.inFlight === 0) this.parking.noteAnswered(queue);
     if (this.peer && queue.waiting > 0) this.sender.pump(this.peer, queue, this.maxInflight);
-    this.bounds.watch();
+    this.bounds.noteLess();
     this.replay?.peerHasRoom();
     this.onRoom?.();
     return true;
