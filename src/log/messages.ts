@@ -88,7 +88,7 @@ export const messages = {
   sessionExpired: { id: 328, level: "I", text: "The session of client {client} has expired, with {messages} queued messages" },
   bridgeParked: { id: 329, level: "E", text: "Connection {name}: {address} ends the connection when it is sent the message on {topic} ({bytes} bytes), and takes others; it is put aside (amqtdd ctl parked {name})" },
   storeDamaged: { id: 343, level: "S", text: "A part of the store is damaged and left out: {detail}" },
-  blockTimeout: { id: 350, level: "W", text: "{client} is disconnected: for {seconds} seconds a queue has had no room for what it publishes" },
+  blockTimeout: { id: 382, level: "W", text: "{client} is disconnected: for {seconds} seconds a queue has had no room for what it publishes" },
   publishNotTaken: { id: 340, level: "W", text: "{connections} connections have published what the store can't take now; it is not acknowledged, and they are closed so that they send it again" },
   storeUnavailable: { id: 341, level: "E", text: "The store can't be opened; until it can, only QoS 0 and what needs no store is served, without bridges: {detail}" },
   storeAvailable: { id: 342, level: "W", text: "The store could be opened; every connection is closed, so that it finds its session" },

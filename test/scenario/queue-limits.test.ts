@@ -116,7 +116,7 @@ it("disconnects a publisher that has waited for block_timeout", async () => {
   const publisher = await connect(port, "publisher");
   await publish(publisher, "t", 1, 3);
   const fourth = publisher.publish("t", "4", { qos: 1 }).then(() => "acknowledged", () => "lost");
-  await daemon.waitForLine(/CWNAN0350W publisher is disconnected: for 2 seconds /);
+  await daemon.waitForLine(/CWNAN0382W publisher is disconnected: for 2 seconds /);
   await publisher.closed();
   await publisher.end();
   expect(await fourth).toBe("lost");
