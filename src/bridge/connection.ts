@@ -117,8 +117,8 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** What the remote has not got of what was meant for it: begins with a comma where there is something. */
   get lossesText(): string {
-    const { parkedMessages, oversizedMessages, expiredMessages } = this.entry.session;
-    const counts = { "put aside": parkedMessages, refused: this.exchange.refusedMessages, "too large": oversizedMessages, expired: expiredMessages };
+    const { parkedMessages, refusedMessages, oversizedMessages, expiredMessages } = this.entry.session;
+    const counts = { "put aside": parkedMessages, refused: refusedMessages, "too large": oversizedMessages, expired: expiredMessages };
     return Object.entries(counts).map(([what, messages]) => (messages === 0 ? "" : `, ${messages} ${what}`)).join("");
   }
 

@@ -24,7 +24,11 @@ export function receivePublish(
     bytes: message.payloadLength + topic.bytes.length,
     isBlocked: () => broker.isBlocked(from, topic, waiting),
     take: () => take(broker, session, from, peer, topic, waiting, packetId),
-    refuse: canBeTold(from, peer) ? () => refuse(peer, waiting, packetId) : undefined,
+    refuse: () => {
+      if (!canBeTold(from, peer)) return false;
+      refuse(peer, waiting, packetId);
+      return true;
+    },
   });
 }
 
@@ -70,7 +74,7 @@ function outcome({ matched, taken }: Broker, from: Source, { retain }: Message):
 export function acknowledgeDropped(broker: Broker, peer: Peer & Publisher, qos: QoS, packetId: number, reasonCode = 0): void {
   if (qos === 0 || broker.admission.isRefused(peer)) return;
   const answer = (): void => peer.acknowledge(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, 0, 0, reasonCode);
-  if (broker.waitingRoom.holds(peer)) broker.waitingRoom.add(peer, { bytes: 0, isBlocked: () => false, take: answer, refuse: answer });
+  if (broker.waitingRoom.holds(peer)) broker.waitingRoom.add(peer, { bytes: 0, isBlocked: () => false, take: answer, refuse: () => (answer(), true) });
   else answer();
 }
 

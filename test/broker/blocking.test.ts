@@ -4,10 +4,9 @@ import { acknowledgeDropped, receivePublish } from "../../src/broker/inbound.ts"
 import type { Broker } from "../../src/broker/broker.ts";
 import type { Entry } from "../../src/broker/entry.ts";
 import { plainOptions } from "../../src/broker/subscription-options.ts";
-import type { QoS } from "../../src/mqtt/protocol.ts";
+import type { ProtocolVersion, QoS } from "../../src/mqtt/protocol.ts";
 import { type Message, messageOf } from "../../src/queue/message.ts";
 import type { Peer } from "../../src/session/peer.ts";
-import type { ProtocolVersion } from "../../src/mqtt/protocol.ts";
 import { BrokerRig } from "./rig.ts";
 
 const BLOCK_TIMEOUT_MS = 30_000;
@@ -16,14 +15,13 @@ const BLOCK_TIMEOUT_MS = 30_000;
 class FakeLink implements Peer, Publisher {
   readonly unsentBytes = 0;
   readonly isOverShare = false;
-  version: ProtocolVersion = 4;
   readonly congested = false;
   isClosed = false;
+  version: ProtocolVersion = 4;
   isReading = true;
   received: string[] = [];
   /** Packet identifiers that were acknowledged, in order. */
   acknowledged: number[] = [];
-  /** Those of them with a reason code of an error. */
   refused: number[] = [];
 
   constructor(readonly peerName: string) {}
@@ -38,8 +36,8 @@ class FakeLink implements Peer, Publisher {
   }
 
   acknowledge(_firstByte: number, packetId: number, _after: number, _heldBytes: number, reasonCode = 0): void {
-    this.acknowledged.push(packetId);
-    if (reasonCode >= 0x80) this.refused.push(packetId);
+    if (reasonCode === 0x97) this.refused.push(packetId);
+    else this.acknowledged.push(packetId);
   }
 
   stopReading(): void {
@@ -196,16 +194,23 @@ describe("queue_full block", () => {
     expect(broker.waitingRoom.isEmpty).toBe(true);
   });
 
-  it("tells a publisher of MQTT 5 that has waited too long that its messages are not taken, and goes on reading", async () => {
+  it("tells a publisher of MQTT 5 what has waited too long, and goes on with it", async () => {
     const { slow, publisher } = fullQueue();
     publisher.link.version = 5;
-    for (let count = 0; count < 20; count++) publisher.publish("t");
-    expect(publisher.link.isReading).toBe(false);
-    await pass(BLOCK_TIMEOUT_MS + 2_000);
-    expect({ timeouts, closed: publisher.link.isClosed, reading: publisher.link.isReading }).toEqual({ timeouts: [], closed: false, reading: true });
-    expect(publisher.link.refused).toEqual(Array.from({ length: 20 }, (_, index) => index + 4));
-    expect(slow.queued).toBe(3);
-    expect(broker.waitingRoom.isEmpty).toBe(true);
+    publisher.publish("t");
+    publisher.publish("t", 2);
+    await pass(BLOCK_TIMEOUT_MS - 10_000);
+    for (let count = 0; count < 18; count++) publisher.publish("t");
+    expect({ refused: publisher.link.refused, reading: publisher.link.isReading }).toEqual({ refused: [], reading: false });
+    await pass(12_000);
+    expect({ refused: publisher.link.refused, closed: publisher.link.isClosed, timeouts }).toEqual({ refused: [4, 5], closed: false, timeouts: [] });
+    await pass(BLOCK_TIMEOUT_MS);
+    expect({ refused: publisher.link.refused.length, reading: publisher.link.isReading }).toEqual({ refused: 20, reading: true });
+    slow.attach();
+    await pass();
+    publisher.publish("t");
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 24]);
+    expect(slow.link.received.length).toBe(4);
   });
 
   it("drops a message that is larger than a queue may ever hold: nobody waits for that", async () => {
