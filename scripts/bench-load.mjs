@@ -2,8 +2,9 @@
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import net from "node:net";
+import tls from "node:tls";
 
-const { port, pid, ticksPerSecond, publishers, subscribers = 0, pairs = false, qos, window, messages, webSocket = false } = JSON.parse(process.argv[2]);
+const { port, pid, ticksPerSecond, publishers, subscribers = 0, pairs = false, qos, window, messages, webSocket = false, secure = false } = JSON.parse(process.argv[2]);
 const payload = Buffer.alloc(100, 0x61);
 const subscriberCount = pairs ? publishers : subscribers;
 const expected = pairs ? messages : messages * subscriberCount;
@@ -85,9 +86,10 @@ function reader(onPacket, afterRead) {
 }
 
 async function open(clientId) {
-  const socket = net.connect({ port, host: "127.0.0.1", noDelay: true });
+  const at = { port, host: "127.0.0.1", noDelay: true };
+  const socket = secure ? tls.connect({ ...at, rejectUnauthorized: false }) : net.connect(at);
   socket.on("error", fail);
-  await once(socket, "connect");
+  await once(socket, secure ? "secureConnect" : "connect");
   if (webSocket) {
     socket.write("GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n");
     const [answer] = await once(socket, "data");

@@ -2,7 +2,7 @@
 // (scripts/bench-load.mjs); the broker has core 0, the load core 1, where taskset allows it.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
@@ -26,6 +26,11 @@ const allModes = {
   "ws-fanin-q0": { publishers: 10, subscribers: 1, qos: 0, window: 1000, messages: 500_000, webSocket: true },
   "ws-fanin-q1": { publishers: 10, subscribers: 1, qos: 1, window: 50, messages: 100_000, webSocket: true },
   "ws-pairs-q1-window1": { publishers: 100, pairs: true, qos: 1, window: 1, messages: 50_000, webSocket: true },
+  "tls-fanin-q0": { publishers: 10, subscribers: 1, qos: 0, window: 1000, messages: 500_000, secure: true },
+  "tls-fanin-q1": { publishers: 10, subscribers: 1, qos: 1, window: 50, messages: 100_000, secure: true },
+  "tls-fanin-q0-window1": { publishers: 100, subscribers: 1, qos: 0, window: 1, messages: 50_000, secure: true },
+  "tls-fanin-q1-window1": { publishers: 100, subscribers: 1, qos: 1, window: 1, messages: 50_000, secure: true },
+  "tls-pairs-q1-window1": { publishers: 100, pairs: true, qos: 1, window: 1, messages: 50_000, secure: true },
 };
 const modeNames = values.modes?.split(",") ?? Object.keys(allModes);
 for (const name of modeNames) if (!(name in allModes)) throw new Error(`no mode ${name}; there are ${Object.keys(allModes).join(", ")}`);
@@ -61,22 +66,34 @@ async function untilOpen(port, child) {
   throw new Error("the broker does not listen");
 }
 
-async function startBroker(broker, webSocket) {
+/** Keywords of a TLS listener, the same for both brokers, with a certificate made now. */
+function tlsKeywords(folder) {
+  const [cert, key] = [path.join(folder, "cert.pem"), path.join(folder, "key.pem")];
+  const kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=localhost"];
+  execFileSync("openssl", ["req", ...kind, "-keyout", key, "-out", cert], { stdio: "ignore" });
+  chmodSync(folder, 0o755); // a mosquitto that root starts reads them as another user
+  chmodSync(key, 0o644);
+  return [`certfile ${cert}`, `keyfile ${key}`];
+}
+
+async function startBroker(broker, { webSocket = false, secure = false }) {
   const folder = mkdtempSync(path.join(tmpdir(), "amqtdd-bench-"));
+  const tls = secure ? tlsKeywords(folder) : [];
   const port = await freePort();
   let command;
   if (broker === "amqtdd") {
     mkdirSync(path.join(folder, "store"));
     const config = [
       `persistence_location ${folder}/store/`, "max_inflight_messages 100", "max_queued_messages 0", "connection_messages false", `listener ${port} 127.0.0.1`,
-      ...(webSocket ? ["protocol websockets"] : []),
+      ...(webSocket ? ["protocol websockets"] : []), ...tls,
     ];
     writeFileSync(path.join(folder, "broker.cfg"), `${config.join("\n")}\n`);
     command = onCore(0, process.execPath, [path.join(root, "dist", "amqtdd.js"), "-c", path.join(folder, "broker.cfg")]);
   } else {
     const config = [
       // mosquitto does not start with WebSockets alone.
-      ...(webSocket ? [`listener ${await freePort()} 127.0.0.1`] : []), `listener ${port} 127.0.0.1`, ...(webSocket ? ["protocol websockets"] : []), "max_inflight_messages 100", "max_queued_messages 0", "set_tcp_nodelay true",
+      ...(webSocket ? [`listener ${await freePort()} 127.0.0.1`] : []), `listener ${port} 127.0.0.1`, ...(webSocket ? ["protocol websockets"] : []), ...tls,
+      "max_inflight_messages 100", "max_queued_messages 0", "set_tcp_nodelay true",
       "allow_anonymous true", "log_dest none", "connection_messages false",
     ];
     writeFileSync(path.join(folder, "broker.cfg"), `${config.join("\n")}\n`);
@@ -104,7 +121,7 @@ async function startBroker(broker, webSocket) {
 async function measure(broker, modeName) {
   const mode = { ...allModes[modeName] };
   mode.messages = Math.max(mode.publishers, Math.round((mode.messages * scale) / mode.publishers) * mode.publishers);
-  const { port, pid, stop } = await startBroker(broker, mode.webSocket);
+  const { port, pid, stop } = await startBroker(broker, mode);
   try {
     const [command, args] = onCore(1, process.execPath, [
       path.join(import.meta.dirname, "bench-load.mjs"), JSON.stringify({ ...mode, port, pid, ticksPerSecond }),

@@ -2,7 +2,8 @@
 //   node scripts/wear.mjs [--way backlog|live] [--rates 1,10,100,1000] [--intervals 0,100,1000] [--seconds 20] [--payload 300]
 //   node scripts/wear.mjs --window 10 --messages 200000      as fast as it goes, that many messages a group
 // backlog: the remote is away while the messages come, and then takes all of them. live: it is there and acknowledges at once.
-// "written" is what the kernel counts for the process (write_bytes of /proc/PID/io, in whole pages), until nothing more comes: compaction included.
+// File bytes are what was handed to write(), without what came out of its sockets; page bytes what the kernel counts for the disk, in whole pages of
+// 4 KiB (/proc/PID/io). Both until nothing more is written: drain and compaction included. Syncs are counted by strace, if it is there.
 import { spawn, spawnSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
@@ -85,7 +86,7 @@ class Daemon {
     daemon.remotePort = await freePort();
     const file = path.join(daemon.folder, "amqtdd.cfg");
     writeFileSync(file, [
-      `persistence_location ${daemon.folder}/store/`, `commit_interval_ms ${intervalMs}`, "max_inflight_messages 100", "sys_interval 1", "store_min_free 0", `listener ${daemon.port} 127.0.0.1`,
+      `persistence_location ${daemon.folder}/store/`, `commit_interval_ms ${intervalMs}`, "max_inflight_messages 100", "store_min_free 0", `listener ${daemon.port} 127.0.0.1`,
       "connection remote", `address 127.0.0.1:${daemon.remotePort}`, "notifications false", "reconnect_interval 1", "max_reconnect_interval 1", "topic # out", "",
     ].join("\n"));
     daemon.child = spawn(process.execPath, [values.program, "-c", file], { stdio: ["ignore", "pipe", "inherit"], cwd: daemon.folder });
@@ -124,9 +125,9 @@ class Daemon {
     return readdirSync(store).filter((name) => name !== "reserve").reduce((sum, name) => sum + (statSync(path.join(store, name), { throwIfNoEntry: false })?.size ?? 0), 0);
   }
 
-  /** Until nothing has been written for three seconds. */
-  async untilQuiet() {
-    for (let before = -1, since = Date.now(); Date.now() - since < 3_000; await wait(100)) {
+  /** Until nothing has been written for so long. A drained store is compacted within ten seconds. */
+  async untilQuiet(quietMs) {
+    for (let before = -1, since = Date.now(); Date.now() - since < quietMs; await wait(100)) {
       const now = this.pageBytes;
       if (now !== before) since = Date.now();
       before = now;
@@ -174,7 +175,6 @@ class Remote {
 class Publisher {
   acknowledged = 0;
   sent = 0;
-  figures = new Map();
   #waiting = [];
   #id = 0;
 
@@ -184,14 +184,9 @@ class Publisher {
     await once(socket, "connect");
     publisher.socket = socket;
     socket.write(packet(0x10, Buffer.concat([text("MQTT"), Buffer.from([4, 2, 0, 0]), text("wear")])));
-    socket.on("data", reader((type, bytes, at, end) => {
+    socket.on("data", reader((type) => {
       if (type === 4) publisher.acknowledged++;
-      if (type === 3) {
-        const topicEnd = at + 2 + bytes.readUInt16BE(at);
-        publisher.figures.set(bytes.toString("utf8", at + 2, topicEnd), bytes.toString("utf8", topicEnd, end));
-      }
     }, () => publisher.#waiting.splice(0).forEach((resume) => resume())));
-    socket.write(packet(0x82, Buffer.concat([Buffer.from([0, 1]), text("$SYS/broker/store/#"), Buffer.from([0])])));
     return publisher;
   }
 
@@ -235,7 +230,7 @@ async function measure(intervalMs, load) {
   const remote = new Remote();
   try {
     if (values.way === "live") await remote.listen(daemon.remotePort);
-    await daemon.untilQuiet(); // the reserve
+    await daemon.untilQuiet(2_000); // the reserve
     const publisher = await Publisher.connect(daemon.port);
     if (values.way === "live") await wait(1_500); // the bridge has connected
     const start = { file: daemon.fileBytes, page: daemon.pageBytes };
@@ -252,8 +247,7 @@ async function measure(intervalMs, load) {
     if (values.way === "backlog") await remote.listen(daemon.remotePort);
     while (remote.received < publisher.sent) await wait(20);
     const drainSeconds = (performance.now() - drainMs) / 1000;
-    await daemon.untilQuiet();
-    await wait(1_100); // the figures of $SYS
+    await daemon.untilQuiet(11_000);
     if (strace) {
       strace.kill("SIGINT");
       await once(strace, "close");
@@ -261,7 +255,7 @@ async function measure(intervalMs, load) {
     const syncs = [...counted.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync\s*$/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0);
     const fileBytes = daemon.fileBytes - start.file;
     const pageBytes = daemon.pageBytes - start.page;
-    return { messages: publisher.sent, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes: daemon.storeBytes, figures: Object.fromEntries(publisher.figures) };
+    return { messages: publisher.sent, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes: daemon.storeBytes };
   } finally {
     remote.close();
     await daemon.stop();
@@ -276,13 +270,12 @@ const recordBytes = payloadBytes + 23 + "sensors/wear".length;
 const columns = ["load", "interval ms", "messages", "stored /s", "drained /s", "file bytes a message", "page bytes a message", "file bytes a stored byte", "of them before the drain", "page bytes a stored byte", "syncs a message", "RSS MiB", "store after MiB"];
 row(columns);
 row(columns.map(() => "---"));
-const report = (name, intervalMs, { messages, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes, figures }) => {
+const report = (name, intervalMs, { messages, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes }) => {
   const stored = messages * recordBytes;
   row([
     name, intervalMs, messages, Math.round(messages / seconds), Math.round(messages / drainSeconds), Math.round(fileBytes / messages), Math.round(pageBytes / messages),
     (fileBytes / stored).toFixed(2), (beforeDrainBytes / stored).toFixed(2), (pageBytes / stored).toFixed(2), hasStrace ? (syncs / messages).toFixed(3) : "-", Math.round(peakResidentKiB / 1024), (storeBytes / 1048576).toFixed(1),
   ]);
-  if (process.env.VERBOSE) console.log(figures);
 };
 for (const intervalMs of numbers(values.intervals)) {
   if (values.window !== undefined) {

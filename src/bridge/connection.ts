@@ -70,6 +70,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     const { entry } = broker.sessions.open(this.identity, { cleanStart: false, expiryMs: Infinity }, this);
     this.entry = entry;
     if (config.queue.queueFull === "block") broker.hasBlockingBridge = true;
+    entry.session.drainLimits = config.drain;
     entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
     this.primaryReturn = new PrimaryReturn(config, context, this.clientId, (primary) => {
@@ -116,8 +117,8 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** What the remote has not got of what was meant for it: begins with a comma where there is something. */
   get lossesText(): string {
-    const { parkedMessages, oversizedMessages, expiredMessages } = this.entry.session;
-    const counts = { "put aside": parkedMessages, refused: this.exchange.refusedMessages, "too large": oversizedMessages, expired: expiredMessages };
+    const { parkedMessages, refusedMessages, oversizedMessages, expiredMessages } = this.entry.session;
+    const counts = { "put aside": parkedMessages, refused: refusedMessages, "too large": oversizedMessages, expired: expiredMessages };
     return Object.entries(counts).map(([what, messages]) => (messages === 0 ? "" : `, ${messages} ${what}`)).join("");
   }
 

@@ -23,6 +23,7 @@ import type { TopicMap } from "./topic-lines.ts";
 /** Used for each acknowledgement. */
 const ack = new AckDetails();
 const MAX_LARGE_TOPICS = 64;
+const MAX_LOGGED_CHARACTERS = 200;
 
 /** The remote that has accepted us. */
 export interface AcceptedRemote {
@@ -73,11 +74,6 @@ export class Exchange {
     for (const address of config.addresses) echoes.at(addressText(address)).join(this, inTopics);
   }
 
-  /** Messages that remotes have refused since the start. */
-  get refusedMessages(): number {
-    return [...this.refused.values()].reduce((sum, messages) => sum + messages, 0);
-  }
-
   /** The connection is not configured any more. */
   leaveEchoes(): void {
     for (const address of this.config.addresses) this.context.echoes.at(addressText(address)).leave(this);
@@ -122,7 +118,7 @@ export class Exchange {
   private logTooLarge(topic: string, limitBytes: number): void {
     if (this.largeTopics.has(topic) || this.largeTopics.size >= MAX_LARGE_TOPICS) return;
     this.largeTopics.add(topic);
-    this.context.log.write("bridgeMessageTooLarge", { name: this.config.name, topic, address: this.address, bytes: limitBytes });
+    this.context.log.write("bridgeMessageTooLarge", { name: this.config.name, topic: topic.slice(0, MAX_LOGGED_CHARACTERS), address: this.address, bytes: limitBytes });
   }
 
   /** The remote is alive: the suspect goes out, alone, in its turn. */
@@ -145,13 +141,16 @@ export class Exchange {
         return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK:
         if (!session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack))) return;
-        if (ack.reasonCode >= FIRST_ERROR) this.noteRefused();
+        if (ack.reasonCode >= FIRST_ERROR) {
+          session.refusedMessages += 1;
+          this.logRefused();
+        }
         return this.onAnswered();
       case PacketType.PUBREC: {
         const packetId = decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack);
         if (ack.reasonCode < FIRST_ERROR) return void session.onPubrec(packetId);
-        if (!session.onPuback(packetId)) return; // no PUBREL follows [MQTT-4.3.3-4]
-        this.noteRefused();
+        if (!session.onRefused(packetId)) return;
+        this.logRefused();
         return this.onAnswered();
       }
       case PacketType.PUBCOMP:
@@ -173,8 +172,8 @@ export class Exchange {
     this.entry.session.pump();
   }
 
-  /** The remote has answered that it does not take a message, which ends it. A line for the 1st, 2nd, 4th and so on of each reason. */
-  private noteRefused(): void {
+  /** The remote has answered that it does not take a message. A line for the 1st, 2nd, 4th and so on of each reason. */
+  private logRefused(): void {
     const { reasonCode, properties } = ack;
     const count = (this.refused.get(reasonCode) ?? 0) + 1;
     this.refused.set(reasonCode, count);

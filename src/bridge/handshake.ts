@@ -90,8 +90,11 @@ export function decodeAnswer(spoken: ProtocolVersion, firstByte: number, bytes: 
 
 /** A reason code with what the remote adds to it: `Server moved (0x9d): maintenance; use other:1883`. */
 export function explain(code: number, { reasonString, serverReference }: Properties): string {
-  return `${reasonText(code)}${reasonString === undefined ? "" : `: ${reasonString}`}${serverReference === undefined ? "" : `; use ${serverReference}`}`;
+  const said = (before: string, text: string | undefined): string => (text === undefined ? "" : before + text.slice(0, MAX_LOGGED_CHARACTERS));
+  return reasonText(code) + said(": ", reasonString) + said("; use ", serverReference);
 }
+
+const MAX_LOGGED_CHARACTERS = 200;
 
 function limitsOf({ receiveMaximum = 65_535, maximumPacketBytes = Infinity, topicAliasMaximum = 0, maximumQoS, retainAvailable }: Properties): RemoteLimits {
   return { receiveMaximum, maximumPacketBytes, topicAliasMaximum, maximumQoS: maximumQoS ?? 2, retainAvailable: retainAvailable !== 0 };

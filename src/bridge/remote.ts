@@ -4,7 +4,7 @@ import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import type { Log } from "../log/console.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
-import { decodeDisconnect } from "../mqtt/disconnect.ts";
+import { decodeDisconnect, encodeDisconnect } from "../mqtt/disconnect.ts";
 import { checkEmpty, DISCONNECT, PINGREQ } from "../mqtt/empty.ts";
 import type { UserProperty } from "../mqtt/properties.ts";
 import { PacketType, type Will } from "../mqtt/protocol.ts";
@@ -156,6 +156,11 @@ export class Remote implements PacketHandler {
 
   onDrain(): void {
     if (this.established) this.owner.onDrain();
+  }
+
+  /** The remote has broken the protocol: MQTT 5 has a word for it, which lets our will stand [MQTT-4.13.1-1] [MQTT-3.14.4-3]. */
+  onClosing({ code }: CloseReason): void {
+    if (this.established && this.link?.version === 5 && code !== undefined) this.link.send(encodeDisconnect(5, code));
   }
 
   onClosed(reason: CloseReason): void {

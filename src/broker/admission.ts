@@ -1,8 +1,12 @@
 import type { Clock } from "../clock/clock.ts";
+import type { ProtocolVersion } from "../mqtt/protocol.ts";
+import { Reason, type ReasonCode } from "../mqtt/reason.ts";
 import type { Store, StoreState } from "../store/store.ts";
 
 /** The connection that a message comes on, as far as it matters whether the message is taken; a link is one. */
 export interface Publisher {
+  /** From 5 on it can be told that a message is not taken. */
+  readonly version: ProtocolVersion;
   /** Its client identifier, or the one that we have there. */
   readonly peerName: string;
   /** What it has sent and what is not on disk yet is more than its share. */
@@ -11,12 +15,12 @@ export interface Publisher {
   /** Nothing more is taken from it until `resumeReading`. */
   stopReading(): void;
   resumeReading(): void;
-  close(reason: { readonly kind: "local"; readonly text: string }): void;
+  close(reason: { readonly kind: "local"; readonly text: string; readonly code: ReasonCode }): void;
 }
 
 /** How long a client whose message was not taken waits before it is disconnected, so that it sends again. */
 const CLOSE_AFTER_MS = 10_000;
-const REASON = { kind: "local", text: "the store can't take what it publishes" } as const;
+const REASON = { kind: "local", text: "the store can't take what it publishes", code: Reason.QuotaExceeded } as const;
 
 /**
  * Whether messages that must be stored are taken. With a full store none are, with one that fails each connection's share is; what is not taken

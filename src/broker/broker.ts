@@ -1,5 +1,6 @@
 import type { Access } from "../access/access.ts";
 import type { Clock } from "../clock/clock.ts";
+import { Reason } from "../mqtt/reason.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import { type Message, NO_SUBSCRIPTION_IDS } from "../queue/message.ts";
 import type { Session, SessionContext, SessionLimits } from "../session/session.ts";
@@ -63,6 +64,9 @@ export class Broker {
   /** Published to the daemon, not by it. */
   receivedMessages = 0;
   droppedMessages = 0;
+  /** How many receivers the message had that was published last, and how many of them have taken it. */
+  matched = 0;
+  taken = 0;
   /** Bytes that were handed to the store, one copy for each durable receiver. */
   appendedBytes = 0;
   /** `appendedBytes` when a group was stored last. */
@@ -101,7 +105,7 @@ export class Broker {
       context.maxUncommittedBytes,
       (publisher) => {
         context.events.onBlockTimeout(publisher);
-        publisher.close({ kind: "local", text: "there is no room in a queue for what it publishes" });
+        publisher.close({ kind: "local", text: "there is no room in a queue for what it publishes", code: Reason.QuotaExceeded });
       },
     );
     this.admission = new Admission(
@@ -175,6 +179,8 @@ export class Broker {
     const route = this.routeOf(topic);
     const { qos, retain } = message;
     let copies = after > 0 ? 1 : 0;
+    let matched = 0;
+    let taken = 0;
     const sender = from?.receiver;
     for (let index = 0; index < route.length; index++) {
       const matching = route[index];
@@ -183,10 +189,14 @@ export class Broker {
       message.subscriptionIds = delivery.subscriptionIds;
       const effective = qos < delivery.qos ? qos : delivery.qos;
       const group = delivery.receiver.deliver(message, effective, retain && delivery.retainAsPublished);
+      matched += 1;
+      if (group >= 0) taken += 1;
       if (group > 0) copies += 1;
       if (group > after) after = group;
     }
     message.subscriptionIds = NO_SUBSCRIPTION_IDS;
+    this.matched = matched;
+    this.taken = taken;
     if (copies > 0) this.appendedBytes += copies * (message.payloadLength + message.topicEnd - message.topicStart);
     return after;
   }

@@ -1,4 +1,6 @@
 import { PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
+import { Reason } from "../mqtt/reason.ts";
+import { FIRST_ERROR } from "../mqtt/reason-codes.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import type { Message } from "../queue/message.ts";
 import type { Peer } from "../session/peer.ts";
@@ -22,6 +24,11 @@ export function receivePublish(
     bytes: message.payloadLength + topic.bytes.length,
     isBlocked: () => broker.isBlocked(from, topic, waiting),
     take: () => take(broker, session, from, peer, topic, waiting, packetId),
+    refuse: () => {
+      if (!canBeTold(from, peer)) return false;
+      refuse(peer, waiting, packetId);
+      return true;
+    },
   });
 }
 
@@ -38,10 +45,10 @@ function take(broker: Broker, session: Session, from: Source, peer: Peer & Publi
   const { admission } = broker;
   if (!admission.isOpen && admission.isRefused(peer)) return;
   if (message.qos === 1) {
-    if (!admission.isOpen && !admits(broker, from, peer, topic, message)) return;
+    if (!admission.isOpen && !admits(broker, from, peer, topic, message, packetId)) return;
     const appendedBefore = broker.appendedBytes;
     const after = broker.publish(from, topic, message);
-    peer.acknowledge(PUBACK_BYTE, packetId, after, broker.appendedBytes - appendedBefore);
+    peer.acknowledge(PUBACK_BYTE, packetId, after, broker.appendedBytes - appendedBefore, peer.version === 5 ? outcome(broker, from, message) : 0);
     return;
   }
   const { incoming } = session;
@@ -49,27 +56,47 @@ function take(broker: Broker, session: Session, from: Source, peer: Peer & Publi
     peer.acknowledge(PUBREC_BYTE, packetId, incoming.touch(), 0);
     return;
   }
-  if (!admission.isOpen && !admits(broker, from, peer, topic, message)) return;
+  if (!admission.isOpen && !admits(broker, from, peer, topic, message, packetId)) return;
   const appendedBefore = broker.appendedBytes;
   const routed = broker.publish(from, topic, message);
-  peer.acknowledge(PUBREC_BYTE, packetId, Math.max(routed, incoming.add(packetId, message)), broker.appendedBytes - appendedBefore);
+  const reason = peer.version === 5 ? outcome(broker, from, message) : 0;
+  const noted = reason >= FIRST_ERROR ? 0 : incoming.add(packetId, message);
+  peer.acknowledge(PUBREC_BYTE, packetId, Math.max(routed, noted), broker.appendedBytes - appendedBefore, reason);
 }
 
-/** Acknowledges, in its turn, a message that is dropped: MQTT 3 can't say no. */
-export function acknowledgeDropped(broker: Broker, peer: Peer & Publisher, qos: QoS, packetId: number): void {
+/** What a publisher of MQTT 5 is told of its message. */
+function outcome({ matched, taken }: Broker, from: Source, { retain }: Message): number {
+  if (matched === 0) return Reason.NoMatchingSubscribers;
+  return taken === 0 && !retain && from.identity.kind === "client" ? Reason.QuotaExceeded : 0; // a remote broker would not send it again
+}
+
+/** Acknowledges, in its turn, a message that is dropped; MQTT 3 can't say no, 5 can with a reason code. */
+export function acknowledgeDropped(broker: Broker, peer: Peer & Publisher, qos: QoS, packetId: number, reasonCode = 0): void {
   if (qos === 0 || broker.admission.isRefused(peer)) return;
-  const answer = (): void => peer.acknowledge(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, 0, 0);
-  if (broker.waitingRoom.holds(peer)) broker.waitingRoom.add(peer, { bytes: 0, isBlocked: () => false, take: answer });
+  const answer = (): void => peer.acknowledge(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, 0, 0, reasonCode);
+  if (broker.waitingRoom.holds(peer)) broker.waitingRoom.add(peer, { bytes: 0, isBlocked: () => false, take: answer, refuse: () => (answer(), true) });
   else answer();
 }
 
-function admits(broker: Broker, from: Source, publisher: Publisher, topic: Topic<Route>, message: Message): boolean {
-  if (broker.admission.hasRoom(publisher) || !broker.needsStore(from, topic, message)) return true;
-  broker.admission.refuse(publisher, from.identity.kind === "bridge" ? "bridge" : "client");
+/** Whether the publisher will send again what it is told is not taken: a remote broker would not. */
+function canBeTold({ identity }: Source, { version }: Publisher): boolean {
+  return version === 5 && identity.kind === "client";
+}
+
+function refuse(peer: Peer, { qos }: Message, packetId: number): void {
+  peer.acknowledge(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, 0, 0, Reason.QuotaExceeded);
+}
+
+/** Whether there is room for the message; a client of MQTT 5 is told if not, of others nothing more is taken. */
+function admits(broker: Broker, from: Source, peer: Peer & Publisher, topic: Topic<Route>, message: Message, packetId: number): boolean {
+  if (broker.admission.hasRoom(peer) || !broker.needsStore(from, topic, message)) return true;
+  if (canBeTold(from, peer)) refuse(peer, message, packetId);
+  else broker.admission.refuse(peer, from.identity.kind);
   return false;
 }
 
 /** PUBREL: the identifier is free again once its removal is on disk. An unknown one is answered too [MQTT-4.3.3-2]. */
-export function receivePubrel(session: Session, peer: Peer, packetId: number): void {
-  peer.acknowledge(PUBCOMP_BYTE, packetId, session.incoming.remove(packetId), 0);
+export function receivePubrel(session: Session, peer: Peer & Publisher, packetId: number): void {
+  const reason = peer.version === 5 && !session.incoming.has(packetId) ? Reason.PacketIdentifierNotFound : 0;
+  peer.acknowledge(PUBCOMP_BYTE, packetId, session.incoming.remove(packetId), 0, reason);
 }

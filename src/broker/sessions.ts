@@ -107,11 +107,13 @@ export class Sessions {
     };
     await readAll(store, incomingRange, ofLive(({ session }, _key, value) => session.incoming.recover(value)));
     await readAll(store, queueRange, ofLive(({ session }, key, value) => session.recoverQueue(key[5] ?? 0, value)));
+    if (store.wasRepaired === true) for (const { session } of live.values()) await session.recoverBeyondRecords();
     // Behind the queues: those of shared subscriptions are handed on to members.
     await readAll(store, subscriptionRange, ofLive((entry, key, value) => this.note(entry, key.toString("utf8", 5), decodeOptions(value))));
     gone.removeFound();
     this.nextNumber = await gone.removeOrphansFrom(this.nextNumber);
     void gone.removeOrphansBetween([...live.keys()], this.nextNumber);
+    void removeLeftovers([...live.values()]);
     for (const entry of live.values()) {
       if (entry.kind === "share" ? !this.shares.has(entry.session.clientId) : entry.expiryMs === 0) this.end(entry);
     }
@@ -319,6 +321,11 @@ function numberValue(number: SessionNumber): Buffer {
   const value = Buffer.allocUnsafe(4);
   value.writeUInt32BE(number, 0);
   return value;
+}
+
+/** One session after the other: thousands of reads at a time take their room, and none of them is urgent. */
+async function removeLeftovers(entries: readonly Entry[]): Promise<void> {
+  for (const { session } of entries) await session.removeLeftovers();
 }
 
 /** What waits for a remote broker is bounded by the disk, unless its connection says otherwise. */

@@ -1,7 +1,8 @@
 import type { QoS } from "../mqtt/protocol.ts";
 import { type Message, NO_SUBSCRIPTION_IDS } from "../queue/message.ts";
 import type { Peer } from "../session/peer.ts";
-import { Admission, type Session } from "../session/session.ts";
+import { Admission } from "../session/admission.ts";
+import type { Session } from "../session/session.ts";
 import type { GroupNumber } from "../store/store.ts";
 import { isHiddenBelow } from "../topic/matching.ts";
 import type { Entry } from "./entry.ts";
@@ -142,7 +143,7 @@ export class SharedGroup implements Receiver, Peer {
   private hand({ entry, options, subscriptionIds }: Member, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const effective = qos < options.qos ? qos : options.qos;
     message.subscriptionIds = subscriptionIds;
-    message.share = entry.session.durable ? this.openQueue().number : this.ramNumber;
+    message.share = effective > 0 && entry.session.durable ? this.openQueue().number : this.ramNumber;
     const group = entry.session.deliver(message, effective, retain && options.retainAsPublished);
     message.subscriptionIds = NO_SUBSCRIPTION_IDS;
     message.share = 0;

@@ -12,20 +12,26 @@ export interface WaitingPublish {
   /** Whether some queue that it goes to has no room for it. */
   isBlocked(): boolean;
   take(): void;
+  /** It has waited too long. False if its publisher can't be told so. */
+  refuse(): boolean;
+}
+
+interface Waiting extends WaitingPublish {
+  readonly sinceMs: number;
 }
 
 interface Line {
-  readonly waiting: WaitingPublish[];
+  readonly waiting: Waiting[];
   bytes: number;
-  /** Since when the first one waits. */
+  /** Since when none was taken. */
   sinceMs: number;
   isStopped: boolean;
 }
 
 /**
  * Publishers whose messages go to queues that are full and drop nothing (`queue_full block`). The message waits, unacknowledged, and all later
- * ones of its connection behind it; from some number on nothing is read from there. Who has waited too long is disconnected: it will send again,
- * and brokers that wait for each other come apart.
+ * ones of its connection behind it; from some number on nothing is read from there. What has waited too long is refused; a publisher that can't be
+ * told so is disconnected: it will send again, and brokers that wait for each other come apart.
  */
 export class WaitingRoom {
   /** What the hot path asks. */
@@ -56,7 +62,7 @@ export class WaitingRoom {
       this.lines.set(publisher, line);
       this.isEmpty = false;
     }
-    line.waiting.push(waiting);
+    line.waiting.push({ ...waiting, sinceMs: this.clock.nowMs() });
     line.bytes += waiting.bytes;
     this.bytes += waiting.bytes;
     if (line.waiting.length >= MAX_WAITING_MESSAGES || line.bytes >= MAX_WAITING_BYTES || this.bytes > this.maxBytes) {
@@ -80,8 +86,8 @@ export class WaitingRoom {
     this.timer = undefined;
     this.retry();
     const limitMs = this.clock.nowMs() - this.timeoutMs();
-    for (const [publisher, { sinceMs }] of [...this.lines]) {
-      if (sinceMs > limitMs) continue;
+    for (const [publisher, line] of [...this.lines]) {
+      if (line.sinceMs > limitMs || this.refuseUntil(publisher, line, limitMs)) continue;
       this.leave(publisher);
       this.onTimeout(publisher);
     }
@@ -104,15 +110,34 @@ export class WaitingRoom {
       return false;
     }
     if (first.isBlocked()) return false;
+    line.sinceMs = this.clock.nowMs();
+    this.shift(line, first);
+    first.take();
+    return this.goesOn(publisher, line);
+  }
+
+  private shift(line: Line, first: WaitingPublish): void {
     line.waiting.shift();
     line.bytes -= first.bytes;
     this.bytes -= first.bytes;
-    line.sinceMs = this.clock.nowMs();
-    first.take();
+  }
+
+  /** Whether there is more in the line; else its publisher is free again. */
+  private goesOn(publisher: Publisher, line: Line): boolean {
     if (line.waiting.length > 0) return true;
     this.leave(publisher);
     if (line.isStopped) publisher.resumeReading();
     return false;
+  }
+
+  /** Refuses what has waited since `limitMs` or longer; false if the publisher can't be told. */
+  private refuseUntil(publisher: Publisher, line: Line, limitMs: number): boolean {
+    for (let [first] = line.waiting; first && first.sinceMs <= limitMs; [first] = line.waiting) {
+      if (!first.refuse()) return false;
+      this.shift(line, first);
+    }
+    this.goesOn(publisher, line);
+    return true;
   }
 
   private leave(publisher: Publisher): void {

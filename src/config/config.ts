@@ -16,6 +16,12 @@ export interface QueueConfig {
   readonly queueQoS0: boolean;
 }
 
+/** How fast what waits for a connection is sent. Unlimited is `Infinity`. */
+export interface DrainConfig {
+  readonly messagesPerSecond: number;
+  readonly bytesPerSecond: number;
+}
+
 /** Bounds on what the daemon holds for others; the queues are clients'. Unlimited is `Infinity`. */
 export interface Limits extends QueueConfig {
   /** Messages of QoS 1 and 2 on their way to one receiver without its acknowledgement. */
@@ -165,6 +171,7 @@ export interface ConnectionConfig extends Place {
   readonly maxSentPacketBytes: number;
   readonly outgoingRetain: boolean;
   readonly queue: QueueConfig;
+  readonly drain: DrainConfig;
 }
 
 /** Where the rules of access stand. */

@@ -3,6 +3,7 @@ export function nearest(word: string, known: Iterable<string>): string | undefin
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of known) {
+    if (Math.abs(word.length - candidate.length) >= bestDistance) continue; // it takes at least so many edits
     const distance = editDistance(word, candidate);
     if (distance < bestDistance) {
       best = candidate;

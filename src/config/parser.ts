@@ -380,6 +380,7 @@ function buildConnection(section: ConnectionSection, report: Report): Connection
     maxSentPacketBytes: section.number("bridge_max_packet_size"),
     outgoingRetain: section.boolean("bridge_outgoing_retain"),
     queue: buildQueue(section),
+    drain: { messagesPerSecond: section.number("drain_rate"), bytesPerSecond: section.number("drain_rate_bytes") },
     ...placeOf(section),
   };
 }

@@ -5,6 +5,8 @@ import type { ProtocolVersion } from "../mqtt/protocol.ts";
 import { encodePublish, publishSize } from "../mqtt/publish.ts";
 import { encodePublish5, publish5Size } from "../mqtt/publish5.ts";
 import type { PublishFields, PublishFrame } from "../mqtt/publish-fields.ts";
+import { FIRST_ERROR } from "../mqtt/reason-codes.ts";
+import { Reason, type ReasonCode } from "../mqtt/reason.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { AckGate } from "./ack-gate.ts";
 import { giveBack, takeBuffer } from "./buffers.ts";
@@ -24,6 +26,8 @@ export interface PacketHandler {
   mayBegin?(firstByte: number): boolean;
   /** The other side has taken what was pending. */
   onDrain(): void;
+  /** The link is about to end while something may still be sent: for a last word. */
+  onClosing?(reason: CloseReason): void;
   onClosed(reason: CloseReason): void;
 }
 
@@ -31,6 +35,8 @@ export interface PacketHandler {
 export interface CloseReason {
   readonly kind: "peer" | "violation" | "local" | "error" | "insecure" | "internal";
   readonly text: string;
+  /** What MQTT 5 has for it; absent if there is nothing to say to the peer. */
+  readonly code?: ReasonCode;
 }
 
 export interface LinkLimits {
@@ -71,6 +77,7 @@ export class Link implements TransportListener {
   private writtenBytes = 0;
   private flushScheduled = false;
   private closed = false;
+  private isClosing = false;
   private readingPaused = false;
   private readingStopped = false;
   /** What had come already when reading was stopped. */
@@ -173,7 +180,7 @@ export class Link implements TransportListener {
     else totals.unfinishedBytes += grown;
     if (grown <= 0 || bytes <= FREE_UNFINISHED_BYTES) return;
     if (this.isHandshake ? totals.handshakesExceeded : totals.unfinishedExceeded) {
-      this.close({ kind: "violation", text: "too many large packets of all connections are not whole yet" });
+      this.close({ kind: "violation", text: "too many large packets of all connections are not whole yet", code: Reason.QuotaExceeded });
     }
   }
 
@@ -308,8 +315,8 @@ export class Link implements TransportListener {
     );
     if (size > this.maxSentBytes) return false;
     this.gate.traffic.sentMessages += 1;
-    // A packet that hardly fits does without one.
-    const alias = this.aliases && size + MAX_ALIAS_BYTES <= this.maxSentBytes ? this.aliases.aliasOf(topic, topicStart, topicEnd) : 0;
+    // A packet that hardly fits does without one; so does QoS 2, whose alias MQTT.js forgets between PUBLISH and PUBREL.
+    const alias = this.aliases && (flags & QOS_2) === 0 && size + MAX_ALIAS_BYTES <= this.maxSentBytes ? this.aliases.aliasOf(topic, topicStart, topicEnd) : 0;
     const nameStart = alias > 0 && this.aliases?.knows(alias, topic, topicStart, topicEnd) ? topicEnd : topicStart;
     const out = this.reserve(size + MAX_ALIAS_BYTES);
     const start = this.outLength;
@@ -325,7 +332,7 @@ export class Link implements TransportListener {
     if (this.closed) return true;
     const { frame, frameStart, frameEnd } = message;
     const length = frameEnd - frameStart;
-    if ((this.version === 5) !== message.frameIs5 || length > this.maxSentBytes || message.subscriptionIds.length > 0) return false;
+    if ((this.version === 5) !== message.frameIs5 || length > this.maxSentBytes || this.aliases || message.subscriptionIds.length > 0) return false;
     this.gate.traffic.sentMessages += 1;
     const out = this.reserve(length);
     frame.copy(out, this.outLength, frameStart, frameEnd);
@@ -382,7 +389,7 @@ export class Link implements TransportListener {
   private writeAck(packet: number): void {
     const upper = Math.floor(packet / 0x10000);
     const firstByte = upper & 0xff;
-    if (firstByte === PUBACK_BYTE || firstByte === PUBCOMP_BYTE) this.unacknowledged -= 1;
+    if (firstByte === PUBACK_BYTE || firstByte === PUBCOMP_BYTE) this.answered();
     if (upper > 0xff) return this.writeReasonAck(firstByte, packet & 0xffff, upper >> 8);
     const out = this.reserve(4);
     const start = this.outLength;
@@ -390,9 +397,14 @@ export class Link implements TransportListener {
     if (this.gate.trace) this.traceLine("->", describeWhole(this.version, out.subarray(start, this.outLength)));
   }
 
+  /** An exchange is over; it may have begun on an earlier connection. */
+  private answered(): void {
+    if (this.unacknowledged > 0) this.unacknowledged -= 1;
+  }
+
   /** A reason code is of MQTT 5. One that refuses a QoS 2 message with PUBREC ends the exchange, too. */
   private writeReasonAck(firstByte: number, packetId: number, reasonCode: number): void {
-    if (firstByte === PUBREC_BYTE && reasonCode >= 0x80) this.unacknowledged -= 1;
+    if (firstByte === PUBREC_BYTE && reasonCode >= FIRST_ERROR) this.answered();
     this.send(encodeReasonAck(firstByte, packetId, this.version === 5 ? reasonCode : 0));
   }
 
@@ -423,7 +435,9 @@ export class Link implements TransportListener {
 
   /** Sends what is pending and ends. The handler hears `reason`. */
   close(reason: CloseReason): void {
-    if (this.closed) return;
+    if (this.closed || this.isClosing) return;
+    this.isClosing = true;
+    this.handler.onClosing?.(reason);
     this.flush();
     this.transport?.end();
     this.finish(reason);
@@ -459,8 +473,8 @@ export class Link implements TransportListener {
 
 /** An exception that is no violation is our own fault: it costs this connection, not the others. */
 function reasonOf(error: unknown): CloseReason {
-  if (error instanceof ProtocolViolation) return { kind: "violation", text: error.message };
-  return { kind: "internal", text: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+  if (error instanceof ProtocolViolation) return { kind: "violation", text: error.message, code: error.reason };
+  return { kind: "internal", code: Reason.UnspecifiedError, text: error instanceof Error ? (error.stack ?? error.message) : String(error) };
 }
 
 /** So many bytes of a packet that is not whole yet are a sign of life. */
@@ -475,4 +489,5 @@ const MAX_ANSWERS_BYTES = 256 * 1024;
 const MAX_ALIAS_BYTES = 5;
 const CONNECT = 1;
 const QOS_0_PUBLISH = 0x30;
+const QOS_2 = 4;
 const LARGE_AFTER_FULL = 64 * 1024;

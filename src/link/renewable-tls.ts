@@ -36,6 +36,8 @@ export class RenewableTls implements Secure {
   private used: string;
   private seen: string;
   private refused: string | undefined;
+  /** Sockets whose handshake is not over. */
+  private readonly beginning = new Set<net.Socket>();
   /** The start has warned. */
   private warnedMs = performance.now();
 
@@ -50,7 +52,12 @@ export class RenewableTls implements Secure {
   }
 
   begin(socket: net.Socket, onReady: (accepted: Accepted) => void): void {
-    this.server.begin(socket, onReady);
+    this.beginning.add(socket);
+    socket.once("close", () => this.beginning.delete(socket));
+    this.server.begin(socket, (accepted) => {
+      this.beginning.delete(socket);
+      onReady(accepted);
+    });
   }
 
   /** Reads the files anew; what is returned puts them in force. @throws if they can't be used; nothing is changed then. */
@@ -65,8 +72,10 @@ export class RenewableTls implements Secure {
     };
   }
 
+  /** The listener is closed: nobody waits for those whose handshake is not over. */
   close(): void {
     clearInterval(this.timer);
+    for (const socket of this.beginning) socket.destroy();
   }
 
   private serverOf({ settings, read }: TlsSource): TlsServer {

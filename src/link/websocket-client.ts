@@ -28,7 +28,10 @@ export function connectWebSocket({ socket, carrier }: Dialled, url: string, maxP
   });
   return new Promise((resolve, reject) => {
     webSocket.on("error", (error) => reject(explained(error))); // stays: see connectTcp
-    webSocket.once("open", () => resolve({ socket, carrier, transport: (listener) => new WebSocketClientTransport(webSocket, socket, carrier, listener) }));
+    webSocket.once("open", () => {
+      webSocket.pause(); // what the remote says at once is to be heard
+      resolve({ socket, carrier, transport: (listener) => new WebSocketClientTransport(webSocket, socket, carrier, listener) });
+    });
   });
 }
 
@@ -55,6 +58,7 @@ class WebSocketClientTransport implements Transport {
       failure ??= explained(error);
     });
     webSocket.on("close", () => listener.onClose(failure));
+    webSocket.resume();
   }
 
   get unsentBytes(): number {

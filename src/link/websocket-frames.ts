@@ -90,12 +90,12 @@ export class WebSocketFrames {
   private readHeader(bytes: Buffer, start: number): number {
     const available = bytes.length - start;
     if (this.headerLength === 0 && available > 1) {
-      const length = headerLengthOf(bytes[start + 1] ?? 0);
+      const length = this.headerLengthOf(bytes[start] ?? 0, bytes[start + 1] ?? 0);
       if (length <= available) return this.begin(bytes, start, length);
     }
     for (let at = start; at < bytes.length; ) {
       this.header[this.headerLength++] = bytes[at++] ?? 0;
-      if (this.headerLength < 2 || this.headerLength < headerLengthOf(this.header[1] ?? 0)) continue;
+      if (this.headerLength < 2 || this.headerLength < this.headerLengthOf(this.header[0] ?? 0, this.header[1] ?? 0)) continue;
       this.begin(this.header, 0, this.headerLength);
       this.headerLength = 0;
       return at;
@@ -105,29 +105,33 @@ export class WebSocketFrames {
 
   private begin(header: Buffer, start: number, length: number): number {
     const first = header[start] ?? 0;
-    const opcode = first & 0x0f;
-    this.checkFirst(first, opcode);
     const short = (header[start + 1] ?? 0) & 0x7f;
-    if (opcode >= FIRST_CONTROL && short > MAX_CONTROL_BYTES) throw new FrameError(CLOSE.protocolError, "a control frame that is too long");
+    this.opcode = first & 0x0f;
     this.left = short < 126 ? short : short === 126 ? header.readUInt16BE(start + 2) : longLength(header, start + 2);
     header.copy(this.mask, 0, start + length - MASK_BYTES, start + length);
     this.maskAt = 0;
     this.controlLength = 0;
-    this.opcode = opcode;
-    if (opcode < FIRST_CONTROL) this.isFragmented = (first & FINAL) === 0;
+    if (this.opcode < FIRST_CONTROL) this.isFragmented = (first & FINAL) === 0;
     this.inFrame = true;
     return start + length;
   }
 
-  private checkFirst(first: number, opcode: number): void {
+  /** Length of a header by its first two bytes, in which all that can be wrong about a frame but a length beyond any has been seen. */
+  private headerLengthOf(first: number, second: number): number {
+    const opcode = first & 0x0f;
+    const short = second & 0x7f;
     if ((first & RESERVED) !== 0) throw new FrameError(CLOSE.protocolError, "a reserved bit is set");
-    if (opcode === OPCODE.text && !this.isFragmented) throw new FrameError(CLOSE.unsupportedData, "a text frame"); // [MQTT-6.0.0-1]
     if (opcode >= FIRST_CONTROL) {
       if (opcode > OPCODE.pong) throw new FrameError(CLOSE.protocolError, `opcode ${opcode}`);
       if ((first & FINAL) === 0) throw new FrameError(CLOSE.protocolError, "a control frame in fragments");
+      if (short > MAX_CONTROL_BYTES) throw new FrameError(CLOSE.protocolError, "a control frame that is too long");
+    } else if (opcode === OPCODE.text && !this.isFragmented) {
+      throw new FrameError(CLOSE.unsupportedData, "a text frame"); // [MQTT-6.0.0-1]
     } else if (opcode !== (this.isFragmented ? OPCODE.continuation : OPCODE.binary)) {
       throw new FrameError(CLOSE.protocolError, `opcode ${opcode} ${this.isFragmented ? "within a message" : "at the beginning of a message"}`);
     }
+    if ((second & MASKED) === 0) throw new FrameError(CLOSE.protocolError, "a frame that is not masked");
+    return 2 + (short < 126 ? 0 : short === 126 ? 2 : 8) + MASK_BYTES;
   }
 
   private takePayload(bytes: Buffer, at: number, length: number): void {
@@ -156,13 +160,6 @@ export class WebSocketFrames {
     for (; i < length; i++) target[to + i] = (bytes[from + i] ?? 0) ^ (mask[(maskAt + i) & 3] ?? 0);
     this.maskAt = (maskAt + length) & 3;
   }
-}
-
-/** Length of a header by its second byte. */
-function headerLengthOf(second: number): number {
-  if ((second & MASKED) === 0) throw new FrameError(CLOSE.protocolError, "a frame that is not masked");
-  const short = second & 0x7f;
-  return 2 + (short < 126 ? 0 : short === 126 ? 2 : 8) + MASK_BYTES;
 }
 
 function longLength(header: Buffer, at: number): number {

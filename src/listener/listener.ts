@@ -1,5 +1,6 @@
 import type { Access } from "../access/access.ts";
 import type { Timer } from "../clock/clock.ts";
+import { Reason } from "../mqtt/reason.ts";
 import { Link } from "../link/link.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import { ClientConnection } from "./client.ts";
@@ -53,7 +54,7 @@ export class Listener {
         if (!connection.isAuthenticating && now - connection.connectedAtMs > this.context.settings.connectTimeoutMs) connection.close("no CONNECT in time");
       } else if (connection.keepAliveMs > 0 && connection.silentMs(now) > connection.keepAliveMs) {
         this.context.log.write("keepAliveExpired", { client: connection.clientId });
-        connection.close("keep alive expired");
+        connection.close("keep alive expired", Reason.KeepAliveTimeout);
       }
     }
   }

@@ -6,6 +6,7 @@ import type { AckGate } from "../link/ack-gate.ts";
 import type { LinkLimits } from "../link/link.ts";
 import type { Strangers } from "../link/strangers.ts";
 import type { ListenerOptions } from "../config/config.ts";
+import type { ReasonCode } from "../mqtt/reason.ts";
 import type { Log } from "../log/console.ts";
 import { MountedTopics } from "../topic/topic-table.ts";
 import type { Logins } from "./logins.ts";
@@ -18,7 +19,9 @@ export interface ListenerSettings {
   readonly allowEmptyClientId: boolean;
   readonly clientIdPrefix: string;
   readonly maxKeepAliveSeconds: number;
+  /** What a client's session expiry interval is cut to, and what ends sessions whatever that is. */
   readonly maxSessionExpiryMs: number;
+  readonly sessionExpiryMs: number;
   readonly retainAvailable: boolean;
 }
 
@@ -49,7 +52,7 @@ export interface OpenConnection {
   /** Silence for longer than this ends it; 0: never. */
   readonly keepAliveMs: number;
   /** Ends the connection from our side; its will is published. */
-  close(text: string): void;
+  close(text: string, code?: ReasonCode): void;
   /** The rules of access have changed: ends the connection if they no longer admit it. */
   recheckAccess(before: Access): void;
   /** The daemon stops. The client has not said goodbye: its will is published [MQTT-3.1.2-8]. */

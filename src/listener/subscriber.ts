@@ -21,6 +21,8 @@ export interface Subscribed {
   readonly after: GroupNumber;
   /** Filters, mount point included, whose retained messages the client is owed. */
   readonly owed: string[];
+  /** Why the first of those that were refused was. */
+  readonly problem: string | undefined;
 }
 
 /** Takes the SUBSCRIBE packets of one connection. */
@@ -45,6 +47,7 @@ export class Subscriber {
     const owed: string[] = [];
     let after: GroupNumber = 0;
     let examined = 0;
+    let problem: string | undefined;
     for (const request of wanted.values()) {
       const { filter, retainHandling = 0 } = request;
       examined += 1;
@@ -53,6 +56,7 @@ export class Subscriber {
       const granted = examined > MAX_SESSION_FILTERS ? this.refuseByLimit(entry, filter, PACKET_LIMIT) : this.subscribeTo(entry, full, request, identifier);
       if (granted instanceof Refused) {
         codes.set(filter, codeOf(version, granted, request.qos));
+        problem ??= granted.text;
         continue;
       }
       codes.set(filter, granted.qos);
@@ -61,7 +65,19 @@ export class Subscriber {
       const wantsRetained = retainHandling === 0 ? isNew || !entry.peerIsBridge : retainHandling === 1 && isNew;
       if (wantsRetained && !isShared(filter)) owed.push(full);
     }
-    return { codes: requests.map(({ filter }) => codes.get(filter) ?? SUBACK_FAILURE), after, owed };
+    return { codes: requests.map(({ filter }) => codes.get(filter) ?? SUBACK_FAILURE), after, owed, problem };
+  }
+
+  /** Ends subscriptions; `codes` are UNSUBACK's of MQTT 5. */
+  unsubscribe(entry: Entry, filters: readonly string[]): { codes: number[]; after: GroupNumber } {
+    let after: GroupNumber = 0;
+    const codes = filters.map((filter) => {
+      const group = this.context.broker.sessions.unsubscribe(entry, below(this.mount.prefix, filter));
+      if (group !== undefined) after = Math.max(after, group);
+      else if (problemOf(filter)) return Reason.TopicFilterInvalid;
+      return group === undefined ? Reason.NoSubscriptionExisted : Reason.Success;
+    });
+    return { codes, after };
   }
 
   private subscribeTo(entry: Entry, full: string, request: SubscriptionRequest, identifier: number): { qos: QoS; after: GroupNumber } | Refused {

@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { queueKey, type SessionNumber } from "../store/keys.ts";
+import { pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store, StoredRecord } from "../store/store.ts";
 import { Backlog } from "./backlog.ts";
 import { Clearance } from "./clearance.ts";
@@ -7,12 +7,15 @@ import { GapReader } from "./gap-reader.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { Message } from "./message.ts";
 import type { QueueTotals } from "./queue-totals.ts";
+import { intactRecords } from "./page.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
-import { readRecord, recordSeq, recordSize } from "./record.ts";
+import { readRecord, recordEnd, recordReceivedMs, recordSeq, recordSize } from "./record.ts";
 import { SeqRanges } from "./seq-ranges.ts";
 import { StoredPages } from "./stored-pages.ts";
 import { WaitingQoS0 } from "./waiting-qos0.ts";
 import { Slot, Window } from "./window.ts";
+
+const MAX_SEQ = 2 ** 48 - 1;
 
 /** What came of looking for a message to drop: `kept`: the first that may be dropped is not over; `unread`: it is on disk alone, and being read. */
 export type Dropping = "dropped" | "kept" | "unread" | "none";
@@ -84,9 +87,33 @@ export class Queue implements Keeper {
     this.backlog.recover(ackedBelow, nextSeq, firstPage, oldestMs);
   }
 
+  /**
+   * After a repair of the store the progress record may be older than pages are, or gone: takes up what lies behind its end, as if it may have
+   * been sent. Rejects with StoreError.
+   */
+  async recoverBeyondRecord(): Promise<void> {
+    const before = this.nextSeq;
+    for (let pages; (pages = await this.pages.read(this.nextSeq, MAX_SEQ)).length > 0; ) {
+      for (const [key, page] of pages) {
+        const records = intactRecords(page, pageSeq(key), MAX_SEQ);
+        let end = pageSeq(key);
+        for (let at = 0; at < records.length; at = recordEnd(records, at)) end = recordSeq(records, at);
+        // Without a record nothing below the first page is owed.
+        if (this.nextSeq === 1) this.window.ackedBelow = this.nextSeq = pageSeq(key);
+        if (this.messages === 0 && records.length > 0) this.backlog.beginAt(recordReceivedMs(records, 0));
+        this.count(end + 1 - this.nextSeq, records.length);
+        this.nextSeq = end + 1;
+      }
+    }
+    if (this.nextSeq === before) return;
+    this.clearance.recover(this.nextSeq, this.ackedBelow, this.nextSeq);
+    this.backlog.recover(this.ackedBelow, this.nextSeq, this.firstPage, this.oldestMs);
+    this.touch("synced");
+  }
+
   /** Removes the pages below the head: a power cut may have taken their removal back. */
-  removeLeftovers(): void {
-    this.pages.visitBelow(this.firstPage, (firstSeqs) => {
+  async removeLeftovers(): Promise<void> {
+    if (this.firstPage > 1) await this.pages.visitBelow(this.firstPage, (firstSeqs) => {
       this.backlog.deletedPages.push(...firstSeqs);
       this.touch("soon");
     }).catch(() => undefined); // the next start tries again

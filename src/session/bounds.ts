@@ -2,7 +2,7 @@ import type { Clock } from "../clock/clock.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { QueueTotals } from "../queue/queue-totals.ts";
-import { recordReceivedMs } from "../queue/record.ts";
+import { recordExpiresAtMs, recordReceivedMs } from "../queue/record.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Replayed } from "./replayed.ts";
 
@@ -41,6 +41,8 @@ const SLACK_BYTES = 1024 * 1024;
 export class Bounds {
   /** Messages that a limit has cost, since the start. */
   dropped = 0;
+  /** Messages whose own time was over. */
+  expired = 0;
   private isNearlyFull = false;
   /** Publishers wait for room. */
   private isAwaited = false;
@@ -64,6 +66,11 @@ export class Bounds {
     return waiting <= this.limits.maxQueuedMessages * NEAR ? waiting : waiting - this.replayed.waitingIn(this.lanes.get(0));
   }
 
+  /** Whether a limit is one of bytes: else nobody need work them out. */
+  get countsBytes(): boolean {
+    return this.limits.maxQueuedBytes !== Infinity || this.limits.maxTotalQueuedBytes !== Infinity;
+  }
+
   /** Whether there is room for so much more, here and, `copies` times, in all. */
   fits(messages: number, bytes: number, copies = 1): boolean {
     const { limits, totals } = this;
@@ -77,7 +84,9 @@ export class Bounds {
 
   /** Whether a message has to wait, with its publisher; then it is told when there is room. */
   blocks(bytes: number, copies: number): boolean {
-    if (this.limits.queueFull !== "block" || this.fits(1, bytes, copies)) return false;
+    const { queueFull, maxQueuedBytes } = this.limits;
+    // For one that can never be kept there is nothing to wait for.
+    if (queueFull !== "block" || bytes > maxQueuedBytes || this.fits(1, bytes, copies)) return false;
     this.isAwaited = true;
     return true;
   }
@@ -85,11 +94,24 @@ export class Bounds {
   /** Makes room for a message of `bytes` that comes to `queue`, as far as the limits allow. Returns whether it is taken. */
   makeRoom(queue: Queue, bytes: number): boolean {
     const { limits, totals, lanes } = this;
+    if (this.dropExpired(queue) && this.fits(1, bytes)) return true;
     if (limits.queueFull !== "drop_oldest" || bytes > limits.maxQueuedBytes) return false;
     // Not if all of this queue were not enough.
     const others = { messages: totals.messages - lanes.waiting, bytes: totals.bytes - lanes.waitingBytes };
     if (others.messages >= limits.maxTotalQueuedMessages || others.bytes + bytes > limits.maxTotalQueuedBytes) return false;
     return this.dropOldest(1, bytes, queue) || this.fits(1, bytes);
+  }
+
+  /** Drops the messages at the head whose own time is over [MQTT-3.3.2-5]. Returns whether there were any. */
+  private dropExpired(queue: Queue): boolean {
+    const nowMs = this.clock.nowMs();
+    const isOver = (record: Buffer, at: number): boolean => {
+      const expiresAtMs = recordExpiresAtMs(record, at);
+      return expiresAtMs !== 0 && expiresAtMs < nowMs;
+    };
+    const before = this.expired;
+    while (queue.dropFirst(isOver) === "dropped") this.expired += 1;
+    return this.expired > before;
   }
 
   /** The same for a message of QoS 0, to which none of QoS 1 or 2 gives way. */
@@ -109,10 +131,13 @@ export class Bounds {
     }
   }
 
-  /** A page of the queues has been read: what had to wait for it is dropped. */
+  /** A page of the queues has been read: what had to wait for it is dropped. Not for the others' sake: they may be what is too much. */
   trim(): void {
     this.dropOld();
-    if (this.limits.queueFull === "drop_oldest") this.dropOldest(0, 0, undefined);
+    for (const queue of this.lanes.queues) this.dropExpired(queue);
+    const { maxQueuedMessages, maxQueuedBytes, queueFull } = this.limits;
+    if (queueFull !== "drop_oldest") return;
+    if (this.waiting > maxQueuedMessages || this.lanes.waitingBytes > maxQueuedBytes) this.dropOldest(0, 0, undefined);
   }
 
   /** Drops messages of QoS 0 first, then the oldest of the least urgent lanes, none more urgent than `last`. Returns true if what is left over will go when it is read. */
@@ -123,13 +148,21 @@ export class Bounds {
       const queue = queues[index];
       while (queue && !this.fits(messages, bytes)) {
         const dropping = queue.dropFirst();
-        if (dropping === "unread") return this.lanes.waiting <= this.limits.maxQueuedMessages + SLACK_MESSAGES && this.lanes.waitingBytes <= this.limits.maxQueuedBytes + SLACK_BYTES;
+        if (dropping === "unread") return this.isWithinSlack;
         if (dropping !== "dropped") break;
         this.noteDropped();
       }
       if (queue === last) break;
     }
     return false;
+  }
+
+  private get isWithinSlack(): boolean {
+    const { limits, totals, lanes } = this;
+    return (
+      lanes.waiting < limits.maxQueuedMessages + SLACK_MESSAGES && lanes.waitingBytes < limits.maxQueuedBytes + SLACK_BYTES &&
+      totals.messages < limits.maxTotalQueuedMessages + SLACK_MESSAGES && totals.bytes < limits.maxTotalQueuedBytes + SLACK_BYTES
+    );
   }
 
   /** Drops what is older than the limit allows, as far as it lies in RAM; what does not is read, and `trim` called then. */
@@ -172,7 +205,12 @@ export class Bounds {
     }
   }
 
-  /** The queues have grown or shrunk. */
+  /** The queues may have shrunk. */
+  noteLess(): void {
+    if (this.isNearlyFull || this.isAwaited) this.watch();
+  }
+
+  /** The queues may have grown or shrunk. */
   watch(): void {
     if (this.isAwaited && this.fits(1, 0)) {
       this.isAwaited = false;

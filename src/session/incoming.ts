@@ -51,6 +51,10 @@ export class IncomingIds implements Keeper {
     }
   }
 
+  has(packetId: number): boolean {
+    return this.blocks.get(packetId >> BLOCK_BITS)?.has(packetId) ?? false;
+  }
+
   /** Whether the PUBLISH repeats a message that is known by its identifier. */
   isRepeat(packetId: number, message: Message): boolean {
     const known = this.blocks.get(packetId >> BLOCK_BITS)?.get(packetId);

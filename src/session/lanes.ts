@@ -63,8 +63,9 @@ export class Lanes {
 
   /** Messages beyond the in-flight windows, and the size of their records. */
   get waiting(): number {
+    const { queues } = this;
     let messages = 0;
-    for (const queue of this.queues) messages += queue.waiting;
+    for (let index = 0; index < queues.length; index++) messages += queues[index]?.waiting ?? 0;
     return messages;
   }
 

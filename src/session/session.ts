@@ -1,7 +1,8 @@
 import { PUBREL_BYTE } from "../mqtt/acks.ts";
+import { Reason } from "../mqtt/reason.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
-import { Message } from "../queue/message.ts";
+import type { Message } from "../queue/message.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import type { ParkedMessage } from "../queue/parked.ts";
 import type { Queue } from "../queue/queue.ts";
@@ -10,13 +11,16 @@ import { Slot } from "../queue/window.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import { recordSize } from "../queue/record.ts";
+import { Admission } from "./admission.ts";
 import { Bounds, type QueueLimits } from "./bounds.ts";
+import { Drain, type DrainLimits } from "./drain.ts";
 import { IncomingIds } from "./incoming.ts";
 import { Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
-import { packetIdOf, PARKED_LANE } from "./packet-id.ts";
+import { LANES, packetIdOf, PARKED_LANE } from "./packet-id.ts";
 import { Parking } from "./parking.ts";
 import type { Peer } from "./peer.ts";
 import { type Replay, Replayed } from "./replayed.ts";
+import { Sender } from "./sender.ts";
 import { type ReadRights, View } from "./view.ts";
 
 /** They may change while the daemon runs. */
@@ -43,9 +47,6 @@ export interface SessionContext {
   readonly onRemounted: (session: Session) => void;
 }
 
-/** What became of a message that was handed to a session. `dropped`: the queue is full, or nobody is there to take QoS 0. */
-export const Admission = { taken: 0, dropped: -1 } as const;
-
 /** Retained messages that can wait go out while less than this waits for the peer: messages in the queue, bytes that it has not read. */
 const REPLAY_WAITING_MESSAGES = 32;
 const REPLAY_UNSENT_BYTES = 256 * 1024;
@@ -53,10 +54,8 @@ const REPLAY_UNSENT_BYTES = 256 * 1024;
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session {
   readonly incoming: IncomingIds;
-  /** Messages whose time was over before they could be sent. */
-  expiredMessages = 0;
-  /** Messages that were larger than the peer takes. */
-  oversizedMessages = 0;
+  /** Messages that the peer has answered with a reason code of an error. */
+  refusedMessages = 0;
   /** Called when the peer has taken something, or has come: there may be room for more. */
   onRoom: (() => void) | undefined;
   /** Retained messages for new subscriptions that are not all handed over yet. */
@@ -66,10 +65,10 @@ export class Session {
   private readonly lanes: Lanes;
   private readonly parking: Parking;
   private readonly bounds: Bounds;
-  private readonly record = new Message();
+  private readonly drain: Drain;
+  private readonly sender: Sender;
   private peer: Peer | undefined;
   private maxInflight: number;
-  private isPumping = false;
 
   constructor(
     readonly number: SessionNumber,
@@ -86,11 +85,13 @@ export class Session {
     const queueContext = { store, budget, totals: context.totals, onLoaded: () => this.onLoaded(), onLost };
     this.lanes = new Lanes(number, isStored, () => limits.maxInflightMessages, queueContext, () => this.isAttached);
     this.parking = new Parking(number, isStored, store, this.lanes, onLost);
+    this.drain = new Drain(context.clock, () => this.pump());
     this.bounds = new Bounds(limits, this.lanes, this.replayed, context.totals, budget, context.clock, {
       onDropped: () => context.onDropped(this),
       onRoom: () => context.onRoom(),
       onLevel: (isNearlyFull) => context.onLevel(this, isNearlyFull),
     });
+    this.sender = new Sender(context.clock, this.view, this.parking, this.bounds, this.drain, () => context.onAppended(this));
   }
 
   /** Prefix that is taken off topics before they are sent (a listener's mount point). */
@@ -117,6 +118,16 @@ export class Session {
 
   get isAttached(): boolean {
     return this.peer !== undefined;
+  }
+
+  /** Messages whose time was over before they could be sent. */
+  get expiredMessages(): number {
+    return this.bounds.expired;
+  }
+
+  /** Messages that were larger than the peer takes. */
+  get oversizedMessages(): number {
+    return this.sender.oversizedMessages;
   }
 
   get isCongested(): boolean {
@@ -153,6 +164,11 @@ export class Session {
     this.bounds.limits = limits;
   }
 
+  /** How fast what waits is sent. */
+  set drainLimits(limits: DrainLimits) {
+    this.drain.limits = limits;
+  }
+
   get queueLimits(): QueueLimits {
     return this.bounds.limits;
   }
@@ -178,15 +194,23 @@ export class Session {
 
   recoverQueue(lane: number, record: Buffer): void {
     if (lane === PARKED_LANE) return this.parking.recover(record);
-    const queue = this.lanes.at(lane);
-    queue.recover(record);
-    queue.removeLeftovers();
+    this.lanes.at(lane).recover(record);
+  }
+
+  /** Removes pages that a power cut has brought back. */
+  async removeLeftovers(): Promise<void> {
+    for (const queue of this.lanes.queues) await queue.removeLeftovers();
+  }
+
+  /** The store has been repaired: takes up messages that no record of a queue tells of. Rejects with StoreError. */
+  async recoverBeyondRecords(): Promise<void> {
+    for (let lane = 0; lane < LANES; lane++) await this.lanes.at(lane).recoverBeyondRecord();
   }
 
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
   attach(peer: Peer, maxInflight: number): void {
     this.peer = peer;
-    this.isPumping = false;
+    this.sender.begin();
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
     this.parking.attach();
     for (const queue of this.lanes.queues) queue.attach();
@@ -196,6 +220,7 @@ export class Session {
   detach(): void {
     if (this.peer) this.parking.noteUnanswered();
     this.peer = undefined;
+    this.drain.stop();
     for (const queue of this.lanes.queues) queue.detach();
     this.replay?.peerGone();
   }
@@ -283,6 +308,7 @@ export class Session {
   /** Drops all queued messages from RAM and writes nothing any more; what is on disk goes with the session's record. */
   discard(): void {
     this.peer = undefined;
+    this.drain.stop();
     this.incoming.end();
     for (const queue of this.lanes.queues) queue.end();
     this.parking.end();
@@ -297,7 +323,7 @@ export class Session {
     if (qos === 0) return this.deliverQoS0(message, retain, laneNumber);
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(laneNumber);
-    const size = recordSize(message);
+    const size = this.bounds.countsBytes ? recordSize(message) : 0;
     if (!this.bounds.fits(1, size) && !this.goesAtOnce(queue) && !this.bounds.makeRoom(queue, size)) return this.drop();
     return this.enqueue(queue, message, qos, retain);
   }
@@ -311,7 +337,7 @@ export class Session {
     }
     if (!peer) return Admission.dropped;
     if (peer.congested) return this.drop();
-    return this.sendQoS0(peer, message, retain);
+    return this.sender.sendQoS0(peer, message, retain);
   }
 
   /** In RAM, or not at all. */
@@ -342,12 +368,13 @@ export class Session {
   private enqueue(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const { peer } = this;
     if (!this.durable) return this.deliverUnkept(queue, message, qos, retain);
+    const isLive = queue.waiting === 0;
     const wasRetain = message.retain;
     message.retain = retain;
     const group = queue.append(message, qos);
     message.retain = wasRetain;
     if (queue.durable) this.context.onAppended(this);
-    if (peer) this.pumpQueue(peer, queue);
+    if (peer) this.sender.pump(peer, queue, this.maxInflight, isLive);
     this.bounds.watch();
     return group;
   }
@@ -356,18 +383,13 @@ export class Session {
   private deliverUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const peer = this.peer;
     if (peer && queue.waiting === 0 && message.share === 0 && queue.windowOpen(this.maxInflight) && !peer.congested) {
-      const expirySeconds = this.expirySeconds(message);
-      if (expirySeconds === EXPIRED) return this.countExpired();
-      const id = packetIdOf(queue.lane, queue.nextSeq);
-      if (!peer.publish((qos << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
-      queue.sendUnkept();
-      return Admission.taken;
+      return this.sender.sendUnkept(peer, queue, message, qos, retain);
     }
     const wasRetain = message.retain;
     message.retain = retain;
     queue.append(message, qos);
     message.retain = wasRetain;
-    if (peer) this.pumpQueue(peer, queue);
+    if (peer) this.sender.pump(peer, queue, this.maxInflight);
     this.bounds.watch();
     return Admission.taken;
   }
@@ -401,33 +423,6 @@ export class Session {
     return Admission.dropped;
   }
 
-  private countExpired(): GroupNumber {
-    this.expiredMessages += 1;
-    return Admission.dropped;
-  }
-
-  /** What the peer can't take is done for it [MQTT-3.1.2-25]. */
-  private countOversized(): GroupNumber {
-    this.oversizedMessages += 1;
-    return Admission.taken;
-  }
-
-  /** How long the message may still be delivered: EXPIRED not at all, -1 for ever. */
-  private expirySeconds({ expiresAtMs }: Message): number {
-    if (expiresAtMs === 0) return NO_EXPIRY;
-    const leftMs = expiresAtMs - this.context.clock.nowMs();
-    return leftMs < 0 ? EXPIRED : Math.ceil(leftMs / 1000);
-  }
-
-  private sendQoS0(peer: Peer, message: Message, retain: boolean): GroupNumber {
-    const strip = this.view.prefix.length;
-    if (message.frameEnd > message.frameStart && strip === 0 && !retain && peer.forward(message)) return Admission.taken;
-    const expirySeconds = this.expirySeconds(message);
-    if (expirySeconds === EXPIRED) return this.countExpired();
-    if (!peer.publish(retain ? 1 : 0, message, message.topicStart + strip, 0, expirySeconds)) return this.countOversized();
-    return Admission.taken;
-  }
-
   /** What was read ahead has come: for a peer that may be gone by now. */
   private onLoaded(): void {
     this.bounds.trim();
@@ -445,83 +440,17 @@ export class Session {
   /** Drops what is older than its queue allows. To be called now and then. */
   dropOld(): void {
     this.bounds.dropOld();
-    this.bounds.watch();
+    this.bounds.noteLess();
   }
 
   /** Sends what the window allows, high lane first. */
   pump(): void {
     const peer = this.peer;
     if (!peer) return;
-    for (const queue of this.lanes.queues) this.pumpQueue(peer, queue);
-    this.bounds.watch();
+    for (const queue of this.lanes.queues) this.sender.pump(peer, queue, this.maxInflight);
+    this.bounds.noteLess();
     this.replay?.peerHasRoom();
     this.onRoom?.();
-  }
-
-  private pumpQueue(peer: Peer, queue: Queue): void {
-    if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
-    this.isPumping = true;
-    this.bounds.dropOld();
-    if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
-    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record)) {
-      if (!this.sendNext(peer, queue)) break;
-      if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
-    }
-    this.isPumping = false;
-  }
-
-  /** Sends the messages of QoS 0 whose turn it is. */
-  private pumpQoS0(peer: Peer, queue: Queue): void {
-    const { record, view } = this;
-    while (!peer.congested && queue.isQoS0Due) {
-      queue.qos0.read(record);
-      if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
-      queue.qos0.dropFirst();
-    }
-  }
-
-  /** Handles the record under the cursor, which lies under `record`; false if it has to wait. */
-  private sendNext(peer: Peer, queue: Queue): boolean {
-    const { record, view } = this;
-    const seq = queue.cursorSeq;
-    const slot = queue.slotOf(seq);
-    const id = packetIdOf(queue.lane, seq);
-    if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
-      queue.stepCursor();
-      return true;
-    }
-    if (slot === Slot.received) {
-      queue.advanceSent();
-      peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
-      return true;
-    }
-    let expirySeconds = this.expirySeconds(record);
-    if (expirySeconds === EXPIRED) {
-      if (!queue.hasBeenSent(seq)) {
-        this.countExpired();
-        return this.passBy(queue, seq);
-      }
-      expirySeconds = 0; // its exchange has begun, and is finished
-    }
-    if (!view.shows(record)) return this.passBy(queue, seq);
-    if (!queue.maySend(seq, record.qos)) {
-      this.context.onAppended(this);
-      return false;
-    }
-    const flags = (record.qos << 1) | (record.retain ? 1 : 0);
-    this.parking.noteSent(queue);
-    const again = queue.advanceSent();
-    if (peer.publish(again ? flags | DUP_FLAG : flags, record, record.topicStart + view.prefix.length, id, expirySeconds)) return true;
-    this.countOversized();
-    queue.acknowledge(seq, Slot.sent);
-    return true;
-  }
-
-  /** The record under the cursor is done without being sent. */
-  private passBy(queue: Queue, seq: number): boolean {
-    queue.advanceSent();
-    queue.acknowledge(seq, Slot.sent);
-    return true;
   }
 
   /** Group `upTo` is on disk: QoS 2 messages that waited for it go, what lies on disk may leave RAM. True if no later group is awaited. */
@@ -529,10 +458,10 @@ export class Session {
     this.parking.onStored(upTo);
     for (const queue of this.lanes.queues) {
       if (!queue.onStored(upTo)) continue;
-      if (this.peer) this.pumpQueue(this.peer, queue);
+      if (this.peer) this.sender.pump(this.peer, queue, this.maxInflight);
       if (!this.peer || this.context.budget.exceeded) this.evict(queue);
     }
-    this.bounds.watch();
+    this.bounds.noteLess();
     // Also for what the pump has just asked for.
     return !this.lanes.awaitsStore && !this.parking.awaitsStore;
   }
@@ -551,23 +480,26 @@ export class Session {
     const queue = this.lanes.ofPacket(packetId);
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue.inFlight === 0) this.parking.noteAnswered(queue);
-    if (this.peer && queue.waiting > 0) this.pumpQueue(this.peer, queue);
-    this.bounds.watch();
+    if (this.peer && queue.waiting > 0) this.sender.pump(this.peer, queue, this.maxInflight);
+    this.bounds.noteLess();
     this.replay?.peerHasRoom();
     this.onRoom?.();
     return true;
   }
 
+  /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. */
+  onRefused(packetId: number): boolean {
+    this.refusedMessages += 1;
+    return this.finish(packetId, Slot.sent);
+  }
+
   /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */
   onPubrec(packetId: number): boolean {
     const queue = this.lanes.ofPacket(packetId);
-    const known = queue?.receive(seqOfPacket(queue, packetId)) ?? false;
-    this.peer?.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0);
-    return known;
+    const seq = queue ? seqOfPacket(queue, packetId) : 0;
+    const isNew = queue?.receive(seq) ?? false;
+    const isKnown = isNew || queue?.slotOf(seq) === Slot.received;
+    this.peer?.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0, isKnown ? 0 : Reason.PacketIdentifierNotFound);
+    return isNew;
   }
 }
-
-const DUP_FLAG = 8;
-/** The time of a message is over; of one that has no such time. */
-const EXPIRED = -2;
-const NO_EXPIRY = -1;

@@ -4,14 +4,15 @@ import { DeletedRanges } from "./deleted-ranges.ts";
 import type { StoreFigures } from "./figures.ts";
 import type { KeyRange } from "./keys.ts";
 
-/** While pages are being deleted it takes this much of one queue to compact: the tables at a slice's ends are written anew, deleted or not. */
-const BUSY_BYTES = 16 * 1024 * 1024;
-const BUSY_PAGES = 64;
-/** When none has been deleted for a while, this much. */
-const QUIET_BYTES = 1024 * 1024;
-const QUIET_MS = 10_000;
-/** Between two slices, and while somebody waits for a group. */
-const PAUSE_MS = 50;
+/** What is worth it: the tables at a slice's ends are written anew. */
+const WORTH_BYTES = 4 * 1024 * 1024;
+/** While more pages than this are deleted between two looks, the queue's tables hold what is still needed, which would be written anew each time. */
+const QUIET_PAGES = 64;
+const LOOK_MS = 4_000;
+/** Looking may cost this part of the time. */
+const LOOKING_PART = 1 / 50;
+/** How often it is seen whether somebody still waits for a group. */
+const PAUSE_MS = 20;
 /** Every key of the store lies between them. */
 const FIRST_KEY = Buffer.from([0]);
 const LAST_KEY = Buffer.from([0xff]);
@@ -28,17 +29,18 @@ export interface CompactorParts {
 }
 
 /**
- * Gives the room of deleted pages back. LevelDB does so with what is written later, which after a drain may be long; so ranges of deleted pages are
- * compacted, in slices, each begun while nobody waits for a group. On a full disk, to which little is written, everything that was deleted is
- * compacted at once, and the first time after a start the whole store: what was deleted before is not known.
+ * Gives the room of deleted pages back. LevelDB does so with what is written later, which after a drain may be long; so when a drain is over the
+ * ranges of deleted pages are compacted, in slices, each begun while nobody waits for a group. On a full disk, to which little is written, everything
+ * that was deleted is compacted at once, and the first time after a start the whole store: what was deleted before is not known.
  */
 export class Compactor {
   readonly #parts: CompactorParts;
   readonly #deleted = new DeletedRanges();
-  #lastDeletedMs = 0;
-  /** What has been deleted since `#slices` has looked. */
-  #newlyDeleted = 0;
-  #lookedWhenQuiet = true;
+  /** Pages that were deleted since the last look, and since the ranges were looked at. */
+  #deletedLately = 0;
+  #hasNew = false;
+  #nextLookMs = 0;
+  #isFull = false;
   #knowsAll = false;
   #running: Promise<void> | undefined;
   #pause: { readonly timer: Timer; readonly end: () => void } | undefined;
@@ -50,53 +52,69 @@ export class Compactor {
 
   noteDeleted(key: Buffer): void {
     this.#deleted.note(key);
-    this.#lastDeletedMs = this.#parts.clock.nowMs();
-    this.#newlyDeleted++;
-    this.#lookedWhenQuiet = false;
+    this.#deletedLately++;
+    this.#hasNew = true;
   }
 
-  /** Called now and then. `isFull`: what can be had is to be had now. */
+  /** Called every few seconds, or more often. `isFull`: what can be had is to be had now. */
   compact(isFull: boolean): void {
-    if (this.#running !== undefined || this.#isClosed || (this.#deleted.isEmpty && (this.#knowsAll || !isFull))) return;
-    this.#running = this.#run(isFull)
+    this.#isFull = isFull;
+    if (this.#running !== undefined || this.#isClosed) return;
+    if (!isFull && !this.#isDue()) return;
+    this.#running = this.#run()
       .catch(() => undefined) // the next batch fails too, then
       .finally(() => (this.#running = undefined));
   }
 
-  async #run(isFull: boolean): Promise<void> {
-    const slices = await this.#slices(isFull);
-    for (const [index, slice] of slices.entries()) {
-      if (!isFull) await this.#untilNobodyWaits();
-      const database = this.#parts.database();
-      if (database === undefined || this.#isClosed) return;
-      // LevelDB counts the levels that it goes through before it writes out what is in memory: that has to be done before.
-      if (index === 0) await database.compactRange(FIRST_KEY, FIRST_KEY);
-      await database.compactRange(slice.from, slice.to);
-      this.#parts.figures.compactions++;
-    }
-    if (slices.length > 0) this.#parts.onCompacted();
+  #isDue(): boolean {
+    const nowMs = this.#parts.clock.nowMs();
+    if (nowMs < this.#nextLookMs) return false;
+    const isQuiet = this.#deletedLately <= QUIET_PAGES;
+    this.#deletedLately = 0;
+    this.#nextLookMs = nowMs + LOOK_MS;
+    return isQuiet && this.#hasNew;
   }
 
-  async #slices(isFull: boolean): Promise<readonly KeyRange[]> {
+  async #run(): Promise<void> {
+    const slices = await this.#slices();
+    let compacted = 0;
+    for (const { from, to } of slices) {
+      await this.#untilNobodyWaits();
+      const database = this.#parts.database();
+      if (database === undefined || this.#isClosed) break;
+      // LevelDB counts the levels that it goes through before it writes out what is in memory: that has to be done before.
+      if (compacted === 0) await database.compactRange(FIRST_KEY, FIRST_KEY);
+      await database.compactRange(from, to);
+      this.#parts.figures.compactions++;
+      compacted++;
+    }
+    for (const { from, to } of slices.slice(compacted)) {
+      this.#deleted.note(from);
+      this.#deleted.note(to);
+    }
+    if (compacted > 0) this.#parts.onCompacted();
+  }
+
+  async #slices(): Promise<readonly KeyRange[]> {
     const database = this.#parts.database();
     if (database === undefined) return [];
-    if (isFull && !this.#knowsAll) {
+    if (this.#isFull && !this.#knowsAll) {
       this.#knowsAll = true;
       return [{ from: FIRST_KEY, to: LAST_KEY }];
     }
-    const isQuiet = this.#parts.clock.nowMs() - this.#lastDeletedMs >= QUIET_MS;
-    if (!isFull && (isQuiet ? this.#lookedWhenQuiet : this.#newlyDeleted < BUSY_PAGES)) return [];
-    this.#newlyDeleted = 0;
-    this.#lookedWhenQuiet = isQuiet;
-    const [minBytes, minPages] = isFull ? [0, 0] : isQuiet ? [QUIET_BYTES, 0] : [BUSY_BYTES, BUSY_PAGES];
-    return this.#deleted.takeSlices(({ from, to }) => database.approximateSize(from, to), minBytes, minPages);
+    this.#hasNew = false;
+    const startMs = this.#parts.clock.nowMs();
+    const slices = await this.#deleted.takeSlices(({ from, to }) => database.approximateSize(from, to), this.#isFull ? 0 : WORTH_BYTES);
+    const nowMs = this.#parts.clock.nowMs();
+    this.#nextLookMs = Math.max(this.#nextLookMs, nowMs + (nowMs - startMs) / LOOKING_PART);
+    return slices;
   }
 
   /** Nor longer than there is a database: while its replacement waits for us, everybody waits for it. */
   async #untilNobodyWaits(): Promise<void> {
-    do {
+    while (!this.#isFull && this.#parts.isAwaited() && this.#parts.database() !== undefined && !this.#isClosed) {
       await new Promise<void>((end) => (this.#pause = { timer: this.#parts.clock.after(PAUSE_MS, end), end }));
-    } while (this.#parts.isAwaited() && this.#parts.database() !== undefined && !this.#isClosed);
+    }
   }
 
   /** Resolves when no slice is being compacted, and no other will be until the next call of `compact`. */

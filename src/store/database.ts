@@ -3,6 +3,8 @@ import { Level } from "level";
 
 export type Database = ClassicLevel<Buffer, Buffer>;
 
+export type WriteOperation = { type: "put"; key: Buffer; value: Buffer } | { type: "del"; key: Buffer };
+
 /** Opens the database in `directory`, creating it if it is missing; rejects with LevelDB's error in the cause chain. */
 export type OpenDatabase = (directory: string) => Promise<Database>;
 
@@ -11,12 +13,12 @@ const NodeLevel = Level as unknown as typeof ClassicLevel;
 
 const MIB = 1024 * 1024;
 
-/** Small on purpose: LevelDB maps its tables, and what is mapped counts as resident. */
+/** Small on purpose: LevelDB maps its tables, and what is mapped counts as resident. The write buffer is measured (`doc/durability.md`). */
 const OPTIONS = {
   keyEncoding: "buffer",
   valueEncoding: "buffer",
   compression: true,
-  writeBufferSize: 4 * MIB,
+  writeBufferSize: 8 * MIB,
   cacheSize: 2 * MIB,
   maxOpenFiles: 64,
   maxFileSize: 2 * MIB,

@@ -5,7 +5,6 @@ import { isPageKey, pageSeq, QUEUE_OF_PAGE_BYTES } from "./keys.ts";
 interface Deleted {
   from: Buffer;
   to: Buffer;
-  pages: number;
 }
 
 /** Bytes that tables hold between two keys. */
@@ -29,15 +28,14 @@ export class DeletedRanges {
     if (!isPageKey(key)) return;
     const queue = key.toString("latin1", 0, QUEUE_OF_PAGE_BYTES);
     const range = this.#byQueue.get(queue);
-    if (range === undefined) return void this.#byQueue.set(queue, { from: key, to: key, pages: 1 });
-    range.pages++;
+    if (range === undefined) return void this.#byQueue.set(queue, { from: key, to: key });
     if (key.compare(range.to) > 0) range.to = key;
     else if (key.compare(range.from) < 0) range.from = key;
   }
 
-  /** Takes out what makes slices of at least `minBytes`, of queues with at least `minPages` to delete; what is smaller stays, in the hope that it grows. */
-  async takeSlices(sizeOf: SizeOf, minBytes: number, minPages: number): Promise<KeyRange[]> {
-    const ranges = [...this.#byQueue.entries()].filter(([, { pages }]) => pages >= minPages).sort(([, a], [, b]) => a.from.compare(b.from));
+  /** Takes out what makes slices of at least `minBytes`; what is smaller stays, in the hope that it grows. */
+  async takeSlices(sizeOf: SizeOf, minBytes: number): Promise<KeyRange[]> {
+    const ranges = [...this.#byQueue.entries()].sort(([, a], [, b]) => a.from.compare(b.from));
     const slices: KeyRange[] = [];
     let group: { readonly queues: string[]; from: Buffer; to: Buffer; bytes: number } | undefined;
     const finish = (): void => {

@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import { isSealed, seal } from "./checked.ts";
 import { Compactor } from "./compactor.ts";
-import type { Database, OpenDatabase } from "./database.ts";
+import type { Database, OpenDatabase, WriteOperation } from "./database.ts";
 import { StoreFigures } from "./figures.ts";
 import { type ClosedGroup, CollectingGroup } from "./group.ts";
 import { DatabaseHandle } from "./handle.ts";
@@ -27,6 +27,7 @@ export interface LevelStoreParts {
   readonly report: (event: StoreEvent) => void;
   /** Value of the format record. */
   readonly format: Buffer;
+  readonly wasRepaired: boolean;
 }
 
 /**
@@ -41,6 +42,7 @@ export interface LevelStoreParts {
 export class LevelStore implements Store {
   readonly durable = true;
   readonly figures = new StoreFigures();
+  readonly wasRepaired: boolean;
   readonly #parts: LevelStoreParts;
   readonly #handle: DatabaseHandle;
   readonly #room: Room;
@@ -66,6 +68,7 @@ export class LevelStore implements Store {
   #closed: Promise<void> | undefined;
 
   constructor(database: Database, parts: LevelStoreParts) {
+    this.wasRepaired = parts.wasRepaired;
     const { figures } = this;
     this.#parts = parts;
     this.#handle = new DatabaseHandle(database, parts);
@@ -170,21 +173,22 @@ export class LevelStore implements Store {
     const { keys, values, bytes } = group.records;
     const { figures } = this;
     const sync = this.#parts.syncs && group.need === "synced";
-    const batch = database.batch();
+    // No chained batch: that keeps its bytes until it is collected, and what native code holds does not hurry the collector.
+    const operations: WriteOperation[] = [];
     let storedBytes = 0;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       const value = values[index];
       if (value === undefined) {
-        batch.del(key);
+        operations.push({ type: "del", key });
         this.#compactor.noteDeleted(key);
       } else {
-        batch.put(key, isSealed(key) ? seal(key, value) : value);
+        operations.push({ type: "put", key, value: isSealed(key) ? seal(key, value) : value });
         if (holdsMessages(key)) storedBytes += value.length;
       }
     }
     const startMs = performance.now();
-    await batch.write({ sync });
+    await database.batch(operations, { sync });
     figures.groups++;
     figures.loggedBytes += bytes;
     figures.storedBytes += storedBytes;

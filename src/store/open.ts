@@ -88,6 +88,7 @@ async function open(options: StoreOptions): Promise<LevelStore> {
       openDatabase,
       report: options.report,
       format,
+      wasRepaired: repaired,
     });
     await store.watchRoom();
     return store;

@@ -4,7 +4,7 @@ import { acknowledgeDropped, receivePublish } from "../../src/broker/inbound.ts"
 import type { Broker } from "../../src/broker/broker.ts";
 import type { Entry } from "../../src/broker/entry.ts";
 import { plainOptions } from "../../src/broker/subscription-options.ts";
-import type { QoS } from "../../src/mqtt/protocol.ts";
+import type { ProtocolVersion, QoS } from "../../src/mqtt/protocol.ts";
 import { type Message, messageOf } from "../../src/queue/message.ts";
 import type { Peer } from "../../src/session/peer.ts";
 import { BrokerRig } from "./rig.ts";
@@ -17,10 +17,12 @@ class FakeLink implements Peer, Publisher {
   readonly isOverShare = false;
   readonly congested = false;
   isClosed = false;
+  version: ProtocolVersion = 4;
   isReading = true;
   received: string[] = [];
   /** Packet identifiers that were acknowledged, in order. */
   acknowledged: number[] = [];
+  refused: number[] = [];
 
   constructor(readonly peerName: string) {}
 
@@ -33,8 +35,9 @@ class FakeLink implements Peer, Publisher {
     return false;
   }
 
-  acknowledge(_firstByte: number, packetId: number): void {
-    this.acknowledged.push(packetId);
+  acknowledge(_firstByte: number, packetId: number, _after: number, _heldBytes: number, reasonCode = 0): void {
+    if (reasonCode === 0x97) this.refused.push(packetId);
+    else this.acknowledged.push(packetId);
   }
 
   stopReading(): void {
@@ -189,6 +192,34 @@ describe("queue_full block", () => {
     await pass(2_000);
     expect(slow.queued).toBe(3);
     expect(broker.waitingRoom.isEmpty).toBe(true);
+  });
+
+  it("tells a publisher of MQTT 5 what has waited too long, and goes on with it", async () => {
+    const { slow, publisher } = fullQueue();
+    publisher.link.version = 5;
+    publisher.publish("t");
+    publisher.publish("t", 2);
+    await pass(BLOCK_TIMEOUT_MS - 10_000);
+    for (let count = 0; count < 18; count++) publisher.publish("t");
+    expect({ refused: publisher.link.refused, reading: publisher.link.isReading }).toEqual({ refused: [], reading: false });
+    await pass(12_000);
+    expect({ refused: publisher.link.refused, closed: publisher.link.isClosed, timeouts }).toEqual({ refused: [4, 5], closed: false, timeouts: [] });
+    await pass(BLOCK_TIMEOUT_MS);
+    expect({ refused: publisher.link.refused.length, reading: publisher.link.isReading }).toEqual({ refused: 20, reading: true });
+    slow.attach();
+    await pass();
+    publisher.publish("t");
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 24]);
+    expect(slow.link.received.length).toBe(4);
+  });
+
+  it("drops a message that is larger than a queue may ever hold: nobody waits for that", async () => {
+    const { slow, publisher } = fullQueue();
+    slow.entry.session.queueLimits = { ...slow.entry.session.queueLimits, maxQueuedMessages: 1_000, maxQueuedBytes: 20 };
+    publisher.publish("t");
+    await pass();
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 4]);
+    expect({ queued: slow.queued, dropped: slow.entry.session.droppedMessages }).toEqual({ queued: 3, dropped: 1 });
   });
 
   it("takes nothing from a connection that has ended meanwhile", async () => {

@@ -62,3 +62,21 @@ it("a retained message is sent with the time that is left of it, and is gone aft
   expect(rig.broker.retained.count).toBe(2);
   expect([...(await rig.restart()).store.written.keys()].filter((key) => key.startsWith("r")).sort()).toEqual(["rlong", "rrenewed"]);
 });
+
+it("messages whose time is over give way to new ones in a full queue", async () => {
+  const rig = await BrokerRig.start();
+  const client = rig.connect("c", { expiryMs: Infinity });
+  client.subscribe("#", { qos: 1 });
+  client.leave();
+  for (let i = 0; i < 1_000; i++) publish(rig, "old", 1_000);
+  rig.publish("refused", 1);
+  await rig.settle(2_000);
+  rig.publish("has them read", 1);
+  await rig.settle();
+  for (let i = 0; i < 10; i++) rig.publish("new", 1);
+  await rig.settle();
+  const again = rig.connect("c", { expiryMs: Infinity });
+  await rig.settle();
+  expect(again.take()).toEqual(Array<string>(10).fill("new"));
+  expect(again.entry.session.expiredMessages).toBe(1_000);
+});

@@ -227,6 +227,13 @@ describe("values", () => {
     expect(problemsOf(`max_queued_age ${word}`)).toEqual([expect.stringContaining("wanted is a number of seconds, or one with s, min, h, d or w")]);
   });
 
+  it("of a drain are messages and, behind them or by itself, bytes a second", () => {
+    const drainOf = (lines: string): unknown => configOf(`connection c\naddress h\n${lines}`).connections[0]?.drain;
+    expect(drainOf("drain_rate 500")).toEqual({ messagesPerSecond: 500, bytesPerSecond: Infinity });
+    expect(drainOf("drain_rate 500 65536")).toEqual({ messagesPerSecond: 500, bytesPerSecond: 65_536 });
+    expect(drainOf("drain_rate_bytes 65536")).toEqual({ messagesPerSecond: Infinity, bytesPerSecond: 65_536 });
+  });
+
   it("of a queue are a connection's own in its section", () => {
     const { limits, connections } = configOf("max_queued_messages 7\nconnection c\naddress h\nmax_queued_messages 9\nmax_queued_bytes 10\nmax_queued_age 1h\nqueue_full block\n");
     expect(limits).toMatchObject({ maxQueuedMessages: 7, maxQueuedBytes: Infinity, queueFull: "drop_newest" });
@@ -489,7 +496,7 @@ describe("defaults", () => {
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
-        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4], maxQoS: 2, maxTopicAlias: 10,
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10,
         protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,
@@ -526,6 +533,7 @@ describe("defaults", () => {
       maxReconnectIntervalMs: undefined, connectTimeoutMs: 30_000, startType: "automatic", threshold: 10, maxAgeMs: 0, idleTimeoutMs: 60_000,
       notificationsLocalOnly: false, protocolVersion: 4, sessionExpirySeconds: 4_294_967_295, receiveMaximum: 1_000, maxTopicAlias: 10, maxSentPacketBytes: Infinity, outgoingRetain: true, file: "f", line: 2,
       queue: { maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, maxQueuedAgeMs: Infinity, queueFull: "drop_oldest", queueQoS0: false },
+      drain: { messagesPerSecond: Infinity, bytesPerSecond: Infinity },
     }]);
   });
 

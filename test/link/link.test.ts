@@ -368,7 +368,7 @@ describe("reading", () => {
     link.onBytes(Buffer.from([0xc0, 0, 0xf0, 0, 0xc0, 0]));
     link.onBytes(PINGREQ);
     expect(handler.packets).toEqual([0xc0, 0xf0]);
-    expect(handler.closed).toEqual([{ kind: "violation", text: "a type that does not exist" }]);
+    expect(handler.closed).toEqual([{ kind: "violation", code: 0x81, text: "a type that does not exist" }]);
     expect(transport.take()).toEqual(["3206000174000170"]);
     expect(transport.takeCalls()).toEqual(["end"]);
     expect(link.congested).toBe(true);
@@ -388,7 +388,7 @@ describe("reading", () => {
     };
     link.onBytes(Buffer.concat([PINGREQ, PINGREQ]));
     expect([handler.packets, transport.takeCalls()]).toEqual([[0xc0], ["end"]]);
-    expect(handler.closed).toEqual([{ kind: "internal", text: expect.stringMatching(/^TypeError: a bug\n\s+at /) }]);
+    expect(handler.closed).toEqual([{ kind: "internal", code: 0x80, text: expect.stringMatching(/^TypeError: a bug\n\s+at /) }]);
   });
 
   it("follows the limit for packets that is given with the end of the handshake", () => {
@@ -397,7 +397,7 @@ describe("reading", () => {
     link.endHandshake(10);
     expect(link.isHandshake).toBe(false);
     link.onBytes(Buffer.from([0x30, 9]));
-    expect(handler.closed).toEqual([{ kind: "violation", text: "packet of 11 bytes, the limit is 10" }]);
+    expect(handler.closed).toEqual([{ kind: "violation", code: 0x95, text: "packet of 11 bytes, the limit is 10" }]);
   });
 
   it("hands a handler that wants it the head of a PUBLISH that is too large, and goes on behind it", () => {
@@ -658,7 +658,7 @@ describe("totals of all links", () => {
     small.link.onBytes(begin(0x10, 100));
     links[3]?.link.onBytes(Buffer.alloc(KIB * 600));
     expect(links.map(({ handler }) => handler.closed.length)).toEqual([0, 0, 0, 1, 0, 0, 0, 0, 0]);
-    expect(links[3]?.handler.closed).toEqual([{ kind: "violation", text: "too many large packets of all connections are not whole yet" }]);
+    expect(links[3]?.handler.closed).toEqual([{ kind: "violation", code: 0x97, text: "too many large packets of all connections are not whole yet" }]);
     expect(gate.totals.handshakeBytes).toBeLessThan(4 * MIB);
     expect([small.link.isClosed, gate.totals.handshakesExceeded]).toEqual([false, false]);
     for (const { link } of [...links, small]) link.onClose(undefined);

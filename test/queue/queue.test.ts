@@ -235,6 +235,27 @@ describe("memory", () => {
   });
 });
 
+describe("after a repair", () => {
+  it.each(["an older record", "no record"])("that has left %s of the queue, messages behind it are taken up, and none of their numbers is given again", async (what) => {
+    const before = new Rig();
+    before.detach();
+    await appendPages(before, 1, 3);
+    const key = queueKey(SESSION, LANE).toString("latin1");
+    const record = before.store.written.get(key) ?? expect.fail("no record");
+    await appendPages(before, 4, 9);
+    await before.store.close();
+    const disk = before.store.crash();
+    if (what === "no record") disk.delete(key);
+    else disk.set(key, record);
+    const after = new Rig(disk, before.options, before.clock);
+    await after.queue.recoverBeyondRecord();
+    expect(after.queue.messages).toBe(9);
+    after.queue.append(message(10), 1);
+    expect(await after.drain()).toEqual(topics(1, 10));
+    expect({ messages: after.queue.messages, bytes: after.queue.bytes, lost: after.queue.lost, totals: after.totals }).toEqual({ messages: 0, bytes: 0, lost: 0, totals: { messages: 0, bytes: 0 } });
+  });
+});
+
 describe("on disk", () => {
   it("is nothing of a message that came and went within one group", async () => {
     const rig = new Rig();

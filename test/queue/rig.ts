@@ -48,7 +48,7 @@ export class Rig {
     const progress = disk.get(queueKey(SESSION, LANE).toString("latin1"));
     if (progress) {
       this.queue.recover(progress);
-      this.queue.removeLeftovers();
+      void this.queue.removeLeftovers();
     }
     this.queue.attach();
   }

@@ -100,7 +100,7 @@ describe("max_connections_per_address", () => {
     const three = [await raw(port), await raw(port), await raw(port)] as const;
     const fourth = await raw(port);
     await fourth.closed();
-    await daemon.waitForLine(/CWNAN0360W 3 connections from 127.0.0.1/);
+    await daemon.waitForLine(/CWNAN0380W 3 connections from 127.0.0.1/);
     const elsewhere = await raw(port, "127.0.0.2");
     elsewhere.write(connectPacket("elsewhere"));
     await elsewhere.until(() => elsewhere.received.length === 4, "no CONNACK");
@@ -248,9 +248,9 @@ describe("a reader of the console that does not read", () => {
     const served = await client(port, "served");
     await served.publish("x", "y", { qos: 1 });
     await within((async () => {
-      while (!/CWNAN0361W/.test(text)) await once(child.stdout, "data");
+      while (!/CWNAN0381W/.test(text)) await once(child.stdout, "data");
     })(), 5_000, () => "nothing is said of dropped lines");
-    const dropped = Number(/CWNAN0361W (\d+)/.exec(text)?.[1]);
+    const dropped = Number(/CWNAN0381W (\d+)/.exec(text)?.[1]);
     expect(dropped).toBeGreaterThan(1_000);
     expect(text.split("\n").filter((line) => line.includes("chatty <- PUBLISH")).length).toBeGreaterThan(100);
   });

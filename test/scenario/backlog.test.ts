@@ -1,11 +1,11 @@
 import { once } from "node:events";
-import { readdirSync, statSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, expect, it } from "vitest";
 import { DaemonProcess, freePorts } from "./daemon.ts";
-import { LatencyProbe, latencyText, type Latency, memoryOf, memoryText, publishNumbered, Upstream, type Memory } from "./flood.ts";
+import { LatencyProbe, latencyText, type Latency, memoryOf, memoryText, publishNumbered, storeMiB, Upstream, type Memory } from "./flood.ts";
 import { connectPacket, DISCONNECT, subscribePacket } from "./packets.ts";
 
 const isLong = process.env["AMQTDD_LONG"] === "1";
@@ -63,12 +63,6 @@ async function killAndStart(daemon: DaemonProcess): Promise<number> {
   return performance.now() - startMs;
 }
 
-function storeMiB(daemon: DaemonProcess): number {
-  const folder = path.join(daemon.storeFolder, "amqtdd-store");
-  const bytes = readdirSync(folder).filter((name) => name !== "reserve").reduce((sum, name) => sum + (statSync(path.join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0);
-  return Math.round(bytes / 1024 ** 2);
-}
-
 function expectLarge(memories: readonly Memory[]): void {
   for (const { residentKiB, anonymousKiB } of memories) {
     expect(residentKiB).toBeLessThan(maxLargeResidentKiB);
@@ -118,7 +112,7 @@ it.skipIf(!isLong)(
     await flood(port, large, 300);
     const storedMs = performance.now() - startedMs;
     const stored = memoryOf(daemon.pid);
-    const storedMiB = storeMiB(daemon);
+    const storedMiB = storeMiB(daemon.storeFolder);
     const latencies = [...(await first.stop())];
     const listeningMs = await killAndStart(daemon);
     const restarted = memoryOf(daemon.pid);
@@ -187,7 +181,7 @@ it.skipIf(!isLong)(
     const listeningMs = await killAndStart(daemon);
     const restarted = memoryOf(daemon.pid);
     console.log(
-      `${sessions * each} messages for ${sessions} sessions: stored at ${Math.round((sessions * each) / (storedMs / 1000))}/s, ${storeMiB(daemon)} MiB; ${memoryText(stored)}; ` +
+      `${sessions * each} messages for ${sessions} sessions: stored at ${Math.round((sessions * each) / (storedMs / 1000))}/s, ${storeMiB(daemon.storeFolder)} MiB; ${memoryText(stored)}; ` +
         `listening ${Math.round(listeningMs)} ms after a kill; ${memoryText(restarted)}`,
     );
     expect(listeningMs).toBeLessThan(maxLargeRestartMs);

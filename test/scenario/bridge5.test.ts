@@ -104,6 +104,22 @@ describe("the limits of the remote", () => {
     await upstream.wait(PUBLISH, 5);
   });
 
+  it("a receive maximum that has become smaller holds for what is sent again, too", async () => {
+    const upstream = await upstreamThat(ACCEPTED, ACCEPTED, "20 LL 01 00 {21 0001}");
+    upstream.answers = false;
+    const { client } = await bridged(upstream, "topic # out 2");
+    for (let i = 0; i < 4; i++) await client.publish("a", String(i), { qos: i % 2 === 0 ? 1 : 2 });
+    await upstream.wait(PUBLISH, 4);
+    upstream.cut();
+    await upstream.wait(PUBLISH, 5);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(upstream.of(PUBLISH)).toHaveLength(5);
+    upstream.answers = true;
+    upstream.cut();
+    await upstream.wait(PUBLISH, 9);
+    expect(upstream.of(PUBLISH).slice(-4).map((one) => readPublish5(one)).map(({ payload, dup }) => `${payload} ${dup}`)).toEqual(["0 true", "1 true", "2 true", "3 true"]);
+  });
+
   it("a message that is larger than it takes is dropped, logged once for its topic, and holds up nothing", async () => {
     const upstream = await upstreamThat("20 LL 00 00 {27 00000040}");
     const { daemon, client } = await bridged(upstream, "topic # out 2");
@@ -228,6 +244,7 @@ describe("topic aliases of the remote", () => {
     upstream.cut();
     await upstream.wait(SUBSCRIBE, 2);
     upstream.send(`30 LL ${packet}`);
+    expect((await upstream.wait(DISCONNECT, 2))[1]?.hex).toBe(what === "above our maximum" ? "e00194" : "e00182"); // the first was our own, after the clean start
     expect(await daemon.waitForLine(/CWNAN0310W.*topic alias/)).toContain(what);
   });
 });

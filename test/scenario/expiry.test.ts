@@ -21,7 +21,7 @@ it("ends the session of a client that stays away, also over a restart, and no ot
   for (const clientId of ["away", "here"]) {
     const client = await open(clientId);
     await client.subscribe("a", 1);
-    await client.end();
+    if (clientId === "away") await client.end(); // the other one is there until the end: its time begins with the start
   }
   await new Promise((resolve) => setTimeout(resolve, 1200)); // the time of leaving is written within a second
   await daemon.restart("SIGKILL");

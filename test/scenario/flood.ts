@@ -1,6 +1,7 @@
 import { fork, type ChildProcess } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import { FrameSplitter, frameBody } from "./clients.ts";
@@ -19,15 +20,24 @@ export function memoryOf(pid: number): Memory {
 
 export const memoryText = ({ residentKiB, anonymousKiB }: Memory): string => `RSS ${Math.round(residentKiB / 1024)} MiB (RssAnon ${Math.round(anonymousKiB / 1024)})`;
 
+/** Size of the store in a daemon's folder, without the reserve. */
+export function storeMiB(folder: string): number {
+  const store = path.join(folder, "amqtdd-store");
+  const bytes = readdirSync(store).filter((name) => name !== "reserve").reduce((sum, name) => sum + (statSync(path.join(store, name), { throwIfNoEntry: false })?.size ?? 0), 0);
+  return Math.round(bytes / 1024 ** 2);
+}
+
 const NUMBER_DIGITS = 10;
 const WINDOW = 500;
+/** Payloads are cut out of these bytes: nothing compresses them. */
+const noise = randomBytes(1024 * 1024);
 
 /** Publishes `count` numbered QoS 1 messages, at most 500 of them unacknowledged; message n goes to the topic that `topicOf` gives, all as long. */
 export async function publishNumbered(port: number, clientId: string, count: number, payloadBytes: number, topicOf: (number: number) => string): Promise<void> {
   const socket = net.connect(port, "127.0.0.1");
   await once(socket, "connect");
   socket.write(connectPacket(clientId));
-  const template = publishPacket(topicOf(0), Buffer.alloc(payloadBytes, "."), { qos: 1 });
+  const template = publishPacket(topicOf(0), Buffer.alloc(payloadBytes), { qos: 1 });
   const payloadAt = template.length - payloadBytes;
   const topicBytes = topicOf(0).length;
   let sent = 0;
@@ -41,6 +51,8 @@ export async function publishNumbered(port: number, clientId: string, count: num
       template.copy(bytes, at);
       bytes.write(topicOf(sent), at + payloadAt - 2 - topicBytes, "latin1");
       bytes.writeUInt16BE((sent % 60_000) + 1, at + payloadAt - 2);
+      const noiseAt = (sent * 997) % (noise.length - payloadBytes);
+      noise.copy(bytes, at + payloadAt, noiseAt, noiseAt + payloadBytes);
       bytes.write(String(sent).padEnd(NUMBER_DIGITS, " "), at + payloadAt, "latin1");
     }
     socket.write(bytes);

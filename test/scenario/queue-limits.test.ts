@@ -116,7 +116,7 @@ it("disconnects a publisher that has waited for block_timeout", async () => {
   const publisher = await connect(port, "publisher");
   await publish(publisher, "t", 1, 3);
   const fourth = publisher.publish("t", "4", { qos: 1 }).then(() => "acknowledged", () => "lost");
-  await daemon.waitForLine(/CWNAN0350W publisher is disconnected: for 2 seconds /);
+  await daemon.waitForLine(/CWNAN0382W publisher is disconnected: for 2 seconds /);
   await publisher.closed();
   await publisher.end();
   expect(await fourth).toBe("lost");
@@ -137,4 +137,30 @@ it("keeps messages of QoS 0 for a client that is away, if asked to, in their pla
   const away = await connect(port, "away", { clean: false });
   await away.waitForMessages(31);
   expect(payloads(away)).toEqual(numbers(1, 31));
+});
+
+it("drains a backlog at drain_rate, in order, while what is urgent goes at once", { timeout: 60_000 }, async () => {
+  const [port, upstreamPort] = [await freePort(), await freePort()];
+  const bridge = `connection up\naddress 127.0.0.1:${upstreamPort}\nreconnect_interval 1\nstart_type manual\ntopic t out\ntopic urgent out 1 "" "" high\ndrain_rate 400\nnotifications false\n`;
+  await startDaemon(`listener ${upstreamPort} 127.0.0.1`);
+  const subscriber = await connect(upstreamPort, "subscriber");
+  await subscriber.subscribe("#", 1);
+  const daemon = await startDaemon(`listener ${port} 127.0.0.1\nmax_inflight_messages 100\n${bridge}`);
+  const publisher = await connect(port, "publisher");
+  await Promise.all(numbers(1, 2_000).map((number) => publisher.publish("t", number, { qos: 1 })));
+  spawnSync(process.execPath, [program, "ctl", "-c", daemon.configFile, "start_connection", "up"]);
+  await subscriber.waitForMessages(1);
+  const beganMs = performance.now();
+  for (let number = 1; number <= 5; number++) {
+    await subscriber.waitForMessages(number * 300);
+    await publisher.publish("urgent", `u${number}`, { qos: 1 });
+    await subscriber.waitFor("urgent", `u${number}`);
+    const behind = subscriber.messages.length - number * 300;
+    expect(behind).toBeLessThan(200); // half a second of the rate, for the machine's sake
+  }
+  await subscriber.waitForMessages(2_005, 20_000);
+  const seconds = (performance.now() - beganMs) / 1_000;
+  expect(subscriber.messages.filter(({ topic }) => topic === "t").map(({ payload }) => payload)).toEqual(numbers(1, 2_000));
+  expect(2_000 / seconds).toBeLessThan(450);
+  expect(2_000 / seconds).toBeGreaterThan(200);
 });

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
@@ -229,6 +230,22 @@ describe.skipIf(isMissing)(`bridges over TLS${isMissing ? ` (${opensslMissing}, 
       await overPlain.daemon.cleanup();
       const overTls = await edgeWith(`address wss://localhost:${secureWeb}/mqtt?x=1\nbridge_cafile ${authority.cert}`);
       await carries(overTls.daemon, overTls.port, plain);
+    });
+
+    it("hear what the remote says together with its answer to the upgrade", async () => {
+      const remote = net.createServer((socket) => {
+        socket.on("error", () => undefined).once("data", (request: Buffer) => {
+          const [, key = ""] = /sec-websocket-key: (\S+)/i.exec(request.toString("latin1")) ?? [];
+          const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+          const head = `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;
+          socket.write(Buffer.concat([Buffer.from(head), Buffer.from("810474657874", "hex")]));
+        });
+      });
+      remote.listen(0, "127.0.0.1");
+      await once(remote, "listening");
+      closing.push(() => remote.close());
+      const { daemon } = await edgeWith(`address ws://127.0.0.1:${(remote.address() as net.AddressInfo).port}`);
+      await daemon.waitForLine(/CWNAN0130W .*a WebSocket message of text/);
     });
 
     it("a remote that floods, sends text or answers no upgrade costs little", async () => {

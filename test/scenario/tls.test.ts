@@ -360,6 +360,18 @@ describe.skipIf(isMissing)(`TLS listeners${isMissing ? ` (${opensslMissing}, or 
       expect(publishes(port, "alive", ...trusting())).toBe(true);
     });
 
+    it("end with their listener", async () => {
+      const { port, daemon } = await start(withKey(server));
+      const [silent, deaf] = [open(port), open(port)];
+      deaf.write(await clientHello(port));
+      expect(publishes(port, "alive", ...trusting())).toBe(true);
+      writeFileSync(daemon.configFile, `persistence_location ${daemon.storeFolder}/\nlistener ${await freePort()} 127.0.0.1\n`);
+      process.kill(daemon.pid, "SIGHUP");
+      const startedMs = performance.now();
+      await Promise.all([closed(silent), closed(deaf)]);
+      expect(performance.now() - startedMs).toBeLessThan(5_000);
+    });
+
     it("in any number leave room for honest ones, and let local traffic go on", async () => {
       const [plain, secure] = (await freePorts(2)) as [number, number];
       daemons.push(await DaemonProcess.start(`listener ${plain} 127.0.0.1\nlistener ${secure} 127.0.0.1\n${withKey(server)}`));

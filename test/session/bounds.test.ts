@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Admission } from "../../src/session/session.ts";
+import { Admission } from "../../src/session/admission.ts";
 import type { QueueLimits } from "../../src/session/bounds.ts";
 import { decodeProgress } from "../../src/queue/progress.ts";
 import { queueKey } from "../../src/store/keys.ts";
@@ -197,6 +197,17 @@ describe("max_queued_age", () => {
 });
 
 describe("the limit of all clients together", () => {
+  it("costs no queue a message because others hold too much", async () => {
+    const totals = { messages: 0, bytes: 0 };
+    const [one, other] = [new SessionRig({ totals }), new SessionRig({ totals })];
+    for (const { session } of [one, other]) session.queueLimits = { ...NO_LIMITS, maxTotalQueuedMessages: 8, queueFull: "drop_oldest" };
+    one.deliver(numbers(1, 5), 1);
+    await one.settle();
+    for (let number = 1; number <= 8; number++) other.session.queueRetained(message(`r${number}`), 1); // they do not count when they come
+    expect(totals.messages).toBe(13);
+    expect(await drain(one)).toEqual(numbers(1, 5).split(" "));
+  });
+
   it("holds for each queue by its own rule, and frees what is acknowledged or ends", async () => {
     const totals = { messages: 0, bytes: 0 };
     const [one, other] = [new SessionRig({ totals }), new SessionRig({ totals })];

@@ -65,7 +65,7 @@ export class SessionRig {
   lost = 0;
   private readonly limits: SessionLimits;
 
-  constructor({ inflight = 2, queued = 1000, durable = true, disk = new Map() as Disk, store = undefined as Store | undefined, clock = new VirtualClock(), totals = { messages: 0, bytes: 0 }, budgetBytes = 1 << 20, rng = seededRng(1) } = {}) {
+  constructor({ inflight = 2, queued = 1000, durable = true, disk = new Map() as Disk, store = undefined as Store | undefined, clock = new VirtualClock(), totals = { messages: 0, bytes: 0 }, budgetBytes = 1 << 20, budget = new MemoryBudget(budgetBytes), rng = seededRng(1) } = {}) {
     this.clock = clock;
     this.limits = { ...NO_LIMITS, maxInflightMessages: inflight, maxQueuedMessages: queued };
     this.store = new SimulatedStore(clock, rng, disk);
@@ -73,7 +73,7 @@ export class SessionRig {
       store: store ?? this.store,
       clock,
       totals,
-      budget: new MemoryBudget(budgetBytes),
+      budget,
       limits: this.limits,
       onAppended: () => undefined,
       onDropped: ({ droppedMessages }) => void this.dropped.push(droppedMessages),

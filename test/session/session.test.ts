@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { MemoryStore } from "../../src/store/memory-store.ts";
-import { Admission } from "../../src/session/session.ts";
+import { Admission } from "../../src/session/admission.ts";
 import { message, SessionRig } from "./rig.ts";
 
 describe("the in-flight window", () => {

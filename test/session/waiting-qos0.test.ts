@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Admission } from "../../src/session/session.ts";
+import { Admission } from "../../src/session/admission.ts";
 import type { QueueLimits } from "../../src/session/bounds.ts";
 import { message, NO_LIMITS, SessionRig, type RecordingPeer } from "./rig.ts";
 

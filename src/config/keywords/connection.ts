@@ -41,6 +41,8 @@ export const connectionKeywords = [
   { name: "max_queued_bytes", aliases: [], type: limit("bytes"), default: Infinity, doc: "Size of the messages kept for the connection beyond its in-flight window: topic, payload and 23 bytes each." },
   { name: "max_queued_age", aliases: [], type: age, default: Infinity, doc: "A message that has waited for so long without being sent is dropped." },
   { name: "queue_full", aliases: [], type: oneOf("drop_oldest", "drop_newest", "block"), default: "drop_oldest", doc: "What happens to a message for the connection when its queue has reached a limit: drop_oldest: the oldest gives way. drop_newest: it is dropped. block: its publisher waits, see block_timeout." },
+  { name: "drain_rate", aliases: [], second: "drain_rate_bytes", type: limit("messages a second"), default: Infinity, doc: "How fast messages that have waited are sent; a second value is drain_rate_bytes. What can be sent as it comes is not held back, but counts." },
+  { name: "drain_rate_bytes", aliases: [], type: limit("bytes a second"), default: Infinity, doc: "The same in bytes of topics and payloads." },
   { name: "queue_qos0_messages", aliases: [], type: boolean, default: false, doc: "Messages of QoS 0 wait while the remote is away or does not keep up: in RAM, within the limits of the queue." },
   { name: "notifications_local_only", aliases: [], type: boolean, default: false, doc: "Publish the connection's state here, not at the remote." },
   { name: "bridge_protocol_version", aliases: [], type: oneOf(...bridgeProtocols.keys()), default: "mqttv311", doc: "What is spoken to the remote; one that refuses it is asked with the next older version." },

@@ -1,0 +1,138 @@
+import { isUtf8 } from "node:buffer";
+import { identityText } from "../access/identity.ts";
+import type { Entry } from "../broker/entry.ts";
+import { acknowledgeDropped, receivePublish } from "../broker/inbound.ts";
+import type { Route, Source } from "../broker/subscriptions.ts";
+import type { Link } from "../link/link.ts";
+import { decodePublish, PublishView } from "../mqtt/publish.ts";
+import { Reason, type ReasonCode } from "../mqtt/reason.ts";
+import { protocolError, ProtocolViolation } from "../mqtt/violation.ts";
+import { Message } from "../queue/message.ts";
+import type { Topic } from "../topic/topic.ts";
+import type { ListenerContext, MountPoint } from "./mount-point.ts";
+import { RECEIVE_MAXIMUM, type Terms } from "./terms.ts";
+
+/** What stands in the log for every topic below it: one line a connection. */
+export const SYSTEM = "$SYS/";
+const MAX_LOGGED_DENIALS = 64;
+
+/**
+ * One view and two messages for all connections: valid only while a packet is handled. What comes before MQTT 5 never has properties, so that
+ * its message is not asked for them.
+ */
+const view = new PublishView();
+const plainMessage = new Message();
+const message5 = new Message();
+message5.frameIs5 = true;
+
+/** What one client publishes. */
+export class Incoming {
+  /** Topics whose denial has been logged: once a connection. */
+  private readonly deniedTopics = new Set<string>();
+  /** By topic alias [MQTT 5.0 section 3.3.2.3.4]. */
+  private readonly aliases: (Topic<Route> | undefined)[] = [];
+
+  constructor(
+    private readonly link: Link,
+    private readonly mount: MountPoint,
+    private readonly context: ListenerContext,
+    private readonly terms: Terms,
+    private readonly entry: Entry,
+    private readonly source: Source,
+  ) {}
+
+  /** @throws ProtocolViolation */
+  receive(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
+    const { link, context, entry, terms } = this;
+    const is5 = terms.version === 5;
+    decodePublish(view, terms.version, firstByte, bytes, bodyStart, bodyEnd);
+    const topic = is5 ? this.topicOf(bytes) : this.mount.topics.lookup(bytes, view.topicStart, view.topicEnd);
+    if (!topic.valid) throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
+    if (is5 && view.qos > 0) this.countUnacknowledged();
+    if (view.qos > terms.maxQoS) throw new ProtocolViolation(Reason.QoSNotSupported, "PUBLISH with a QoS above max_qos [MQTT-3.2.2-11]");
+    if (view.retain && !terms.retainAvailable) return this.refuseRetain();
+    const { rights } = entry;
+    if (topic.isSystem && !maySpeakForSystem(entry, topic.name)) return this.deny(SYSTEM);
+    if (rights !== undefined && !rights.mayWrite(topic.name)) return this.deny(topic.name);
+    const message = is5 ? message5 : plainMessage;
+    message.qos = view.qos;
+    message.retain = view.retain;
+    message.topic = topic.bytes;
+    message.topicStart = 0;
+    message.topicEnd = topic.bytes.length;
+    message.payload = bytes;
+    message.payloadStart = view.payloadStart;
+    message.payloadEnd = view.payloadEnd;
+    message.receivedMs = link.lastReceivedMs;
+    message.frame = bytes;
+    message.frameStart = frameStart;
+    // Only without a mount point is the topic spelt the same for another peer.
+    message.frameEnd = this.mount.prefixBytes.length === 0 && view.qos === 0 ? bodyEnd : frameStart;
+    if (is5 && !this.takeProperties(message)) return;
+    receivePublish(context.broker, entry.session, this.source, link, topic, message, view.packetId);
+  }
+
+  /** By its name or its alias. @throws ProtocolViolation */
+  private topicOf(bytes: Buffer): Topic<Route> {
+    const { topicAlias } = view.properties;
+    if (topicAlias > this.terms.topicAliasesTaken) throw new ProtocolViolation(Reason.TopicAliasInvalid, "PUBLISH with a Topic Alias above our maximum [MQTT-3.3.2-9]");
+    if (view.topicStart === view.topicEnd) {
+      const known = this.aliases[topicAlias];
+      if (!known) throw protocolError("PUBLISH with a Topic Alias that stands for nothing [MQTT-3.3.2-7]");
+      return known;
+    }
+    const topic = this.mount.topics.lookup(bytes, view.topicStart, view.topicEnd);
+    if (topicAlias > 0 && topic.valid) this.aliases[topicAlias] = topic;
+    return topic;
+  }
+
+  /** @throws ProtocolViolation */
+  private countUnacknowledged(): void {
+    const { link, entry } = this;
+    if (view.qos === 2 && entry.session.incoming.has(view.packetId)) return; // it counts already
+    link.unacknowledged += 1;
+    if (link.unacknowledged > RECEIVE_MAXIMUM) throw new ProtocolViolation(Reason.ReceiveMaximumExceeded, `more than ${RECEIVE_MAXIMUM} PUBLISH packets without an answer`);
+  }
+
+  /** False if the message is refused. */
+  private takeProperties(message: Message): boolean {
+    const { properties } = view;
+    message.properties = properties.block;
+    message.propertiesStart = properties.blockStart;
+    message.propertiesEnd = properties.blockEnd;
+    const { expirySeconds, topicAlias } = properties;
+    message.expiresAtMs = expirySeconds < 0 ? 0 : message.receivedMs + expirySeconds * 1000;
+    if (expirySeconds >= 0 || topicAlias > 0) message.frameEnd = message.frameStart; // the packet is not for others as it is
+    if (properties.payloadFormat !== 1 || isUtf8(message.payload.subarray(message.payloadStart, message.payloadEnd))) return true;
+    if (view.qos === 0) throw new ProtocolViolation(Reason.PayloadFormatInvalid, "PUBLISH whose payload is not the UTF-8 that it says");
+    this.answer(Reason.PayloadFormatInvalid);
+    return false;
+  }
+
+  /** Before MQTT 5 the message is acknowledged and dropped. @throws ProtocolViolation */
+  private refuseRetain(): void {
+    if (this.terms.version === 5) throw new ProtocolViolation(Reason.RetainNotSupported, "PUBLISH with RETAIN where nothing is retained [MQTT-3.2.2-14]");
+    this.answer(Reason.Success);
+  }
+
+  /** The versions before 5 can't say no: the message is acknowledged and dropped. */
+  private deny(topic: string): void {
+    this.logDenial(topic);
+    this.answer(this.terms.version === 5 ? Reason.NotAuthorized : Reason.Success);
+  }
+
+  private answer(reason: ReasonCode): void {
+    acknowledgeDropped(this.context.broker, this.link, view.qos, view.packetId, reason);
+  }
+
+  logDenial(topic: string): void {
+    if (this.deniedTopics.has(topic) || this.deniedTopics.size >= MAX_LOGGED_DENIALS) return;
+    this.deniedTopics.add(topic);
+    this.context.log.write("publishDenied", { client: identityText(this.source.identity), topic });
+  }
+}
+
+/** Topics below `$SYS/` are the daemon's own, but for those in which the bridge of another daemon says that it is connected. */
+export function maySpeakForSystem({ peerIsBridge }: Entry, topicName: string): boolean {
+  return peerIsBridge && topicName.startsWith("$SYS/broker/connection/");
+}
