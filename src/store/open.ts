@@ -1,9 +1,10 @@
-import { chmod, mkdir, readdir, readFile, rename, stat } from "node:fs/promises";
+import { chmod, link, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { isSealed, seal } from "./checked.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { formatKey, withoutPages } from "./keys.ts";
+import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
@@ -71,8 +72,9 @@ async function mayBeThere(directory: string): Promise<boolean> {
 async function open(options: StoreOptions): Promise<LevelStore> {
   const { directory, openDatabase = openLevelDatabase } = options;
   await makeDirectory(directory);
-  const { database, repaired } = await openOrRepair(options, openDatabase);
-  const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES);
+  const tables = new KnownTables(directory, options.clock);
+  const { database, repaired } = await openOrRepair(options, openDatabase, tables);
+  const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
   try {
     const format = await ensureFormat(database, directory, repaired, options.clock);
     await storeDirectory.syncNames();
@@ -106,12 +108,13 @@ interface Opened {
   readonly repaired: boolean;
 }
 
-async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase): Promise<Opened> {
+async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Opened> {
   const { directory } = options;
-  const first = await tryOpen(options, openDatabase);
+  const dangerous = await tables.lookThrough();
+  const first: Attempt = dangerous.length === 0 ? await tryOpen(options, openDatabase) : { damage: `damaged tables: ${dangerous.join(", ")}` };
   if (first.database !== undefined) return { database: first.database, repaired: false };
 
-  const second = await repairAndOpen(options, openDatabase);
+  const second = await repairAndOpen(options, openDatabase, tables);
   if (second.database !== undefined) {
     options.report({ kind: "repaired", detail: `store ${directory} was damaged (${first.damage}) and has been repaired; messages may be missing` });
     return { database: second.database, repaired: true };
@@ -126,6 +129,29 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase): 
 }
 
 type Attempt = { readonly database: Database; readonly damage?: never } | { readonly database?: never; readonly damage: string };
+
+/**
+ * Runs `task` while no other process can open the database: a database beside it takes the lock, whose file is a link to the same one.
+ * Rejects with StoreError if another process has it.
+ */
+async function withLock(directory: string, task: () => Promise<void>): Promise<void> {
+  const beside = join(directory, "lock");
+  await rm(beside, { recursive: true, force: true });
+  await mkdir(beside, { mode: 0o700 });
+  try {
+    await link(join(directory, "LOCK"), join(beside, "LOCK")).catch(() => undefined); // no such file yet, or a file system without links
+    const database = await openLevelDatabase(beside);
+    try {
+      await task();
+    } finally {
+      await database.close();
+    }
+  } catch (error) {
+    throw isLocked(error) ? new StoreError("locked", `store ${directory} is in use by another process`, error) : error;
+  } finally {
+    await rm(beside, { recursive: true, force: true });
+  }
+}
 
 /** Resolves with the damage when it is corruption; every other error is thrown. */
 async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
@@ -155,8 +181,11 @@ async function readAllButPages(database: Database): Promise<void> {
   }
 }
 
-async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
-  const { directory } = options;
+async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Attempt> {
+  const { directory, report } = options;
+  await withLock(directory, async () => {
+    for (const detail of await tables.mend()) report({ kind: "damaged", detail: `table ${detail}` });
+  });
   try {
     await repairLevelDatabase(directory);
   } catch (error) {

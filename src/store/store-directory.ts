@@ -1,6 +1,7 @@
 import { randomFillSync } from "node:crypto";
 import { open, readdir, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import type { KnownTables } from "./known-tables.ts";
 
 const MIB = 1024 * 1024;
 
@@ -10,7 +11,7 @@ export const RESERVE_NAME = "reserve";
 const PROBE_NAME = "probe";
 const PROBE_BYTES = 256 * 1024;
 
-/** What the store does with its directory beside LevelDB: free room, the reserve file, fsync of its names. */
+/** What the store does with its directory beside LevelDB: free room, the reserve file, fsync of its names, the list of its tables. */
 export class StoreDirectory {
   readonly path: string;
   readonly #reserveBytes: number;
@@ -18,7 +19,11 @@ export class StoreDirectory {
   /** Names that an fsync of the directory has covered. */
   #syncedNames = new Set<string>();
 
-  constructor(path: string, reserveBytes: number) {
+  constructor(
+    path: string,
+    reserveBytes: number,
+    private readonly tables?: KnownTables,
+  ) {
     this.path = path;
     this.#reserveBytes = reserveBytes;
     this.#reservePath = join(path, RESERVE_NAME);
@@ -33,6 +38,7 @@ export class StoreDirectory {
   /** LevelDB does not fsync the directory when it starts a new log: ext4 commits the name with the file's own fsync, others need not. */
   async syncNames(): Promise<void> {
     const names = await readdir(this.path);
+    await this.tables?.note(names);
     if (names.every((name) => this.#syncedNames.has(name))) return;
     const handle = await open(this.path, "r");
     try {

@@ -1,0 +1,117 @@
+import { appendFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../clock/clock.ts";
+import { isFinishedTable, isIntactTable, mendedTable } from "./table.ts";
+
+const LIST_NAME = "tables";
+const LOST_NAME = "lost";
+/** The list is there again so long after a start: who dies before, perhaps of a table in it, has everything looked through the next time. */
+const LIST_AFTER_MS = 5_000;
+
+const isTable = (name: string): boolean => name.endsWith(".ldb");
+
+/**
+ * Tables that need not be looked through at a start, each known by size and times: those that were, and those that LevelDB has made since.
+ * To look through a large store at each start would take too long.
+ */
+export class KnownTables {
+  private readonly stamps = new Map<string, string>();
+  /** Seen once since they were made: perhaps they are still being written. */
+  private readonly young = new Map<string, string>();
+  /** Found by the last look through. */
+  private damaged: string[] = [];
+  private readonly openedMs: number;
+  private isListed = false;
+
+  constructor(
+    private readonly directory: string,
+    private readonly clock: Clock,
+  ) {
+    this.openedMs = clock.nowMs();
+  }
+
+  private get listPath(): string {
+    return join(this.directory, LIST_NAME);
+  }
+
+  private async stampOf(name: string): Promise<string | undefined> {
+    const status = await stat(join(this.directory, name)).catch(() => undefined);
+    return status && `${status.size} ${status.mtimeMs} ${status.ctimeMs}`;
+  }
+
+  /**
+   * Before the database is opened: looks through the tables that the last run has not listed. Resolves with the names of those that LevelDB must
+   * not see. One without its end is not among them: LevelDB either does not know it, or finds the damage by itself.
+   */
+  async lookThrough(): Promise<string[]> {
+    const list = await readFile(this.listPath, "latin1").catch(() => "");
+    const listed = new Set(list.split("\n"));
+    await rm(this.listPath, { force: true });
+    const dangerous: string[] = [];
+    this.damaged = [];
+    for (const name of (await readdir(this.directory)).filter(isTable)) {
+      const stamp = await this.stampOf(name);
+      if (stamp === undefined) continue;
+      if (!listed.has(`${name} ${stamp}`)) {
+        const table = await readFile(join(this.directory, name)).catch(() => undefined); // what can't be read is LevelDB's to tell
+        if (!table) continue;
+        if (!isIntactTable(table)) {
+          this.damaged.push(name);
+          if (isFinishedTable(table)) dangerous.push(name);
+          continue;
+        }
+      }
+      this.stamps.set(name, stamp);
+    }
+    return dangerous;
+  }
+
+  /** Before a repair: puts a table of what is intact in the place of each that is damaged, which goes below `lost`. Resolves with what was done, in words. */
+  async mend(): Promise<string[]> {
+    const told: string[] = [];
+    if (this.damaged.length > 0) await mkdir(join(this.directory, LOST_NAME), { recursive: true, mode: 0o700 });
+    for (const name of this.damaged) {
+      const path = join(this.directory, name);
+      const damaged = await readFile(path);
+      const mended = mendedTable(damaged);
+      if (mended) await writeSynced(`${path}.mended`, mended);
+      await rename(path, join(this.directory, LOST_NAME, name));
+      if (mended) await rename(`${path}.mended`, path);
+      told.push(`${name}: ${mended?.length ?? 0} of ${damaged.length} bytes are intact`);
+    }
+    this.damaged = [];
+    return told;
+  }
+
+  /** The directory has been looked at, and holds these names. */
+  async note(names: readonly string[]): Promise<void> {
+    let lines = "";
+    for (const name of names) {
+      if (!isTable(name) || this.stamps.has(name)) continue;
+      const stamp = await this.stampOf(name);
+      if (stamp !== undefined && this.young.get(name) === stamp) {
+        this.young.delete(name);
+        this.stamps.set(name, stamp);
+        lines += `${name} ${stamp}\n`;
+      } else if (stamp !== undefined) {
+        this.young.set(name, stamp);
+      }
+    }
+    if (this.isListed) {
+      if (lines !== "") await appendFile(this.listPath, lines);
+    } else if (this.clock.nowMs() - this.openedMs >= LIST_AFTER_MS) {
+      this.isListed = true;
+      await writeFile(this.listPath, [...this.stamps].map(([name, stamp]) => `${name} ${stamp}\n`).join(""), { mode: 0o600 });
+    }
+  }
+}
+
+async function writeSynced(path: string, bytes: Buffer): Promise<void> {
+  const handle = await open(path, "w", 0o600);
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
