@@ -2,9 +2,9 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import net from "node:net";
 import { afterAll, beforeAll, describe } from "vitest";
-import { connect311, type TestClient } from "../scenario/clients.ts";
+import { connect311, mqttString, type TestClient } from "../scenario/clients.ts";
 import { DaemonProcess, freePorts } from "../scenario/daemon.ts";
-import { connectPacket, publishPacket, subscribePacket } from "../scenario/packets.ts";
+import { connectPacket, makePacket, publishPacket, subscribePacket } from "../scenario/packets.ts";
 import { frame, RawConnection, upgradeRequest } from "../scenario/web-clients.ts";
 import { bytesOf } from "../vectors/notation.ts";
 import { packets } from "../vectors/packets.ts";
@@ -85,7 +85,10 @@ topic only/out out 2
   }
 
   const session = (rng: Rng): Buffer => {
-    const begin = rng() < 0.8 ? connectPacket(`fuzz${below(rng, 5)}`, { clean: rng() < 0.5 }) : mutateBytes(rng, pick(rng, corpus), corpus);
+    const clientId = `fuzz${below(rng, 5)}`;
+    const connect5 = makePacket(0x10, mqttString("MQTT"), Buffer.from([5, rng() < 0.5 ? 2 : 0, 0, 0, 5, 0x11, 0, 0, 0, 9]), mqttString(clientId));
+    const connect = rng() < 0.5 ? connect5 : connectPacket(clientId, { clean: rng() < 0.5 });
+    const begin = rng() < 0.8 ? connect : mutateBytes(rng, pick(rng, [connect, ...corpus]), corpus);
     return Buffer.concat([begin, ...Array.from({ length: below(rng, 12) }, () => (rng() < 0.5 ? pick(rng, corpus) : mutateBytes(rng, pick(rng, corpus), corpus)))]);
   };
 

@@ -455,6 +455,75 @@ describe("what clients send", () => {
   });
 });
 
+describe("MQTT 5", () => {
+  /** A CONNECT of MQTT 5 with these properties; a will if its properties are given. */
+  function connect5(clientId: string, properties: string, willProperties?: string): Buffer {
+    const block = (hex: string): Buffer => makePacket(0, Buffer.from(hex, "hex")).subarray(1); // behind its length
+    const will = willProperties === undefined ? [] : [block(willProperties), mqttString("public/will5"), mqttString("will")];
+    return makePacket(0x10, mqttString("MQTT"), Buffer.from([5, willProperties === undefined ? 2 : 6, 0, 0]), block(properties), mqttString(clientId), ...will);
+  }
+
+  async function connected5(clientId: string): Promise<RawConnection> {
+    const connection = await RawConnection.dial(port);
+    connection.write(connect5(clientId, ""));
+    await connection.until(() => connection.received[0] === 0x20 && connection.received[3] === 0, "no CONNACK");
+    connection.received = Buffer.alloc(0);
+    return connection;
+  }
+
+  it("CVE-2019-11778: a will whose delay is longer than its session lasts comes with the session's end", async () => {
+    const reader = await connect311(port, { clientId: "will-reader" });
+    await reader.subscribe("public/will5", 1);
+    for (const expiry of ["1100000000", "1100000001"]) {
+      const dying = await RawConnection.dial(port);
+      dying.write(connect5(`dying${expiry}`, expiry, "18ffffffff"));
+      await dying.until(() => dying.received[0] === 0x20, "no CONNACK");
+      dying.destroy();
+    }
+    await reader.waitForMessages(2);
+    await reader.end();
+    await served("after delayed wills");
+  });
+
+  it("CVE-2021-41039: thousands of user properties cost little time, in CONNECT, its will, PUBLISH and SUBSCRIBE", async () => {
+    const begun = performance.now();
+    const many = "260001610001 62".replaceAll(" ", "").repeat(9_000);
+    for (const connect of [connect5("many", many), connect5("many", "", many)]) {
+      const connection = await RawConnection.dial(port);
+      connection.write(connect);
+      await connection.until(() => connection.ended || connection.received.length > 0, "neither an answer nor an end");
+      connection.destroy();
+    }
+    const connection = await connected5("many-more");
+    const block = makePacket(0, Buffer.from(many, "hex")).subarray(1);
+    for (let i = 0; i < 20; i++) connection.write(makePacket(0x32, mqttString("public/many"), Buffer.from([0, i + 1]), block, Buffer.from("x")));
+    connection.write(makePacket(0x82, Buffer.from([0, 99]), block, mqttString("public/none"), Buffer.from([0])));
+    connection.write(Buffer.from([0xc0, 0]));
+    await connection.until(() => connection.ended || connection.received.includes(Buffer.from([0xd0, 0])), "no PINGRESP", 10_000);
+    connection.destroy();
+    await served("after user properties");
+    expect(performance.now() - begun).toBeLessThan(10_000);
+  });
+
+  it.each(["1100000001", "2100ff", "0200", "ff", "010101", "0102", "1800", "26ffff"])("CVE-2023-3592: the properties %s of a will close its client", async (properties) => {
+    const connection = await RawConnection.dial(port);
+    connection.write(connect5("bad-will", "", properties));
+    await connection.closed();
+    connection.destroy();
+    await served(properties);
+  });
+
+  it.each(["$share/ab", "$share", "$share/", "$share//x", "$share/a/", "$share/+/x", "$share/a#/x"])("CVE-2025-68699: SUBSCRIBE to %j is refused", async (filter) => {
+    const connection = await connected5("sharer");
+    connection.write(makePacket(0x82, Buffer.from([0, 1, 0]), mqttString(filter), Buffer.from([1])));
+    await connection.until(() => connection.ended || connection.received.length >= 6, "neither SUBACK nor an end");
+    // Either it is refused, or it is an ordinary filter that nobody may read.
+    if (connection.received[0] === 0x90) expect(connection.received.at(-1)).toBeGreaterThanOrEqual(0x80);
+    connection.destroy();
+    await served(filter);
+  });
+});
+
 describe("many at a time", () => {
   it("CVE-2025-59946, CVE-2026-22040: 300 take-overs of one client identifier, while it subscribes and leaves", async () => {
     const clients: RawConnection[] = [];

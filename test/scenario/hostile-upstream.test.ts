@@ -40,6 +40,10 @@ let upstreams: readonly net.Server[] = [];
 let daemon: DaemonProcess;
 let witness: TestClient;
 
+let subscribed: () => void;
+/** Nothing is answered before somebody hears what comes of it. */
+const whenSubscribed = new Promise<void>((resolve) => (subscribed = resolve));
+
 /** Answers the first connection as the row says, those after it well. */
 async function upstreamOf(hostile: Readonly<Record<number, string>>): Promise<net.Server> {
   const good = { 1: CONNACK + publish("remote/after", "good") };
@@ -49,9 +53,11 @@ async function upstreamOf(hostile: Readonly<Record<number, string>>): Promise<ne
     const splitter = new FrameSplitter();
     socket.on("error", () => undefined);
     // Who is kept waiting for ever says nothing of what comes after: the first connection ends.
-    if (answers === hostile) setTimeout(() => socket.destroy(), 2_000).unref();
-    socket.on("data", (bytes) => {
-      for (const packet of splitter.push(bytes)) socket.write(Buffer.from(answers[(packet[0] ?? 0) >> 4] ?? "", "hex"));
+    void whenSubscribed.then(() => {
+      if (answers === hostile) setTimeout(() => socket.destroy(), 2_000).unref();
+      socket.on("data", (bytes) => {
+        for (const packet of splitter.push(bytes)) socket.write(Buffer.from(answers[(packet[0] ?? 0) >> 4] ?? "", "hex"));
+      });
     });
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -75,6 +81,7 @@ topic out/# out 1
   daemon = await DaemonProcess.start(`listener ${port} 127.0.0.1\n${bridges.join("")}`);
   witness = await connect311(port, { clientId: "witness" });
   await witness.subscribe("#", 1);
+  subscribed();
 });
 
 afterAll(async () => {
