@@ -40,12 +40,15 @@ class BridgeObserver implements LinkObserver {
   readonly watch = new DeliveryWatch("bridge");
   readonly sentAgain = new Set<string>();
   readonly #places = new Map<string, number>();
+  /** CONNACK of 3.1 does not say whether the session is there. */
+  #is31 = false;
 
   constructor(private readonly onStep: (step: string) => void) {}
 
   fromBridge(frame: Buffer): void {
     const type = (frame[0] ?? 0) >> 4;
     this.onStep(`${PACKETS[type]} of the bridge`);
+    if (type === 1) this.#is31 = frame.includes("MQIsdp");
     if (type === 3 && ((frame[0] ?? 0) & 6) !== 0) this.watch.publish(readPublish(frame)); // QoS 0: the bridge's notifications
     if (type === 6) this.watch.release(readId(frame));
   }
@@ -53,7 +56,7 @@ class BridgeObserver implements LinkObserver {
   fromBroker(frame: Buffer): void {
     const type = (frame[0] ?? 0) >> 4;
     this.onStep(`${PACKETS[type]} to the bridge`);
-    if (type === 2) this.watch.begin((frame[2] ?? 0) === 1);
+    if (type === 2) this.watch.begin((frame[2] ?? 0) === 1 || this.#is31);
     if (type === 3) this.#note(readPublish(frame).payload);
     if (type === 4) this.watch.acknowledge(readId(frame));
     if (type === 5) this.watch.receive(readId(frame));
@@ -394,6 +397,11 @@ topic cmd/# in 2
     return this.#daemon?.lines.slice(-20) ?? [];
   }
 
+  /** What explains a complaint, perhaps. */
+  get notableLines(): readonly string[] {
+    return this.#daemon?.lines.filter((line) => /CWNAN(0099|0302|0303|0308|0343)/.test(line)) ?? [];
+  }
+
   /** For a run that did not come to its end. */
   get findings(): string[] {
     return [...this.complaints, ...this.#clients.flatMap(({ violations, watch }) => [...violations, ...watch.violations]), ...this.#observer.watch.violations];
@@ -402,7 +410,8 @@ topic cmd/# in 2
   get summary(): string {
     const messages = this.#streams.reduce((sum, { sent }) => sum + sent.length, 0);
     const steps = [...this.#killedAt].map(([step, count]) => `${step} ${count}`).join(", ");
-    return `${this.kills} kills (at ${steps}), ${messages} messages, ${this.#heard.length} subscriptions`;
+    const plainer = this.#daemon?.lines.filter((line) => line.includes("CWNAN0099I")).length;
+    return `${this.kills} kills (at ${steps}), ${messages} messages, ${this.#heard.length} subscriptions, ${plainer} times a plainer CONNECT`;
   }
 }
 
@@ -422,5 +431,6 @@ it.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? name : mosquittoMissing,
     await run.cleanup();
   }
   console.log(run.summary);
+  if (run.complaints.length > 0) console.log(run.notableLines.join("\n"));
   expect(run.complaints.slice(0, 20), `AMQTDD_SEED=${seed}, ${run.summary}, ${run.complaints.length} complaints`).toEqual([]);
 });
