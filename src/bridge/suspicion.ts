@@ -2,12 +2,15 @@ import type { QueuedMessage } from "../session/lanes.ts";
 
 /** So many connections have to end on the same message, one after the other. After each verdict twice as many, until the remote has taken something. */
 const STRIKES = 3;
+/** Before that so many may: most suspects go through when they are sent once more. */
+const FREE_ENDS = 3;
 /** So long each of them has to stand before that: the first, then twice and four times as long. */
 const STAND_MS = 1_000;
 const MAX_DOUBLINGS = 2;
 /** And so many times as long as it then takes to end. */
 const TIMES_AS_LONG = 30;
-const MAX_STAND_MS = 300_000;
+/** What takes longer to end one than this allows is not held back, nor found guilty. */
+const MAX_STAND_MS = 60_000;
 
 /**
  * Finds a message that the remote answers by ending the connection. A network that cuts ends connections too, and a remote in trouble ends them
@@ -17,11 +20,13 @@ const MAX_STAND_MS = 300_000;
  */
 export class Suspicion {
   suspect: QueuedMessage | undefined;
+  /** Connections that have ended on the suspect, and those of them that count. */
+  private ends = 0;
   private strikes = 0;
+  /** How long the last one lasted with it. */
+  private lastedMs = 0;
   /** Verdicts since the remote has last taken something. */
   private verdicts = 0;
-  /** How long the connection has to stand before the suspect is sent. The first time is free: most suspects go through then. */
-  private standMs = 0;
   private beganMs = 0;
   private sentMs = 0;
 
@@ -33,6 +38,12 @@ export class Suspicion {
 
   isDue(nowMs: number): boolean {
     return nowMs - this.beganMs >= this.standMs;
+  }
+
+  /** How long the connection has to stand before the suspect is sent. */
+  private get standMs(): number {
+    const neededMs = TIMES_AS_LONG * this.lastedMs;
+    return this.ends < FREE_ENDS || neededMs > MAX_STAND_MS ? 0 : Math.max(neededMs, STAND_MS * 2 ** Math.min(this.strikes, MAX_DOUBLINGS));
   }
 
   /** The suspect is sent now. */
@@ -48,7 +59,7 @@ export class Suspicion {
   /** The suspect has been taken, or nothing speaks against it any more. */
   acquit(): void {
     this.suspect = undefined;
-    this.strikes = this.standMs = 0;
+    this.ends = this.strikes = 0;
   }
 
   /** The connection has ended; `unanswered` is the message that it was sent first and has not answered. True if that one is guilty. */
@@ -60,11 +71,11 @@ export class Suspicion {
     if (unanswered.lane !== this.suspect?.lane || unanswered.seq !== this.suspect.seq) {
       this.acquit();
       this.suspect = unanswered;
-      return false;
     }
-    const neededMs = TIMES_AS_LONG * (nowMs - this.sentMs);
-    if (this.standMs > 0 && this.sentMs - this.beganMs >= neededMs) this.strikes += 1;
-    this.standMs = Math.min(MAX_STAND_MS, Math.max(neededMs, STAND_MS * 2 ** Math.min(this.strikes, MAX_DOUBLINGS)));
+    const wasHeld = this.standMs > 0;
+    this.ends += 1;
+    this.lastedMs = nowMs - this.sentMs;
+    if (wasHeld && this.sentMs - this.beganMs >= TIMES_AS_LONG * this.lastedMs) this.strikes += 1;
     if (this.strikes < STRIKES * 2 ** this.verdicts) return false;
     this.verdicts += 1;
     this.acquit();
