@@ -1,5 +1,5 @@
 /** Up to here a loop, four bytes at a time, is faster than the call into native code. */
-const SHORT_COPY_BYTES = 64;
+const SHORT_COPY_BYTES = 128;
 
 /** Copies a range, fast for short ones too; returns the position after it. */
 export function copyBytes(target: Buffer, at: number, source: Uint8Array, start: number, end: number): number {
