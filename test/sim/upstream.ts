@@ -88,6 +88,7 @@ export class Upstream {
   answersPings = true;
   /** So many of the next PUBACK, PUBREC and PUBCOMP are not sent. */
   swallow = 0;
+  hasSwallowed = false;
   /** Messages are taken and answered when this is over. */
   isSulking = false;
   /** Payloads that it answers by closing the connection. */
@@ -198,6 +199,7 @@ export class Upstream {
     if (connection !== this.connection) return;
     if (this.swallow > 0) {
       this.swallow -= 1;
+      this.hasSwallowed = true;
       return;
     }
     const end = this.send4(connection, firstByte, packetId);
