@@ -82,6 +82,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.outgoing = new Outgoing(entry.session, this.outTopics, {
       outgoingRetain: config.outgoingRetain,
       onUnsendable: (topic) => log.write("bridgeTopicTooLong", { name, topic: topic.slice(0, 80) }),
+      onRepeats: (topic, messages) => log.write("bridgeRepeats", { name, topic: topic.slice(0, 80), messages, line: this.outTopics.lineFrom(topic) ?? "?" }),
     });
     const source = { receiver: this.outgoing, identity: this.identity };
     this.exchange = new Exchange(config, entry, this.outTopics, TopicMap.incoming(config.topics), source, context, () => this.remote?.ping());

@@ -5,12 +5,15 @@ import { recordSize } from "../queue/record.ts";
 import type { Session } from "../session/session.ts";
 import type { ReadRights } from "../session/view.ts";
 import type { GroupNumber } from "../store/store.ts";
+import { RepeatWatch } from "./repeat-watch.ts";
 import type { TopicMap } from "./topic-lines.ts";
 
 export interface OutgoingOptions {
   readonly outgoingRetain: boolean;
   /** The first message whose remote name would be empty or too long. */
   onUnsendable(topicName: string): void;
+  /** The same message goes out again and again, so often in a second. */
+  onRepeats(topicName: string, messages: number): void;
 }
 
 /** Takes what the local subscriptions of a connection match and queues it under its remote name. */
@@ -18,6 +21,7 @@ export class Outgoing implements Receiver {
   readonly durable = true;
   unmatched = 0;
   private hasDelivered = false;
+  private readonly repeats: RepeatWatch;
   /** What an ACL lets the connection take; undefined: everything its topic lines match. */
   rights: ReadRights | undefined;
 
@@ -25,7 +29,9 @@ export class Outgoing implements Receiver {
     private readonly session: Session,
     private readonly topics: TopicMap,
     private readonly options: OutgoingOptions,
-  ) {}
+  ) {
+    this.repeats = new RepeatWatch(options.onRepeats);
+  }
 
   /** Whether anything was handed on since this was asked last. */
   takeHasDelivered(): boolean {
@@ -53,6 +59,7 @@ export class Outgoing implements Receiver {
       this.unmatched += 1;
       return 0;
     }
+    this.repeats.note(message);
     message.topic = mapped.name;
     message.topicStart = 0;
     message.topicEnd = mapped.name.length;

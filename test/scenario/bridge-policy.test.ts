@@ -193,6 +193,18 @@ describe("loops", () => {
     await oneEachWay(await connect(port, "#"), await connect(upstream, "#"));
   });
 
+  it("a message that goes round three brokers of 3.1.1 is told of once, with its line", async () => {
+    const ports = await freePorts(3);
+    const daemons = await Promise.all(
+      ports.map((port, index) => start(`listener ${port} 127.0.0.1\n${connection(ports[(index + 1) % 3] ?? 0, `clientid ring${index}`, "try_private false", "topic round/# out")}`)),
+    );
+    for (const daemon of daemons) await daemon.waitForLine(/CWNAN0133I/);
+    const client = await connect(ports[0] ?? 0);
+    await client.publish("round/sensor", "1", { qos: 1 });
+    for (const daemon of daemons) await daemon.waitForLine(/CWNAN0374W Connection up: the same message on round\/sensor goes out \d+ times a second \(line \d+\)/);
+    for (const daemon of daemons) expect(daemon.lines.filter((line) => line.includes("CWNAN0374W"))).toHaveLength(1);
+  });
+
   /** An upstream that closes on a CONNECT whose level `closesOn` names; it ends what it accepts after so long. */
   async function fickle(port: number, closesOn: (level: number, count: number) => boolean, lastsMs: number): Promise<number[]> {
     const levels: number[] = [];
