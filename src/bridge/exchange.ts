@@ -140,10 +140,16 @@ export class Exchange {
     const nowMs = this.context.clock.nowMs();
     this.hasHeard = true;
     this.answerWatch.answeredPing(nowMs);
-    if (!this.isHolding || this.isFinishing || !suspicion.suspect || !suspicion.isDue(nowMs)) return;
+    if (!this.isHolding || this.isFinishing || !suspicion.isDue(nowMs)) return;
     this.isHolding = false;
-    suspicion.sent(nowMs);
     this.answerWatch.begin(nowMs);
+    this.sendSuspect();
+  }
+
+  private sendSuspect(): void {
+    const { suspicion } = this;
+    if (!suspicion.suspect) return this.entry.session.widen(this.window);
+    suspicion.sent(this.context.clock.nowMs());
     this.entry.session.sendAlone(suspicion.suspect);
   }
 
@@ -203,14 +209,12 @@ export class Exchange {
     this.endSuspicion();
   }
 
-  /** If the suspect is done, answered or passed by, the rest may go. */
+  /** If the suspect is done, answered or passed by, the next one may go, or all. */
   private endSuspicion(): void {
     const { suspicion } = this;
-    const { session } = this.entry;
-    if (!suspicion.suspect || this.isFinishing || session.isQueued(suspicion.suspect)) return;
+    if (!suspicion.suspect || this.isFinishing || this.entry.session.isQueued(suspicion.suspect)) return;
     suspicion.acquit();
-    this.isHolding = false;
-    session.widen(this.window);
+    if (!this.isHolding) this.sendSuspect();
   }
 
   /** Nothing new is sent; what is under way goes on. */
@@ -233,7 +237,7 @@ export class Exchange {
     this.subscriptions.reset();
     session.detach();
     this.peer = undefined;
-    if (this.suspicion.ended(session.firstUnanswered, isLost, this.context.clock.nowMs())) this.park();
+    if (this.suspicion.ended(session.unanswered, isLost, this.context.clock.nowMs())) this.park();
   }
 
   /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */

@@ -19,7 +19,8 @@ const MAX_STAND_MS = 60_000;
  * suspect is held back, or on something else, clears it. Nothing overtakes the suspect meanwhile.
  */
 export class Suspicion {
-  suspect: QueuedMessage | undefined;
+  /** The first is sent alone, then the next: the answer to a message of another lane may have been lost with the connection. */
+  private suspects: readonly QueuedMessage[] = [];
   /** Connections that have ended on the suspect, and those of them that count. */
   private ends = 0;
   private strikes = 0;
@@ -29,6 +30,10 @@ export class Suspicion {
   private verdicts = 0;
   private beganMs = 0;
   private sentMs = 0;
+
+  get suspect(): QueuedMessage | undefined {
+    return this.suspects[0];
+  }
 
   /** A connection begins. True: the suspect is held back until `isDue` and the remote has answered PINGREQ. */
   begin(nowMs: number): boolean {
@@ -56,29 +61,31 @@ export class Suspicion {
     this.verdicts = 0;
   }
 
-  /** The suspect has been taken, or nothing speaks against it any more. */
+  /** The suspect has been taken; the next one is the suspect now, if there is another. */
   acquit(): void {
-    this.suspect = undefined;
+    this.suspectOnly(this.suspects.slice(1));
+  }
+
+  private suspectOnly(suspects: readonly QueuedMessage[]): void {
+    this.suspects = suspects;
     this.ends = this.strikes = 0;
   }
 
-  /** The connection has ended; `unanswered` is the message that it was sent first and has not answered. True if that one is guilty. */
-  ended(unanswered: QueuedMessage | undefined, byRemote: boolean, nowMs: number): boolean {
-    if (!unanswered || !byRemote) {
-      this.acquit();
+  /** The connection has ended; `unanswered` is what it left so, the first of each lane. True if the first of them is guilty. */
+  ended(unanswered: readonly QueuedMessage[], byRemote: boolean, nowMs: number): boolean {
+    const [first] = unanswered;
+    if (!first || !byRemote) {
+      this.suspectOnly([]);
       return false;
     }
-    if (unanswered.lane !== this.suspect?.lane || unanswered.seq !== this.suspect.seq) {
-      this.acquit();
-      this.suspect = unanswered;
-    }
+    if (first.lane !== this.suspect?.lane || first.seq !== this.suspect.seq) this.suspectOnly(unanswered);
     const wasHeld = this.standMs > 0;
     this.ends += 1;
     this.lastedMs = nowMs - this.sentMs;
     if (wasHeld && this.sentMs - this.beganMs >= TIMES_AS_LONG * this.lastedMs) this.strikes += 1;
     if (this.strikes < STRIKES * 2 ** this.verdicts) return false;
     this.verdicts += 1;
-    this.acquit();
+    this.suspectOnly([]);
     return true;
   }
 }

@@ -14,7 +14,8 @@ import { PARKED_LANE } from "./packet-id.ts";
  */
 export class Parking {
   private lane: Parked | undefined;
-  private unanswered: QueuedMessage | undefined;
+  /** What the last connection left without any answer, the first of each lane; the one that was sent first leads. */
+  unanswered: readonly QueuedMessage[] = [];
   /** The lane of the message in flight that was sent first. */
   private sentFirst: Queue | undefined;
 
@@ -50,19 +51,11 @@ export class Parking {
     if (queue === this.sentFirst) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
   }
 
-  /** The connection ends: notes the message that was sent first and has no answer. */
+  /** The connection ends. */
   noteUnanswered(): void {
-    this.unanswered = undefined;
-    for (const queue of [this.sentFirst, ...this.lanes.queues]) {
-      const seq = queue?.firstUnanswered ?? 0;
-      if (!queue || seq === 0) continue;
-      this.unanswered = { lane: queue.lane, seq };
-      return;
-    }
-  }
-
-  get firstUnanswered(): QueuedMessage | undefined {
-    return this.unanswered;
+    const { sentFirst, lanes } = this;
+    const inOrder = [...(sentFirst ? [sentFirst] : []), ...lanes.queues.filter((queue) => queue !== sentFirst)];
+    this.unanswered = inOrder.map(({ lane, firstUnanswered }) => ({ lane, seq: firstUnanswered })).filter(({ seq }) => seq > 0);
   }
 
   get messages(): number {
@@ -70,20 +63,21 @@ export class Parking {
   }
 
   /**
-   * Puts `firstUnanswered` aside: in one group it leaves its lane and is kept where nothing is sent from. At once if it lies in RAM, as it does
+   * Puts the first of `unanswered` aside: in one group it leaves its lane and is kept where nothing is sent from. At once if it lies in RAM, as it does
    * on a connection that has come to it. `onParked` is told of it in the same turn. Returns the message; undefined if there is none, or it has been
    * answered meanwhile, or can't be read. Rejects with StoreError when the store can't be read.
    */
   async parkHead(onParked: (queue: Queue, seq: number, qos: QoS, group: GroupNumber) => void): Promise<ParkedMessage | undefined> {
     const { unanswered } = this;
-    if (!unanswered) return undefined;
-    const { lane, seq } = unanswered;
+    const [head] = unanswered;
+    if (!head) return undefined;
+    const { lane, seq } = head;
     const queue = this.lanes.get(lane);
     if (!queue?.isOpen(seq)) return undefined;
     const message = new Message();
     if (!queue.readFromRam(message, seq) && !(await queue.fetch(message, seq))) return undefined;
     if (this.unanswered !== unanswered || !queue.isOpen(seq)) return undefined;
-    this.unanswered = undefined;
+    this.unanswered = [];
     const { qos } = message;
     const parked = { topic: message.topic.toString("utf8", message.topicStart, message.topicEnd), bytes: message.payloadLength, qos };
     this.parked.add(message, lane);

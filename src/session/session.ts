@@ -225,9 +225,9 @@ export class Session {
     this.replay?.peerGone();
   }
 
-  /** Of the messages that the last connection left without any answer the one that it was sent first. */
-  get firstUnanswered(): QueuedMessage | undefined {
-    return this.parking.firstUnanswered;
+  /** What the last connection left without any answer, the first of each lane; the one that was sent first leads. */
+  get unanswered(): readonly QueuedMessage[] {
+    return this.parking.unanswered;
   }
 
   /** Messages that are put aside; they do not count as queued. */
@@ -235,7 +235,7 @@ export class Session {
     return this.parking.messages;
   }
 
-  /** Puts `firstUnanswered` aside (see `Parking.parkHead`). */
+  /** Puts the first of `unanswered` aside (see `Parking.parkHead`). */
   parkHead(): Promise<ParkedMessage | undefined> {
     return this.parking.parkHead((queue, seq, qos, group) => {
       if (group !== 0) this.context.onAppended(this);

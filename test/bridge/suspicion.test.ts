@@ -20,7 +20,7 @@ class Connections {
     }
     this.heldMs = this.nowMs - beganMs;
     this.nowMs += lastsMs;
-    return suspicion.ended(message, true, this.nowMs);
+    return suspicion.ended(message ? [message] : [], true, this.nowMs);
   }
 
   /** How many connections it takes until one is found guilty; at most `limit`. */
@@ -62,7 +62,7 @@ it("clears a message when a connection ends without it", () => {
   const connections = new Connections();
   for (let count = 0; count < 5; count++) expect(connections.end(first)).toBe(false);
   connections.suspicion.begin(connections.nowMs);
-  expect(connections.suspicion.ended(undefined, true, connections.nowMs)).toBe(false);
+  expect(connections.suspicion.ended([], true, connections.nowMs)).toBe(false);
   expect(connections.untilGuilty(first, 10)).toBe(6);
 });
 
@@ -88,6 +88,18 @@ it("does not count what we end ourselves", () => {
   const connections = new Connections();
   for (let count = 0; count < 5; count++) connections.end(first);
   connections.suspicion.begin(connections.nowMs);
-  expect(connections.suspicion.ended(first, false, connections.nowMs)).toBe(false);
+  expect(connections.suspicion.ended([first], false, connections.nowMs)).toBe(false);
   expect(connections.suspicion.begin(connections.nowMs)).toBe(false);
+});
+
+it("suspects one message of each lane, one after the other", () => {
+  const { suspicion } = new Connections();
+  const other = { lane: 2, seq: 7 };
+  suspicion.begin(0);
+  expect(suspicion.ended([first, other], true, 5)).toBe(false);
+  expect(suspicion.suspect).toEqual(first);
+  suspicion.acquit();
+  expect(suspicion.suspect).toEqual(other);
+  suspicion.acquit();
+  expect(suspicion.suspect).toBeUndefined();
 });

@@ -40,16 +40,16 @@ describe("the message that a connection left unanswered first", () => {
   it("is the head of the lane, the same on the next connection, until it is answered", async () => {
     const rig = new SessionRig({ inflight: 2 });
     rig.deliver("a b c", 1);
-    expect(rig.session.firstUnanswered).toBeUndefined();
+    expect(rig.session.unanswered[0]).toBeUndefined();
     for (let time = 0; time < 2; time++) {
       expect(await connectInVain(rig)).toEqual(["a", "b"]);
-      expect(rig.session.firstUnanswered).toEqual({ lane: 0, seq: 1 });
+      expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 1 });
     }
     rig.attach();
     await rig.settle();
     rig.session.onPuback(2);
     rig.session.detach();
-    expect(rig.session.firstUnanswered).toEqual({ lane: 0, seq: 2 });
+    expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 2 });
   });
 
   it("is in the lane that was sent first, whatever its priority", async () => {
@@ -60,7 +60,7 @@ describe("the message that a connection left unanswered first", () => {
     await rig.settle();
     rig.session.onPuback(32770); // low1; low2 goes out behind high1
     rig.session.detach();
-    expect(rig.session.firstUnanswered).toEqual({ lane: 1, seq: 1 });
+    expect(rig.session.unanswered[0]).toEqual({ lane: 1, seq: 1 });
   });
 
   it("is not one that got PUBREC, nor one of a connection on which nothing was sent", async () => {
@@ -70,10 +70,10 @@ describe("the message that a connection left unanswered first", () => {
     await rig.settle();
     rig.session.onPubrec(2);
     rig.session.detach();
-    expect(rig.session.firstUnanswered).toEqual({ lane: 0, seq: 2 });
+    expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 2 });
     rig.attach(0);
     rig.session.detach();
-    expect(rig.session.firstUnanswered).toBeUndefined();
+    expect(rig.session.unanswered[0]).toBeUndefined();
   });
 });
 
@@ -82,7 +82,7 @@ it("sends one message alone, whatever waits beside it or comes meanwhile", async
   rig.deliver("low1 low2", 1, 2);
   expect(await connectInVain(rig)).toEqual(["low1", "low2"]);
   rig.deliver("high1", 1, 1);
-  const suspect = rig.session.firstUnanswered ?? { lane: -1, seq: 0 };
+  const suspect = rig.session.unanswered[0] ?? { lane: -1, seq: 0 };
   const peer = rig.attach(0);
   await rig.settle();
   rig.deliver("normal1", 1, 0);
@@ -182,8 +182,8 @@ describe("parked messages", () => {
     for (let time = 0; time < 3; time++) {
       await connectInVain(rig);
       await rig.session.parkHead();
-      const { firstUnanswered } = rig.session;
-      expect(firstUnanswered).toBeUndefined();
+      const { unanswered } = rig.session;
+      expect(unanswered).toEqual([]);
       // The next lane's turn.
       const peer = rig.attach();
       await rig.settle();

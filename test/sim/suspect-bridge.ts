@@ -25,7 +25,8 @@ reconnect_interval 1
 max_reconnect_interval ${this.pick([1, 4])}
 keepalive_interval 10
 topic s/# out 2 "" site/
-topic poison out 2
+topic h/# out 2 "" site/ high
+topic poison out 2 "" "" ${this.pick(["high", "normal", "low"])}
 `, this);
   private readonly upstream = new Upstream(CENTRAL_PORT, this.network, this.clock, this.rng, {
     onMessage: (topic, payload, qos) => {
@@ -59,7 +60,7 @@ topic poison out 2
     const publish = (): void => {
       if (!this.isPublishing) return;
       const qos = this.pick([1, 2] as const);
-      const topic = `s/publisher/${qos}`;
+      const topic = `${this.pick(["s", "h"])}/publisher/${qos}`;
       this.publisher.publish({ topic, payload: this.ledger.add(topic, "value"), qos, retain: false });
       this.clock.after(this.rng() * maxPauseMs, publish);
     };
@@ -68,7 +69,7 @@ topic poison out 2
 
   private async everythingComes(): Promise<void> {
     this.isPublishing = false;
-    await this.until(() => this.publisher.unfinished === 0 && this.watch.missingBelow("s/") === 0, "the last message");
+    await this.until(() => this.publisher.unfinished === 0 && this.watch.missingBelow("") === 0, "the last message");
   }
 
   /** Cuts at any rate, so that connections last as long as messages take, or much longer; the upstream answers soon or late. */
