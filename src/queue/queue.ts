@@ -542,7 +542,7 @@ export class Queue implements Keeper {
     this.lost += lost;
     this.count(-lost, 0);
     if (!backlog.hasGap) {
-      backlog.join();
+      backlog.join(this.ackedBelow);
       if (gapReader.hasMissed) this.count(0, this.countBytes() - this.bytes);
       gapReader.hasMissed = false;
     }

@@ -312,4 +312,15 @@ describe("Queue", () => {
       isLong ? { numRuns: 20_000 } : { numRuns: 200, seed: 1 },
     );
   });
+
+  it("gives back what lies behind a gap that the head has passed, and goes on from there", async () => {
+    const append = (payloadBytes: number): Step => ({ do: "append", payloadBytes, qos: 1, retain: false });
+    const steps: Step[] = [
+      append(0), append(2_000), append(2_000), { do: "send", count: 3 }, { do: "answer", which: 1 }, { do: "answer", which: 1 }, { do: "detach" }, { do: "pass", count: 1 },
+      append(19), { do: "drop" }, { do: "pass", count: 1 },
+    ];
+    const run = new Run(0);
+    for (const step of steps) await run.take(step);
+    await run.finish();
+  });
 });
