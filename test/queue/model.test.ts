@@ -296,7 +296,7 @@ class Run {
     }
     await this.rig.settle();
     expect(this.rig.budget.usedBytes).toBe(0);
-    expect([...this.rig.store.written.keys()].filter((key) => key.startsWith("p"))).toEqual([]);
+    expect([...this.rig.store.written.keys()].filter((key) => key.startsWith("z"))).toEqual([]);
   }
 }
 

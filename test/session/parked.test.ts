@@ -93,7 +93,7 @@ describe("parking", () => {
     await rig.settle();
     expect(await drain(rig)).toEqual(["b", "c"]);
     expect(await rig.session.parked()).toEqual([{ topic: "a", bytes: 1, qos: 1 }]);
-    const pages = [...rig.store.written.keys()].filter((key) => key.startsWith("p"));
+    const pages = [...rig.store.written.keys()].filter((key) => key.startsWith("z"));
     expect(pages).toEqual([pageKey(7, 3, 1).toString("latin1")]);
   });
 
@@ -207,7 +207,7 @@ describe("parked messages", () => {
     await rig.settle();
     expect((await drain(rig)).length).toBe(5);
     await rig.settle();
-    expect([...rig.store.written.keys()].filter((key) => key.startsWith("p"))).toEqual([]);
+    expect([...rig.store.written.keys()].filter((key) => key.startsWith("z"))).toEqual([]);
   });
 
   it("are tried again once, though two ask for it", async () => {
