@@ -14,6 +14,7 @@ export interface ParkedMessage {
 }
 
 const READ_BYTES = 256 * 1024;
+const MAX_SEQ = 2 ** 48 - 1;
 const NO_SLOTS = new Uint8Array(1);
 
 /**
@@ -49,6 +50,21 @@ export class Parked implements Keeper {
     this.messages = messages;
     this.bytes = bytes;
     this.oldestMs = oldestMs;
+  }
+
+  /** After a repair of the store the record may be older than pages are, or gone: takes up what lies behind its end. Rejects with StoreError. */
+  async recoverBeyondRecord(): Promise<void> {
+    const { session, lane, nextSeq: before } = this;
+    if (!this.durable) return;
+    for (let pages; (pages = await this.store.read(pageKey(session, lane, this.nextSeq), pageKey(session, lane, MAX_SEQ), READ_BYTES)).length > 0; ) {
+      for (const [key, page] of pages) {
+        if (this.messages === 0) this.firstSeq = this.nextSeq = pageSeq(key);
+        this.messages += pageSeq(key) + 1 - this.nextSeq;
+        this.bytes += page.length;
+        this.nextSeq = pageSeq(key) + 1;
+      }
+    }
+    if (this.nextSeq !== before) this.touch();
   }
 
   /** Copies the message, which came from queue `fromLane`. Returns the group that makes it durable, 0 if nothing is to be waited for. */

@@ -13,15 +13,19 @@ const NodeLevel = Level as unknown as typeof ClassicLevel;
 
 const MIB = 1024 * 1024;
 
-/** Small on purpose: LevelDB maps its tables, and what is mapped counts as resident. The write buffer is measured (`doc/durability.md`). */
+/** What LevelDB keeps in memory before it makes a table of it. Measured: `doc/durability.md`. */
+export const WRITE_BUFFER_BYTES = 8 * MIB;
+/** Small on purpose: LevelDB maps its tables, 64 at a time, and what is mapped counts as resident. */
+export const TABLE_BYTES = 2 * MIB;
+
 const OPTIONS = {
   keyEncoding: "buffer",
   valueEncoding: "buffer",
   compression: true,
-  writeBufferSize: 8 * MIB,
+  writeBufferSize: WRITE_BUFFER_BYTES,
   cacheSize: 2 * MIB,
   maxOpenFiles: 64,
-  maxFileSize: 2 * MIB,
+  maxFileSize: TABLE_BYTES,
 } as const;
 
 export const openLevelDatabase: OpenDatabase = async (directory) => {

@@ -177,7 +177,7 @@ export class LevelStore implements Store {
     this.#succeeded(group);
   }
 
-  async #writeBatch(database: Database, { operations, bytes, storedBytes }: Batch, isAwaited: boolean): Promise<void> {
+  async #writeBatch(database: Database, { operations, bytes, storedBytes, isInOrder }: Batch, isAwaited: boolean): Promise<void> {
     const { figures } = this;
     const sync = this.#parts.syncs && isAwaited;
     const startMs = performance.now();
@@ -192,6 +192,7 @@ export class LevelStore implements Store {
     }
     this.#hasUnsynced = !sync;
     this.#room.noteWritten(bytes);
+    this.#compactor.noteWritten(bytes, { isInOrder });
   }
 
   #succeeded(group: ClosedGroup): void {

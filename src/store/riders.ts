@@ -9,6 +9,8 @@ import { isCorruption } from "./store-error.ts";
 const PATIENCE_GROUPS = 8;
 /** On one page. Each carries all that rides, so that the last page alone is to be found at a start. */
 const MAX_LOAD_BYTES = 4096;
+/** A larger page is one large message: to carry something it would be copied. */
+const MAX_CARRIER_BYTES = 256 * 1024;
 /** So many pages are looked at for the last one whose load is intact. */
 const MAX_DAMAGED_PAGES = 100;
 
@@ -21,6 +23,8 @@ export interface Batch {
   readonly storedBytes: number;
   /** It ends what only pages have held: an unsynced batch may be lost though a later one is not. */
   readonly mustSync: boolean;
+  /** It is all pages of one queue, behind what that queue had. */
+  readonly isInOrder: boolean;
 }
 
 /**
@@ -65,7 +69,8 @@ export class Riders {
       else if (!isCarried || isPageKey(key)) operations.push({ type: "put", key, value: this.#valueOf(key, value, isCarried) });
     }
     if (!isCarried && this.#lastPage !== undefined) operations.push({ type: "put", key: ridersKey, value: seal(ridersKey, this.#lastPage) });
-    return { operations, bytes: bytes + extraBytes, storedBytes, mustSync };
+    const isInOrder = isCarried && keys.every((key) => !isPageKey(key) || isOfQueueOf(key, carrier));
+    return { operations, bytes: bytes + extraBytes, storedBytes, mustSync, isInOrder };
   }
 
   #valueOf(key: Buffer, value: Buffer, isCarried: boolean): Buffer {
@@ -78,7 +83,8 @@ export class Riders {
     let carrier: Buffer | undefined;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
-      if (values[index] === undefined) return undefined;
+      const value = values[index];
+      if (value === undefined || value.length > MAX_CARRIER_BYTES) return undefined;
       if (!isPageKey(key)) {
         if (!mayRide(key)) return undefined;
       } else if (this.#lastPage === undefined || isBehind(this.#lastPage, key)) carrier = key;
@@ -99,9 +105,9 @@ export class Riders {
   }
 }
 
+const isOfQueueOf = (page: Buffer, other: Buffer): boolean => page.compare(other, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0;
 /** Whether both pages are of one queue, and `page` comes later. */
-const isBehind = (last: Buffer, page: Buffer): boolean =>
-  page.compare(last, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0 && page.compare(last) > 0;
+const isBehind = (last: Buffer, page: Buffer): boolean => isOfQueueOf(page, last) && page.compare(last) > 0;
 
 /**
  * At a start: writes what rides by itself. Resolves with the damage, if the last page that carries has any: what rides on the one before is older.

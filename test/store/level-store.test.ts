@@ -349,6 +349,17 @@ describe("a store on disk", () => {
     await untilStored(filled, filled.touch({ writeTo: (group) => pages.forEach((key) => group.delete(key)) }, "synced"));
   }
 
+  it("makes small tables of pages that are added in order, since tables are mapped as they are", async () => {
+    const growing = await openStore(optionsFor(directory, events));
+    store = growing;
+    for (let seq = 1; seq <= 60; seq++) await untilStored(growing, growing.touch({ writeTo: (group) => group.put(pageKey(1, 0, seq), randomBytes(500_000)) }, "synced"));
+    const sizes = (await readdir(directory)).filter((name) => name.endsWith(".ldb")).map(async (name) => (await stat(join(directory, name))).size);
+    // The first one is what LevelDB makes of a full write buffer.
+    const others = (await Promise.all(sizes)).sort((a, b) => b - a).slice(1);
+    expect(others.length).toBeGreaterThan(3);
+    expect(Math.max(...others)).toBeLessThan(6_000_000);
+  });
+
   it("compacts what was deleted while the disk is full", async () => {
     let free = 1000;
     const room = await openStore({ ...optionsFor(directory, events), minFreeBytes: 1000, freeBytes: () => Promise.resolve(free) });
