@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import { type Database, TABLE_BYTES, WRITE_BUFFER_BYTES } from "./database.ts";
+import { type Database, WRITE_BUFFER_BYTES } from "./database.ts";
 import { DeletedRanges } from "./deleted-ranges.ts";
 import type { StoreFigures } from "./figures.ts";
 import type { KeyRange } from "./keys.ts";
@@ -8,6 +8,8 @@ import type { KeyRange } from "./keys.ts";
 const WORTH_BYTES = 4 * 1024 * 1024;
 /** While more pages than this are deleted between two looks, the queue's tables hold what is still needed, which would be written anew each time. */
 const QUIET_PAGES = 64;
+/** A table of what is written in order. Under full load half as much again has come before it is cut. */
+const CUT_BYTES = 1024 * 1024;
 const LOOK_MS = 4_000;
 /** Looking may cost this part of the time. */
 const LOOKING_PART = 1 / 50;
@@ -69,7 +71,7 @@ export class Compactor {
     const database = this.#parts.database();
     if (this.#inOrderBytes < this.#cutAtBytes || database === undefined || this.#running !== undefined || this.#isClosed) return;
     this.#inOrderBytes = 0;
-    this.#cutAtBytes = TABLE_BYTES;
+    this.#cutAtBytes = CUT_BYTES;
     this.#begin(database.compactRange(FIRST_KEY, FIRST_KEY));
   }
 

@@ -15,9 +15,8 @@ const MIB = 1024 * 1024;
 
 /** What LevelDB keeps in memory before it makes a table of it. Measured: `doc/durability.md`. */
 export const WRITE_BUFFER_BYTES = 8 * MIB;
-/** Small on purpose: LevelDB maps its tables, 64 at a time, and what is mapped counts as resident. */
-export const TABLE_BYTES = 2 * MIB;
 
+/** Tables are small on purpose: LevelDB maps 64 at a time, and what is mapped counts as resident. */
 const OPTIONS = {
   keyEncoding: "buffer",
   valueEncoding: "buffer",
@@ -25,7 +24,7 @@ const OPTIONS = {
   writeBufferSize: WRITE_BUFFER_BYTES,
   cacheSize: 2 * MIB,
   maxOpenFiles: 64,
-  maxFileSize: TABLE_BYTES,
+  maxFileSize: 2 * MIB,
 } as const;
 
 export const openLevelDatabase: OpenDatabase = async (directory) => {
