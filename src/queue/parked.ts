@@ -1,9 +1,10 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { pageKey, pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
+import { pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import { Message } from "./message.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
 import { isIntactRecord, readRecord, recordEnd, recordLane, recordSize, sealRecords, setRecordLane, writeRecord } from "./record.ts";
+import { StoredPages } from "./stored-pages.ts";
 
 /** A message that is put aside. */
 export interface ParkedMessage {
@@ -13,7 +14,6 @@ export interface ParkedMessage {
   readonly qos: QoS;
 }
 
-const READ_BYTES = 256 * 1024;
 const MAX_SEQ = 2 ** 48 - 1;
 const NO_SLOTS = new Uint8Array(1);
 
@@ -33,6 +33,7 @@ export class Parked implements Keeper {
   private oldestMs = 0;
   private touchedIn: GroupNumber = 0;
   private hasEnded = false;
+  private readonly pages: StoredPages;
 
   constructor(
     private readonly session: SessionNumber,
@@ -41,7 +42,9 @@ export class Parked implements Keeper {
     private readonly store: Store,
     /** Called when messages can't be read any more. */
     private readonly onLost: (messages: number) => void,
-  ) {}
+  ) {
+    this.pages = new StoredPages(session, lane, store);
+  }
 
   recover(record: Buffer): void {
     const { nextSeq, ackedBelow, messages, bytes, oldestMs } = decodeProgress(record);
@@ -54,16 +57,14 @@ export class Parked implements Keeper {
 
   /** After a repair of the store the record may be older than pages are, or gone: takes up what lies behind its end. Rejects with StoreError. */
   async recoverBeyondRecord(): Promise<void> {
-    const { session, lane, nextSeq: before } = this;
+    const before = this.nextSeq;
     if (!this.durable) return;
-    for (let pages; (pages = await this.store.read(pageKey(session, lane, this.nextSeq), pageKey(session, lane, MAX_SEQ), READ_BYTES)).length > 0; ) {
-      for (const [key, page] of pages) {
-        if (this.messages === 0) this.firstSeq = this.nextSeq = pageSeq(key);
-        this.messages += pageSeq(key) + 1 - this.nextSeq;
-        this.bytes += page.length;
-        this.nextSeq = pageSeq(key) + 1;
-      }
-    }
+    await this.pages.visit(before, MAX_SEQ, (seq, page) => {
+      if (this.messages === 0) this.firstSeq = this.nextSeq = seq;
+      this.messages += seq + 1 - this.nextSeq;
+      this.bytes += page.length;
+      this.nextSeq = seq + 1;
+    });
     if (this.nextSeq !== before) this.touch();
   }
 
@@ -131,13 +132,12 @@ export class Parked implements Keeper {
 
   /** Visits what is put aside now, in order, slice by slice as it is read; without a record what is not readable. */
   private async readAll(visit: (seq: number, record: Buffer | undefined) => void): Promise<void> {
-    const { session, lane } = this;
     const before = this.nextSeq;
     for (let from = this.firstSeq; from < before; ) {
       const records = new Map<number, Buffer>();
       // Before the store is read: what is stored meanwhile leaves RAM.
       for (const [seq, { record }] of this.unstored) records.set(seq, record);
-      const pages = this.durable ? await this.store.read(pageKey(session, lane, from), pageKey(session, lane, before), READ_BYTES) : [];
+      const pages = this.durable ? await this.pages.read(from, before) : [];
       const last = pages.at(-1);
       for (const [key, page] of pages) if (isIntactRecord(page, 0, page.length) && recordEnd(page, 0) === page.length) records.set(pageSeq(key), page);
       const end = last ? pageSeq(last[0]) + 1 : before;
@@ -173,9 +173,9 @@ export class Parked implements Keeper {
     if (this.hasEnded) return group.delete(queueKey(this.session, this.lane));
     for (const seq of this.unwritten) {
       const entry = this.unstored.get(seq);
-      if (entry) group.put(pageKey(this.session, this.lane, seq), entry.record);
+      if (entry) group.put(this.pages.key(seq), entry.record);
     }
-    for (const seq of this.removed) group.delete(pageKey(this.session, this.lane, seq));
+    for (const seq of this.removed) group.delete(this.pages.key(seq));
     this.unwritten = [];
     this.removed = [];
     const { nextSeq, firstSeq, messages, bytes } = this;
