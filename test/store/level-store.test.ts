@@ -190,10 +190,11 @@ describe("a store on disk", () => {
     await old.put(Buffer.from("f"), Buffer.from(`{"format":${format}}`));
     await old.put(Buffer.from("s1"), format === 1 ? text : seal(Buffer.from("s1"), text));
     await old.put(Buffer.from("p1"), Buffer.from("page"));
+    await old.put(Buffer.from("z0"), Buffer.from("moved before a kill"));
     await old.close();
     for (let start = 0; start < 2; start++) {
       const opened = await openStore(optionsFor(directory, events));
-      expect(await readText(opened, "g", "{")).toEqual([["s1", "kept"], ["z1", "page"]]);
+      expect(await readText(opened, "g", "{")).toEqual([["s1", "kept"], ["z0", "moved before a kill"], ["z1", "page"]]);
       await opened.close();
     }
     expect(events).toEqual([]);
