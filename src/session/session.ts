@@ -205,6 +205,7 @@ export class Session {
   /** The store has been repaired: takes up messages that no record of a queue tells of. Rejects with StoreError. */
   async recoverBeyondRecords(): Promise<void> {
     for (let lane = 0; lane < LANES; lane++) await this.lanes.at(lane).recoverBeyondRecord();
+    await this.parking.recoverBeyondRecord();
   }
 
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
