@@ -1,5 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { identityText } from "../access/identity.ts";
+import { Burst } from "../broker/burst.ts";
 import type { Entry } from "../broker/entry.ts";
 import { acknowledgeDropped, receivePublish } from "../broker/inbound.ts";
 import type { Route, Source } from "../broker/subscriptions.ts";
@@ -24,6 +25,7 @@ const view = new PublishView();
 const plainMessage = new Message();
 const message5 = new Message();
 message5.frameIs5 = true;
+const burst = new Burst();
 
 /** What one client publishes. */
 export class Incoming {
@@ -43,7 +45,9 @@ export class Incoming {
 
   /** @throws ProtocolViolation */
   receive(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
+    if (burst.takes(this.source, firstByte, bytes, frameStart, bodyStart, bodyEnd)) return;
     const { link, context, entry, terms } = this;
+    this.endBurst();
     const is5 = terms.version === 5;
     decodePublish(view, terms.version, firstByte, bytes, bodyStart, bodyEnd);
     const topic = is5 ? this.topicOf(bytes) : this.mount.topics.lookup(bytes, view.topicStart, view.topicEnd);
@@ -69,7 +73,13 @@ export class Incoming {
     // Only without a mount point is the topic spelt the same for another peer.
     message.frameEnd = this.mount.prefixBytes.length === 0 && view.qos === 0 ? bodyEnd : frameStart;
     if (is5 && !this.takeProperties(message)) return;
+    if (message.frameEnd > message.frameStart && !view.retain && message.propertiesStart === message.propertiesEnd) return burst.begin(this.source, topic, message, bodyStart);
     receivePublish(context.broker, entry.session, this.source, link, topic, message, view.packetId);
+  }
+
+  /** Routes what has been collected: something else comes. */
+  endBurst(): void {
+    if (burst.packets > 0) this.context.broker.publishBurst(burst);
   }
 
   /** By its name or its alias. @throws ProtocolViolation */
