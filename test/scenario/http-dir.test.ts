@@ -234,7 +234,7 @@ it("a folder that is missing stops the start, with its name", async () => {
   try {
     missing.spawn();
     expect((await missing.exited()).code).toBe(1);
-    expect(missing.lines.join("\n")).toMatch(/line 2\).*missing/);
+    expect(missing.lines.join("\n")).toMatch(/amqtdd\.cfg:4:10: error: http_dir .*missing/);
   } finally {
     await missing.cleanup();
   }
