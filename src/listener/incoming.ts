@@ -9,6 +9,7 @@ import { decodePublish, PublishView } from "../mqtt/publish.ts";
 import { Reason, type ReasonCode } from "../mqtt/reason.ts";
 import { protocolError, ProtocolViolation } from "../mqtt/violation.ts";
 import { Message } from "../queue/message.ts";
+import { sameBytes } from "../topic/byte-table.ts";
 import type { Topic } from "../topic/topic.ts";
 import type { ListenerContext, MountPoint } from "./mount-point.ts";
 import { RECEIVE_MAXIMUM, type Terms } from "./terms.ts";
@@ -31,6 +32,8 @@ const burst = new Burst();
 export class Incoming {
   /** Topics whose denial has been logged: once a connection. */
   private readonly deniedTopics = new Set<string>();
+  /** The topic of the last PUBLISH, where there is no mount point. */
+  private lastTopic: Topic<Route> | undefined;
   /** By topic alias [MQTT 5.0 section 3.3.2.3.4]. */
   private readonly aliases: (Topic<Route> | undefined)[] = [];
 
@@ -50,7 +53,7 @@ export class Incoming {
     this.endBurst();
     const is5 = terms.version === 5;
     decodePublish(view, terms.version, firstByte, bytes, bodyStart, bodyEnd);
-    const topic = is5 ? this.topicOf(bytes) : this.mount.topics.lookup(bytes, view.topicStart, view.topicEnd);
+    const topic = is5 ? this.topicOf(bytes) : this.namedTopic(bytes);
     if (!topic.valid) throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
     if (is5 && view.qos > 0) this.countUnacknowledged();
     if (view.qos > terms.maxQoS) throw new ProtocolViolation(Reason.QoSNotSupported, "PUBLISH with a QoS above max_qos [MQTT-3.2.2-11]");
@@ -91,8 +94,18 @@ export class Incoming {
       if (!known) throw protocolError("PUBLISH with a Topic Alias that stands for nothing [MQTT-3.3.2-7]");
       return known;
     }
-    const topic = this.mount.topics.lookup(bytes, view.topicStart, view.topicEnd);
+    const topic = this.namedTopic(bytes);
     if (topicAlias > 0 && topic.valid) this.aliases[topicAlias] = topic;
+    return topic;
+  }
+
+  /** Most connections publish to the same topic as before. */
+  private namedTopic(bytes: Buffer): Topic<Route> {
+    const { topicStart, topicEnd } = view;
+    const last = this.lastTopic;
+    if (last !== undefined && sameBytes(last.bytes, bytes, topicStart, topicEnd)) return last;
+    const topic = this.mount.topics.lookup(bytes, topicStart, topicEnd);
+    if (this.mount.prefixBytes.length === 0) this.lastTopic = topic;
     return topic;
   }
 

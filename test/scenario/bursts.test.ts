@@ -12,6 +12,7 @@ let daemon: DaemonProcess;
 let port: number;
 let mountedPort: number;
 const open: MqttClient[] = [];
+let readers = 0;
 
 beforeAll(async () => {
   [port = 0, mountedPort = 0] = await freePorts(2);
@@ -30,13 +31,12 @@ afterAll(async () => {
 /** What a subscriber gets, as "TOPIC PAYLOAD". */
 async function subscriber(options: { version?: 3 | 4 | 5; to?: number; filter: string; id?: number }): Promise<string[]> {
   const { version = 4, to = port, filter, id } = options;
-  const client = mqtt.connect({
-    host: "127.0.0.1", port: to, protocolVersion: version, protocolId: version === 3 ? "MQIsdp" : "MQTT", clientId: `reader${open.length}`, reconnectPeriod: 0,
+  const client = await mqtt.connectAsync({
+    host: "127.0.0.1", port: to, protocolVersion: version, protocolId: version === 3 ? "MQIsdp" : "MQTT", clientId: `reader${readers++}`, reconnectPeriod: 0,
   });
   open.push(client);
   const lines: string[] = [];
   client.on("message", (topic, payload) => lines.push(`${topic} ${summary(payload)}`));
-  await once(client, "connect");
   await client.subscribeAsync(filter, { qos: 0, ...(id === undefined ? {} : { properties: { subscriptionIdentifier: id } }) });
   return lines;
 }
