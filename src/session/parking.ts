@@ -36,6 +36,11 @@ export class Parking {
     this.parked.recover(record);
   }
 
+  /** See `Parked.recoverBeyondRecord`. Rejects with StoreError. */
+  async recoverBeyondRecord(): Promise<void> {
+    await this.parked.recoverBeyondRecord();
+  }
+
   /** A connection begins. */
   attach(): void {
     this.sentFirst = undefined;
