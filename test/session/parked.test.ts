@@ -73,8 +73,27 @@ describe("the message that a connection left unanswered first", () => {
     expect(rig.session.firstUnanswered).toEqual({ lane: 0, seq: 2 });
     rig.attach(0);
     rig.session.detach();
-    expect(rig.session.firstUnanswered).toEqual({ lane: 0, seq: 2 });
+    expect(rig.session.firstUnanswered).toBeUndefined();
   });
+});
+
+it("sends one message alone, whatever waits beside it or comes meanwhile", async () => {
+  const rig = new SessionRig({ inflight: 10 });
+  rig.deliver("low1 low2", 1, 2);
+  expect(await connectInVain(rig)).toEqual(["low1", "low2"]);
+  rig.deliver("high1", 1, 1);
+  const suspect = rig.session.firstUnanswered ?? { lane: -1, seq: 0 };
+  const peer = rig.attach(0);
+  await rig.settle();
+  rig.deliver("normal1", 1, 0);
+  rig.session.sendAlone(suspect);
+  rig.deliver("high2", 2, 1);
+  await rig.settle();
+  expect(topics(peer.take())).toEqual(["low1"]);
+  rig.session.onPuback(32770);
+  rig.session.widen(10);
+  await rig.settle();
+  expect(topics(peer.take()).sort()).toEqual(["high1", "high2", "low2", "normal1"]);
 });
 
 describe("parking", () => {
