@@ -82,6 +82,9 @@ async function outcomeOf(name: string, damage: (bytes: Buffer) => Buffer): Promi
     // Behind everything that is queued.
     await collector.publish("load", "end", { qos: 1 });
     await collector.waitUntil(() => collector.messages.some(({ payload }) => payload === "end"), 20_000);
+    // These come beside it. What is missing after that is lost.
+    const allRetained = (): boolean => new Set(collector.messages.filter(({ topic }) => topic.startsWith("retained")).map(({ topic }) => topic)).size === RETAINED;
+    await collector.waitUntil(allRetained, 2_000).catch(() => undefined);
     await collector.end();
     const of = (prefix: string): string[] => collector.messages.filter(({ topic, payload }) => topic.startsWith(prefix) && payload !== "end").map(({ payload }) => payload);
     await daemon.kill("SIGTERM");
