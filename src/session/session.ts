@@ -206,6 +206,7 @@ export class Session {
   /** The store has been repaired: takes up messages that no record of a queue tells of. Rejects with StoreError. */
   async recoverBeyondRecords(): Promise<void> {
     for (let lane = 0; lane < LANES; lane++) await this.lanes.at(lane).recoverBeyondRecord();
+    await this.parking.recoverBeyondRecord();
   }
 
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
@@ -226,7 +227,7 @@ export class Session {
     this.replay?.peerGone();
   }
 
-  /** Of the messages that a connection left without any answer the one that it was sent first; a connection that left none changes nothing. */
+  /** Of the messages that the last connection left without any answer the one that it was sent first. */
   get firstUnanswered(): QueuedMessage | undefined {
     return this.parking.firstUnanswered;
   }
@@ -282,7 +283,15 @@ export class Session {
 
   /** More may be on its way from now on. */
   widen(maxInflight: number): void {
+    this.sender.only = undefined;
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
+    this.pump();
+  }
+
+  /** Sends this message when it is the first of its lane, and nothing of QoS 1 and 2 beside it; after an `attach` that let nothing go. */
+  sendAlone({ lane }: QueuedMessage): void {
+    this.sender.only = this.lanes.get(lane);
+    this.maxInflight = 1;
     this.pump();
   }
 

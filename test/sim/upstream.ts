@@ -90,6 +90,8 @@ export class Upstream {
   swallow = 0;
   /** Messages are taken and answered when this is over. */
   isSulking = false;
+  /** Payloads that it answers by closing the connection. */
+  closesOn: RegExp | undefined;
   connection: Connection | undefined;
   connects = 0;
   private readonly owed: (() => void)[] = [];
@@ -280,6 +282,7 @@ export class Upstream {
     const topic = bytes.toString("utf8", view.topicStart, view.topicEnd);
     const payload = bytes.toString("utf8", view.payloadStart, view.payloadEnd);
     if (topic.startsWith("$SYS/")) return;
+    if (this.closesOn?.test(payload)) return connection.transport.destroy();
     const seen = qos === 0 ? undefined : this.watchRepeat(connection, packetId, topic, payload);
     if (qos < 2 || !session.incoming.has(packetId)) this.events.onMessage(topic, payload, qos, retain);
     if (qos === 2) session.incoming.add(packetId);
