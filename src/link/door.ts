@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { Log } from "../log/console.ts";
+import { handshakes } from "./handshakes.ts";
 import { networkOf } from "./network.ts";
 import { socketLimit } from "./socket-limit.ts";
 import type { Strangers } from "./strangers.ts";
@@ -15,7 +16,6 @@ const LOG_INTERVAL_MS = 10_000;
 /** Whether a socket that a port has accepted may stay: there are not too many of all, nor of its address. */
 export class Door {
   private sockets = 0;
-  private readonly maxSockets = socketLimit();
   private readonly socketsOf = new Map<string, number>();
   private loggedMs = -Infinity;
 
@@ -25,6 +25,7 @@ export class Door {
     private readonly strangers: Strangers,
     private readonly log: Log,
     private readonly clock: { nowMs(): number },
+    private readonly maxSockets = socketLimit(),
   ) {}
 
   /** False: it has been closed. */
@@ -32,11 +33,17 @@ export class Door {
     const network = networkOf(socket.remoteAddress ?? "");
     const ofNetwork = this.socketsOf.get(network) ?? 0;
     if (ofNetwork >= this.limits.maxConnectionsPerAddress) return this.refuse(socket, network, ofNetwork);
-    if (this.sockets >= this.maxSockets && !this.strangers.endOldest()) return this.refuse(socket, undefined, this.sockets);
+    if (this.sockets >= this.maxSockets && !this.makeRoom()) return this.refuse(socket, undefined, this.sockets);
     this.sockets += 1;
     this.socketsOf.set(network, ofNetwork + 1);
     socket.once("close", () => this.leave(network));
     return true;
+  }
+
+  /** Those give way who may be nobody: at whichever door more of them stand. */
+  private makeRoom(): boolean {
+    const crowd = handshakes.size > this.strangers.size ? handshakes : this.strangers;
+    return crowd.endOldest();
   }
 
   private leave(network: string): void {

@@ -29,9 +29,13 @@ class Handshakes {
   private isScheduled = false;
   private patience: NodeJS.Timeout | undefined;
 
+  get size(): number {
+    return this.pending.size;
+  }
+
   /** Calls `start` when the socket has sent its first bytes and its turn has come; never if it is destroyed before. */
   add(socket: net.Socket, start: () => void): void {
-    if (this.pending.size >= MAX_PENDING) this.end(this.pending.values().next().value);
+    if (this.pending.size >= MAX_PENDING) this.endOldest();
     const handshake: Handshake = { socket, start, startedMs: 0, deadline: setTimeout(() => socket.destroy(), LIMIT_MS).unref() };
     this.pending.set(socket, handshake);
     socket.on("error", () => undefined);
@@ -54,10 +58,16 @@ class Handshakes {
     if (this.going.delete(handshake)) this.proceed();
   }
 
-  private end(handshake: Handshake | undefined): void {
-    if (!handshake) return;
-    handshake.socket.destroy();
-    this.over(handshake.socket);
+  /** False: there is none. */
+  endOldest(): boolean {
+    const [oldest] = this.pending.values();
+    if (oldest) this.end(oldest);
+    return oldest !== undefined;
+  }
+
+  private end({ socket }: Handshake): void {
+    socket.destroy();
+    this.over(socket);
   }
 
   private proceed(): void {
@@ -83,7 +93,7 @@ class Handshakes {
     if (this.going.size < MAX_GOING) return true;
     const [oldest] = this.going;
     const leftMs = (oldest?.startedMs ?? 0) + PATIENCE_MS - performance.now();
-    if (leftMs <= 0) {
+    if (oldest && leftMs <= 0) {
       this.end(oldest);
       return true;
     }

@@ -11,6 +11,10 @@ export class Strangers {
 
   constructor(private readonly max = Math.min(MAX_STRANGERS, Math.ceil(socketLimit() / 2))) {}
 
+  get size(): number {
+    return this.ends.size;
+  }
+
   /** `end`: closes it at once. */
   add(stranger: object, end: () => void): void {
     if (this.ends.size >= this.max) this.endOldest();
