@@ -5,6 +5,7 @@ import type { Link } from "../link/link.ts";
 import { networkOfPeer } from "../link/network.ts";
 import { encodeConnack, encodeVersionRefusal } from "../mqtt/connack.ts";
 import { type Connect, decodeConnect, levelOf, UnsupportedVersion } from "../mqtt/connect.ts";
+import { NO_PROPERTIES } from "../mqtt/properties.ts";
 import { PacketType } from "../mqtt/protocol.ts";
 import { ConnackCode, Reason, type ReasonCode } from "../mqtt/reason.ts";
 import type { ListenerContext, MountPoint } from "./mount-point.ts";
@@ -28,6 +29,8 @@ const REFUSALS: Readonly<Record<Refusal, ConnectRefusal>> = {
 export class Handshake {
   /** CONNECT has come and its password is being checked, or was wrong and the answer waits. */
   isAuthenticating = false;
+  /** The largest packet that the client takes, once its CONNECT has said so. */
+  private maxPacketBytes = Infinity;
   /** For a refusal that waits. */
   private answerTimer: Timer | undefined;
 
@@ -65,6 +68,7 @@ export class Handshake {
     }
     context.strangers.delete(this.stranger);
     link.version = connect.version;
+    this.maxPacketBytes = connect.properties?.maximumPacketBytes ?? Infinity;
     const problem = this.problemWith(connect);
     if (problem) return this.refuse(problem);
     const assigned = connect.clientId === "" ? context.settings.clientIdPrefix + context.newClientId() : undefined;
@@ -149,7 +153,10 @@ export class Handshake {
 
   refuse({ code, reason, text }: ConnectRefusal): void {
     const { version } = this.link;
-    this.link.send(encodeConnack(version, false, version === 5 ? reason : code, { reasonString: text }));
+    // The text is left out if the client has no room for it [MQTT-3.2.2-19].
+    const answers = [{ reasonString: text }, NO_PROPERTIES].map((properties) => encodeConnack(version, false, version === 5 ? reason : code, properties));
+    const answer = answers.find(({ length }) => length <= this.maxPacketBytes);
+    if (answer) this.link.send(answer);
     this.link.close({ kind: "local", text });
   }
 }
