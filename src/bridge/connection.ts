@@ -83,7 +83,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
       outgoingRetain: config.outgoingRetain,
       onUnsendable: (topic) => log.write("bridgeTopicTooLong", { name, topic: topic.slice(0, 80) }),
     });
-    const source = { receiver: this.outgoing, identity: this.identity };
+    const source = { receiver: this.outgoing, identity: this.identity, isBridge: true };
     this.exchange = new Exchange(config, entry, this.outTopics, TopicMap.incoming(config.topics), source, context, () => this.remote?.ping());
     this.retainedCopy = new RetainedCopy(entry, this.outTopics, this.outgoing, context);
     this.laziness = new Laziness(config, entry.session, this.outgoing);

@@ -148,7 +148,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     if (holder) log.write("duplicateClientId", { client: clientId });
     if (context.settings.connectionMessages) log.write("clientConnecting", { port: mount.port, client: clientId, address: link.remoteAddress });
     const { entry, present, after } = broker.sessions.open(identity, { cleanStart: connect.cleanStart, expiryMs: terms.sessionExpiryMs }, this);
-    const source = { receiver: entry.session, identity };
+    const source = { receiver: entry.session, identity, isBridge: connect.bridge };
     const incoming = new Incoming(link, mount, context, terms, entry, source);
     this.admitted = { terms, entry, source, incoming, subscriber: new Subscriber(mount, context) };
     entry.session.strippedPrefix = mount.prefixBytes;

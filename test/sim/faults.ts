@@ -10,6 +10,8 @@ const ANSWERS: readonly ConnectAnswer[] = [1, 2, 3, 4, 5, "silence", "garbage", 
 
 /** What goes wrong in a world: some kinds of faults, chosen by the seed, one after the other. */
 export class Faults {
+  /** How often a connection to the central daemon was ended. */
+  centralFailures = 0;
   private readonly kinds: readonly (() => void)[];
   private readonly hurts: readonly Hurt[];
 
@@ -23,7 +25,7 @@ export class Faults {
       () => this.crash(edge),
       () => this.crash(edge),
       () => this.restart(edge),
-      () => edge.troubleDisk(world.pick(["fails", "full", "none"] as const)),
+      () => this.troubleDisk(edge),
       () => world.pick(this.clients).reconnect(),
       () => world.pick(world.subscribers).sulk(this.lasting()),
       () => world.pick(world.subscribers).stopReading(this.lasting()),
@@ -36,7 +38,7 @@ export class Faults {
     return [
       () => this.crash(central),
       () => this.restart(central),
-      () => central.troubleDisk(this.world.pick(["fails", "full", "none"] as const)),
+      () => this.troubleDisk(central),
     ];
   }
 
@@ -52,6 +54,7 @@ export class Faults {
       () => this.forget(upstream),
       () => upstream.repeat(),
       () => (upstream.swallow += 1),
+      () => (upstream.refuses += 1),
       () => upstream.sulk(this.lasting()),
       () => {
         upstream.answersPings = false;
@@ -99,11 +102,18 @@ export class Faults {
     upstream.answer = 0;
     upstream.answersPings = true;
     upstream.swallow = 0;
+    upstream.refuses = 0;
     upstream.start();
+  }
+
+  private troubleDisk(daemon: SimulatedDaemon): void {
+    daemon.troubleDisk(this.world.pick(["fails", "full", "none"] as const));
+    this.world.ledger.hasRefusals = true;
   }
 
   private cut(port: number | undefined): void {
     const { network, rng } = this.world;
+    this.centralFailures += 1;
     network.hurt(this.world.pick(this.hurts), rng(), port);
   }
 
@@ -111,6 +121,7 @@ export class Faults {
     const { edge, local, collector, upstream } = this.world;
     if (!daemon.isRunning) return daemon.start();
     daemon.crash();
+    if (daemon !== edge) this.centralFailures += 1;
     const subscriber = daemon === edge ? local : collector;
     subscriber?.daemonCrashed(daemon.messagesFor(subscriber.id));
     if (daemon === edge) upstream?.bridgeCrashed(edge.messagesFor("up"));
@@ -119,6 +130,7 @@ export class Faults {
 
   private restart(daemon: SimulatedDaemon): void {
     if (!daemon.isRunning) return daemon.start();
+    if (daemon !== this.world.edge) this.centralFailures += 1;
     daemon.stop();
     this.startLater(daemon);
   }
