@@ -1,4 +1,5 @@
 import type { Identity } from "../access/identity.ts";
+import { lossesOf, textOfLosses } from "../broker/losses.ts";
 import type { Entry, Holder } from "../broker/entry.ts";
 import type { Timer } from "../clock/clock.ts";
 import type { ConnectionConfig } from "../config/config.ts";
@@ -117,9 +118,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** What the remote has not got of what was meant for it: begins with a comma where there is something. */
   get lossesText(): string {
-    const { parkedMessages, refusedMessages, oversizedMessages, expiredMessages } = this.entry.session;
-    const counts = { "put aside": parkedMessages, refused: refusedMessages, "too large": oversizedMessages, expired: expiredMessages };
-    return Object.entries(counts).map(([what, messages]) => (messages === 0 ? "" : `, ${messages} ${what}`)).join("");
+    return textOfLosses(lossesOf(this.entry.session));
   }
 
   /** Its queue, and what is put aside. */

@@ -8,6 +8,7 @@ import { type Connect, decodeConnect, levelOf, UnsupportedVersion } from "../mqt
 import { NO_PROPERTIES } from "../mqtt/properties.ts";
 import { PacketType } from "../mqtt/protocol.ts";
 import { ConnackCode, Reason, type ReasonCode } from "../mqtt/reason.ts";
+import { isTooDeep, MAX_LEVELS } from "../topic/validity.ts";
 import type { ListenerContext, MountPoint } from "./mount-point.ts";
 import { isLongerThan, termsOf, type Terms } from "./terms.ts";
 
@@ -82,6 +83,9 @@ export class Handshake {
     if (clientId === "" && (version === 3 || !settings.allowEmptyClientId || (version === 4 && !cleanStart))) {
       const text = "an empty client identifier is not taken from it: that needs MQTT 3.1.1 and a clean session, or MQTT 5";
       return { code: ConnackCode.identifierRejected, reason: Reason.ClientIdentifierNotValid, text };
+    }
+    if (will && isTooDeep(will.topic)) {
+      return { code: ConnackCode.notAuthorized, reason: Reason.TopicNameInvalid, text: `its will's topic has more than ${MAX_LEVELS} levels` };
     }
     if (version !== 5) {
       const isTooLong = isLongerThan(keepAliveSeconds, settings.maxKeepAliveSeconds);

@@ -66,6 +66,7 @@ const conversations: readonly Conversation[] = [
   ["MQTT-4.7.1-1 MQTT-4.7.1-2 MQTT-4.7.1-3", "wildcards stand alone, # last", "a+ 4", "a> 82 LL 0001 <#> 00 <+/+> 00 <a#> 00 <a/#/b> 00 <a+> 00", "a< 90 07 0001 00 00 80 80 80"],
   ["MQTT-4.7.2-1", "wildcards at the beginning do not match $", "a+ 4", "a> 82 LL 0001 <#> 00 <+/x> 00 <$d/#> 00", "a< 90 05 0001 00 00 00", "p+ 4", "p> 30 LL <$e/x> 31", "p> 30 LL <$d/x> 32", "a< 30 LL <$d/x> 32", "a-"],
   ["MQTT-4.7.3-3", "a topic filter has up to 65,535 bytes", "a+ 4", `a> 82 LL 0001 <${"x".repeat(65_535)}> 00`, "a< 90 03 0001 00", `a> 30 LL <${"x".repeat(65_535)}> 78`, `a< 30 LL <${"x".repeat(65_535)}> 78`],
+  ["doc/limits.md", "a message with more than 200 levels is acknowledged and dropped", "a+ 4", "a> 82 LL 0001 <deep/#> 00", "a< 90 03 0001 00", `a> 32 LL <deep${"/".repeat(200)}> 0001 78`, "a< 40 02 0001", "a-"],
   ["MQTT-4.7.3-4", "nothing is normalised", "a+ 4", "a> 82 LL 0001 <N/a> 00", "a< 90 03 0001 00", "a> 30 LL <n/a> 31", "a> 30 LL <N//a> 31", "a-"],
   ["MQTT-4.8.0-1", "a protocol violation ends its connection and no other", "b+ 4", "a+ 4", "a> f0 00", "a$", "b-"],
 ];

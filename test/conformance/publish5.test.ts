@@ -16,6 +16,11 @@ const conversations: readonly Conversation[] = [
   ["MQTT-1.5.5-1", "lengths are as short as they can be", "a+ 5", "a> 30 83 00 0001 61", "a< e0 01 81", "a$"],
   ["MQTT-1.5.7-1", "both strings of a user property are UTF-8", "a+ 5", "a> 30 LL <a> {26 <k> 0001 ff}", "a< e0 01 81", "a$"],
   ["MQTT-4.7.3-3", "a topic name has up to 65,535 bytes", ...subscribed("long/#"), "p+ 5", `p> 30 LL <long/${"x".repeat(65_530)}> {} 78`, `s< 30 LL <long/${"x".repeat(65_530)}> {} 78`],
+  [
+    "doc/limits.md", "a topic name has up to 200 levels",
+    ...subscribed("deep/#", "01"), "p+ 5", `p> 32 LL <deep${"/".repeat(199)}> 0001 {} 78`, "p< 40 02 0001", `s< 32 LL <deep${"/".repeat(199)}> ID {} 78`, `p> 32 LL <deep${"/".repeat(200)}> 0001 {} 78`, "p< 40 03 0001 90",
+    `p> 34 LL <deep${"/".repeat(200)}> 0001 {} 78`, "p< 50 03 0001 90", `p> 30 LL <deep${"/".repeat(200)}> {} 78`, "p-", "s-", `w> ${connect5("w", { flags: "06", rest: `{} <${"/".repeat(200)}> <x>` })}`, "w< 20 .. 00 90 *", "w$",
+  ],
   ["MQTT-2.2.1-2 MQTT-4.3.1-1 MQTT-3.3.1-2", "QoS 0 has neither packet identifier nor DUP", ...subscribed("q0", "02"), "p+ 5", "p> 30 LL <q0> {} 78", "s< 30 LL <q0> {} 78", "p> 38 LL <q0> {} 78", "p< e0 01 81", "p$"],
   ["MQTT-2.2.1-3", "a packet identifier is not 0", "a+ 5", "a> 34 LL <a> 0000 {} 78", "a< e0 01 82", "a$"],
   [
