@@ -4,7 +4,7 @@ import type { ListenerConfig } from "./config/config.ts";
 import type { Door } from "./link/door.ts";
 import type { Accepted } from "./link/secure.ts";
 import type { Strangers } from "./link/strangers.ts";
-import { TcpServer } from "./link/tcp.ts";
+import { TcpServer } from "./link/tcp-server.ts";
 import type { WebOptions } from "./link/web-server.ts";
 import type { Accept, Server } from "./listener/listeners.ts";
 import type { Log } from "./log/console.ts";

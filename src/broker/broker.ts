@@ -11,6 +11,7 @@ import { Admission, type Publisher } from "./admission.ts";
 import { Retained } from "./retained.ts";
 import { RetainedReplays } from "./retained-replay.ts";
 import { DelayedWills } from "./delayed-wills.ts";
+import type { Burst } from "./burst.ts";
 import type { Entry } from "./entry.ts";
 import { Sessions } from "./sessions.ts";
 import type { SubscriptionOptions } from "./subscription-options.ts";
@@ -199,6 +200,23 @@ export class Broker {
     this.taken = taken;
     if (copies > 0) this.appendedBytes += copies * (message.payloadLength + message.topicEnd - message.topicStart);
     return after;
+  }
+
+  /** The same for a burst. */
+  publishBurst(burst: Burst): void {
+    const { from, topic, message, packets } = burst;
+    burst.packets = 0;
+    this.receivedMessages += packets;
+    const route = this.routeOf(topic);
+    for (let index = 0; index < route.length; index++) {
+      const matching = route[index];
+      const delivery = matching?.receiver === from?.receiver ? matching?.toSelf : matching;
+      if (delivery === undefined) continue;
+      const { receiver } = delivery;
+      message.subscriptionIds = delivery.subscriptionIds;
+      if (receiver.forward?.(message, packets) !== true) burst.forEach((each) => receiver.deliver(each, 0, false));
+    }
+    message.subscriptionIds = NO_SUBSCRIPTION_IDS;
   }
 
   private routeOf(topic: Topic<Route>): Route {

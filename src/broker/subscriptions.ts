@@ -12,6 +12,11 @@ export interface Receiver {
   /** Returns the group to wait for, 0 for none, below 0 if the message was dropped. */
   deliver(message: Message, qos: QoS, retain: boolean): GroupNumber;
   /**
+   * Sends QoS 0 packets that lie behind one another in the message's frame as they are; false if nothing was sent: they are to be delivered one
+   * by one. Who never can goes without.
+   */
+  forward?(message: Message, packets: number): boolean;
+  /**
    * Whether its queue has no room for a message of QoS 1 or 2 and has the publisher wait; true: it tells when there is. `copies`: how many
    * receivers may get one.
    */

@@ -49,6 +49,14 @@ export class FrameReader {
         at += skipped;
         continue;
       }
+      const remaining = at + 1 < end ? (bytes[at + 1] as number) : 0x80;
+      const next = at + 2 + remaining;
+      if (remaining < 0x80 && next <= end && next - at <= this.maxPacketBytes) {
+        // Most packets: their length is one byte, and they are all there.
+        this.stopped = !this.sink(bytes[at] as number, bytes, at, at + 2, next);
+        at = next;
+        continue;
+      }
       const total = this.frameLength(bytes, at, end);
       if (total > this.maxPacketBytes) {
         const head = this.headLength(bytes, at, end, total);

@@ -22,6 +22,8 @@ export interface PacketHandler {
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void;
   /** A PUBLISH that is larger than is taken: its head, up to its packet identifier. Without this it is a violation. */
   onOversized?(firstByte: number, head: Buffer, bodyStart: number, packetBytes: number): void;
+  /** What was read is over, and its bytes with it. */
+  onReadEnd?(): void;
   /** Whether a connection may begin so, asked with its first byte; if not, it has been closed. */
   mayBegin?(firstByte: number): boolean;
   /** The other side has taken what was pending. */
@@ -156,9 +158,7 @@ export class Link implements TransportListener {
     const { packetsRead } = this;
     if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
     try {
-      const taken = this.reader.read(bytes);
-      this.gate.traffic.receivedBytes += taken;
-      if (taken < bytes.length && !this.closed) this.unread.push(Buffer.from(bytes.subarray(taken)));
+      this.takeFrames(bytes);
     } catch (error) {
       this.close(reasonOf(error));
     }
@@ -169,6 +169,16 @@ export class Link implements TransportListener {
     }
     if (this.reader.partialBytes !== this.unfinishedBytes) this.countUnfinished();
     this.regulateReading();
+  }
+
+  private takeFrames(bytes: Buffer): void {
+    try {
+      const taken = this.reader.read(bytes);
+      this.gate.traffic.receivedBytes += taken;
+      if (taken < bytes.length && !this.closed) this.unread.push(Buffer.from(bytes.subarray(taken)));
+    } finally {
+      this.handler.onReadEnd?.();
+    }
   }
 
   private countUnfinished(): void {
@@ -281,10 +291,15 @@ export class Link implements TransportListener {
     this.outLength = 0;
     if (this.closed || !this.transport || length === 0) return giveBack(out);
     this.lastSentMs = this.clock.nowMs();
-    this.writtenBytes += out.length;
-    this.gate.totals.unsentBytes += out.length;
     this.gate.traffic.sentBytes += length;
-    this.transport.write(out.subarray(0, length), () => this.onWritten(out));
+    const taken = this.transport.writeNow?.(out, length) ?? 0;
+    if (taken === length) {
+      giveBack(out);
+    } else {
+      this.writtenBytes += out.length;
+      this.gate.totals.unsentBytes += out.length;
+      this.transport.write(out.subarray(taken, length), () => this.onWritten(out));
+    }
     this.regulateReading();
   }
 
@@ -329,12 +344,13 @@ export class Link implements TransportListener {
     return true;
   }
 
-  forward(message: PublishFrame): boolean {
+  forward(message: PublishFrame, packets: number): boolean {
     if (this.closed) return true;
     const { frame, frameStart, frameEnd } = message;
     const length = frameEnd - frameStart;
     if ((this.version === 5) !== message.frameIs5 || length > this.maxSentBytes || this.aliases || message.subscriptionIds.length > 0) return false;
-    this.gate.traffic.sentMessages += 1;
+    if (packets > 1 && this.gate.trace) return false;
+    this.gate.traffic.sentMessages += packets;
     const out = this.reserve(length);
     frame.copy(out, this.outLength, frameStart, frameEnd);
     out[this.outLength] = QOS_0_PUBLISH;

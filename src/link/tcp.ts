@@ -1,6 +1,4 @@
-import net from "node:net";
-import type { Door } from "./door.ts";
-import type { Accepted, Secure } from "./secure.ts";
+import type net from "node:net";
 import { explained } from "./tls-reason.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
@@ -21,13 +19,17 @@ export class TcpTransport implements Transport {
     let failure: Error | undefined;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, PROBE_AFTER_MS);
-    socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
+    this.listen(listener);
     socket.on("drain", () => listener.onDrain());
     socket.on("error", (error) => {
       failure = explained(error);
     });
     socket.on("end", () => socket.end());
     socket.on("close", () => listener.onClose(failure));
+  }
+
+  protected listen(listener: TransportListener): void {
+    this.socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
   }
 
   get unsentBytes(): number {
@@ -79,45 +81,4 @@ export class TcpTransport implements Transport {
 export function takenBytes(socket: net.Socket): number {
   const { _handle: handle } = socket as unknown as { _handle?: { bytesWritten?: number; writeQueueSize?: number } | null };
   return (handle?.bytesWritten ?? socket.bytesWritten) - (handle?.writeQueueSize ?? socket.writableLength);
-}
-
-/** A port that accepts TCP connections. */
-export class TcpServer {
-  private readonly server: net.Server;
-
-  constructor(
-    private readonly accept: (accepted: Accepted) => void,
-    private readonly door: Door,
-    /** Without it the sockets are spoken on as they are. */
-    private readonly secure?: Secure,
-  ) {
-    this.server = net.createServer({ allowHalfOpen: true }, (socket) => this.onSocket(socket));
-  }
-
-  private onSocket(socket: net.Socket): void {
-    if (!this.door.enter(socket)) return;
-    if (this.secure) this.secure.begin(socket, this.accept);
-    else this.accept({ socket, user: undefined, transport: (listener) => new TcpTransport(socket, listener) });
-  }
-
-  /** Resolves when the port is open; rejects with the system's error. */
-  listen(options: { port: number; host?: string }): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.server.once("error", reject);
-      this.server.listen({ ...options, backlog: 511 }, () => {
-        this.server.removeListener("error", reject);
-        this.server.on("error", () => undefined); // an accept that fails (EMFILE) costs that connection only
-        resolve();
-      });
-    });
-  }
-
-  get port(): number {
-    const address = this.server.address();
-    return address !== null && typeof address === "object" ? address.port : 0;
-  }
-
-  close(): void {
-    this.server.close();
-  }
 }

@@ -6,6 +6,8 @@ export interface Transport {
   readonly unsentBytes: number;
   /** Changes whenever the other side has taken something of what is unsent. */
   readonly progressMark: number;
+  /** Hands over what the system takes of the first `length` bytes at once, and returns how many; who has nothing to offer here goes without. */
+  writeNow?(bytes: Buffer, length: number): number;
   /** Hands bytes over. They must not change until `done` is called, which may be at once. */
   write(bytes: Buffer, done: () => void): void;
   pause(): void;

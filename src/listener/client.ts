@@ -79,10 +79,10 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
     const { admitted, link } = this;
     if (!admitted) return this.handshake.onPacket(firstByte, bytes, bodyStart, bodyEnd);
+    if (firstByte >> 4 === PacketType.PUBLISH) return admitted.incoming.receive(firstByte, bytes, frameStart, bodyStart, bodyEnd);
+    admitted.incoming.endBurst();
     const { session } = admitted.entry;
     switch (firstByte >> 4) {
-      case PacketType.PUBLISH:
-        return admitted.incoming.receive(firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd, details);
         if (details.reasonCode >= FIRST_ERROR) session.refusedMessages += 1;
@@ -117,6 +117,10 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
         throw new ProtocolViolation(Reason.BadAuthenticationMethod, "AUTH without an authentication method that is known here");
     }
     throw protocolError(`packet type ${firstByte >> 4} is not for a client to send now`);
+  }
+
+  onReadEnd(): void {
+    this.admitted?.incoming.endBurst();
   }
 
   /** What a stranger announces is not waited for if it is no CONNECT [MQTT-3.1.0-1]. */

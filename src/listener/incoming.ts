@@ -1,5 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { identityText } from "../access/identity.ts";
+import { Burst } from "../broker/burst.ts";
 import type { Entry } from "../broker/entry.ts";
 import { acknowledgeDropped, receivePublish } from "../broker/inbound.ts";
 import type { Route, Source } from "../broker/subscriptions.ts";
@@ -9,6 +10,7 @@ import { isValidTopicName } from "../mqtt/topic-name.ts";
 import { Reason, type ReasonCode } from "../mqtt/reason.ts";
 import { protocolError, ProtocolViolation } from "../mqtt/violation.ts";
 import { Message } from "../queue/message.ts";
+import { sameBytes } from "../topic/byte-table.ts";
 import type { Topic } from "../topic/topic.ts";
 import { MAX_LEVELS } from "../topic/validity.ts";
 import type { ListenerContext, MountPoint } from "./mount-point.ts";
@@ -27,12 +29,15 @@ const view = new PublishView();
 const plainMessage = new Message();
 const message5 = new Message();
 message5.frameIs5 = true;
+const burst = new Burst();
 
 /** What one client publishes. */
 export class Incoming {
   /** Topics whose denial has been logged: once a connection. */
   private readonly deniedTopics = new Set<string>();
   private hasLoggedDepth = false;
+  /** The topic of the last PUBLISH, where there is no mount point. */
+  private lastTopic: Topic<Route> | undefined;
   /** By topic alias [MQTT 5.0 section 3.3.2.3.4]. */
   private readonly aliases: (Topic<Route> | undefined)[] = [];
 
@@ -47,10 +52,12 @@ export class Incoming {
 
   /** @throws ProtocolViolation */
   receive(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
+    if (burst.takes(this.source, firstByte, bytes, frameStart, bodyStart, bodyEnd)) return;
     const { link, context, entry, terms } = this;
+    this.endBurst();
     const is5 = terms.version === 5;
     decodePublish(view, terms.version, firstByte, bytes, bodyStart, bodyEnd);
-    const topic = is5 ? this.topicOf(bytes) : this.mount.topics.lookup(bytes, view.topicStart, view.topicEnd);
+    const topic = is5 ? this.topicOf(bytes) : this.namedTopic(bytes);
     if (is5 && view.qos > 0) this.countUnacknowledged();
     if (!topic.valid) return this.refuseName(topic, bytes);
     if (view.qos > terms.maxQoS) throw new ProtocolViolation(Reason.QoSNotSupported, "PUBLISH with a QoS above max_qos [MQTT-3.2.2-11]");
@@ -73,7 +80,13 @@ export class Incoming {
     // Only without a mount point is the topic spelt the same for another peer.
     message.frameEnd = this.mount.prefixBytes.length === 0 && view.qos === 0 ? bodyEnd : frameStart;
     if (is5 && !this.takeProperties(message)) return;
+    if (message.frameEnd > message.frameStart && !view.retain && message.propertiesStart === message.propertiesEnd) return burst.begin(this.source, topic, message, bodyStart);
     receivePublish(context.broker, entry.session, this.source, link, topic, message, view.packetId);
+  }
+
+  /** Routes what has been collected: something else comes. */
+  endBurst(): void {
+    if (burst.packets > 0) this.context.broker.publishBurst(burst);
   }
 
   /** By its name or its alias. @throws ProtocolViolation */
@@ -85,7 +98,7 @@ export class Incoming {
       if (!known) throw protocolError("PUBLISH with a Topic Alias that stands for nothing [MQTT-3.3.2-7]");
       return known;
     }
-    const topic = this.mount.topics.lookup(bytes, view.topicStart, view.topicEnd);
+    const topic = this.namedTopic(bytes);
     if (topicAlias > 0 && topic.valid) this.aliases[topicAlias] = topic;
     return topic;
   }
@@ -96,6 +109,16 @@ export class Incoming {
     if (!this.hasLoggedDepth) this.context.log.write("topicTooDeep", { client: identityText(this.source.identity), topic: name.slice(0, MAX_LOGGED_CHARACTERS), limit: MAX_LEVELS });
     this.hasLoggedDepth = true;
     this.answer(this.terms.version === 5 ? Reason.TopicNameInvalid : Reason.Success);
+  }
+
+  /** Most connections publish to the same topic as before. */
+  private namedTopic(bytes: Buffer): Topic<Route> {
+    const { topicStart, topicEnd } = view;
+    const last = this.lastTopic;
+    if (last !== undefined && sameBytes(last.bytes, bytes, topicStart, topicEnd)) return last;
+    const topic = this.mount.topics.lookup(bytes, topicStart, topicEnd);
+    if (this.mount.prefixBytes.length === 0) this.lastTopic = topic;
+    return topic;
   }
 
   /** @throws ProtocolViolation */

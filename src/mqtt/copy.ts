@@ -1,11 +1,19 @@
-/** Up to here a loop is faster than the call into native code. */
-const SHORT_COPY_BYTES = 32;
+/** Up to here a loop, four bytes at a time, is faster than the call into native code. */
+const SHORT_COPY_BYTES = 128;
 
 /** Copies a range, fast for short ones too; returns the position after it. */
 export function copyBytes(target: Buffer, at: number, source: Uint8Array, start: number, end: number): number {
   const length = end - start;
   if (length <= SHORT_COPY_BYTES) {
-    for (let i = 0; i < length; i++) target[at + i] = source[start + i] as number;
+    let from = start;
+    let to = at;
+    for (const fours = end - 3; from < fours; from += 4, to += 4) {
+      target[to] = source[from] as number;
+      target[to + 1] = source[from + 1] as number;
+      target[to + 2] = source[from + 2] as number;
+      target[to + 3] = source[from + 3] as number;
+    }
+    for (; from < end; from++, to++) target[to] = source[from] as number;
   } else if (start === 0 && end === source.length) {
     target.set(source, at);
   } else {

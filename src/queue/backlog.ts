@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { Chunk, ChunkList } from "./chunk.ts";
+import { Chunk, ChunkList, recycle } from "./chunk.ts";
 import { Cursor } from "./cursor.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Message } from "./message.ts";
@@ -300,6 +300,7 @@ export class Backlog {
 
   private release(chunk: Chunk): void {
     this.budget.usedBytes -= chunk.bytes.length;
+    if (!this.durable) recycle(chunk);
   }
 
   /** Forgets everything; nothing is handed over to be written or deleted. */

@@ -21,7 +21,8 @@ export class Chunk {
 
   static forAppend(recordBytes: number, previousBytes: number): Chunk {
     const grown = previousBytes === 0 ? FIRST_CHUNK_BYTES : Math.min(previousBytes * 2, MAX_CHUNK_BYTES);
-    return new Chunk(Buffer.allocUnsafeSlow(Math.max(grown, recordBytes)));
+    const wanted = Math.max(grown, recordBytes);
+    return new Chunk((wanted === MAX_CHUNK_BYTES ? spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(wanted));
   }
 
   /** What was read from the store's page `page`; the records have been checked, there is at least one. */
@@ -42,6 +43,15 @@ export class Chunk {
   get room(): number {
     return this.bytes.length - this.used;
   }
+}
+
+/** Full-sized buffers of chunks that are gone: a queue that is filled and emptied all the time would have the garbage collector run for them. */
+const spare: Buffer[] = [];
+const MAX_SPARE = 16;
+
+/** Nobody reads the chunk any more, nor is it on its way to the disk. */
+export function recycle({ bytes }: Chunk): void {
+  if (bytes.length === MAX_CHUNK_BYTES && spare.length < MAX_SPARE) spare.push(bytes);
 }
 
 /** A chain of chunks in sequence order. */

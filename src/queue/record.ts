@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { copyBytes } from "../mqtt/copy.ts";
 import { remainingLengthSize, writeRemainingLength } from "../mqtt/frame.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import { type Message, NO_SUBSCRIPTION_IDS, SUBSCRIPTION_IDENTIFIER } from "./message.ts";
@@ -50,8 +51,8 @@ export function writeRecord(target: Buffer, at: number, message: Message, qos: Q
   const topicLength = message.topicEnd - message.topicStart;
   const flags = flagsOf(message);
   const end = at + RECORD_HEADER_BYTES + topicLength + message.payloadLength + (flags === 0 ? 0 : optionalSize(message));
-  target.writeUInt32BE(end - at - 4, at);
-  target.writeUInt32BE(0, at + CRC_AT);
+  writeUInt32(target, at, end - at - 4);
+  writeUInt32(target, at + CRC_AT, 0);
   writeUInt48(target, at + SEQ_AT, seq);
   writeUInt48(target, at + RECEIVED_AT, message.receivedMs);
   target[at + FLAGS_AT] = qos | (message.retain ? FLAG_RETAIN : 0) | flags;
@@ -61,12 +62,11 @@ export function writeRecord(target: Buffer, at: number, message: Message, qos: Q
     position += EXPIRY_BYTES;
   }
   if ((flags & FLAG_SHARE) !== 0) position = target.writeUInt32BE(message.share, position);
-  position = target.writeUInt16BE(topicLength, position);
-  message.topic.copy(target, position, message.topicStart, message.topicEnd);
-  position += topicLength;
+  target[position] = topicLength >> 8;
+  target[position + 1] = topicLength & 0xff;
+  position = copyBytes(target, position + 2, message.topic, message.topicStart, message.topicEnd);
   if ((flags & FLAG_PROPERTIES) !== 0) position = writeProperties(target, position, message);
-  message.payload.copy(target, position, message.payloadStart, message.payloadEnd);
-  return end;
+  return copyBytes(target, position, message.payload, message.payloadStart, message.payloadEnd);
 }
 
 function writeProperties(target: Buffer, at: number, message: Message): number {
@@ -107,7 +107,7 @@ export function isIntactRecord(bytes: Buffer, at: number, end: number): boolean 
   return bytes.readUInt32BE(at + CRC_AT) === crc32(bytes.subarray(at + SEQ_AT, recordEndsAt));
 }
 
-export const recordEnd = (bytes: Buffer, at: number): number => at + 4 + bytes.readUInt32BE(at);
+export const recordEnd = (bytes: Buffer, at: number): number => at + 4 + readUInt32(bytes, at);
 export const recordSeq = (bytes: Buffer, at: number): number => readUInt48(bytes, at + SEQ_AT);
 export const recordLane = (bytes: Buffer, at: number): number => ((bytes[at + FLAGS_AT] ?? 0) >> LANE_SHIFT) & 3;
 export const recordReceivedMs = (bytes: Buffer, at: number): number => readUInt48(bytes, at + RECEIVED_AT);
@@ -130,7 +130,7 @@ export function readRecord(message: Message, bytes: Buffer, at: number): void {
     message.share = bytes.readUInt32BE(position);
     position += SHARE_BYTES;
   }
-  const topicLength = bytes.readUInt16BE(position);
+  const topicLength = ((bytes[position] as number) << 8) | (bytes[position + 1] as number);
   message.qos = (flags & 3) as QoS;
   message.retain = (flags & FLAG_RETAIN) !== 0;
   message.receivedMs = recordReceivedMs(bytes, at);
@@ -152,10 +152,24 @@ export function readRecord(message: Message, bytes: Buffer, at: number): void {
 }
 
 export function writeUInt48(target: Buffer, at: number, value: number): void {
-  target.writeUInt16BE(Math.floor(value / 0x1_0000_0000), at);
-  target.writeUInt32BE(value % 0x1_0000_0000, at + 2);
+  const upper = Math.floor(value / 0x1_0000_0000);
+  target[at] = upper >> 8;
+  target[at + 1] = upper;
+  writeUInt32(target, at + 2, value);
 }
 
 export function readUInt48(bytes: Buffer, at: number): number {
-  return bytes.readUInt16BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 2);
+  return (((bytes[at] as number) << 8) | (bytes[at + 1] as number)) * 0x1_0000_0000 + readUInt32(bytes, at + 2);
+}
+
+/** Byte by byte: several of these stand in the way of each queued message, and Node's own cost a call and its checks. */
+function writeUInt32(target: Buffer, at: number, value: number): void {
+  target[at] = value >>> 24;
+  target[at + 1] = value >>> 16;
+  target[at + 2] = value >>> 8;
+  target[at + 3] = value;
+}
+
+function readUInt32(bytes: Buffer, at: number): number {
+  return (((bytes[at] as number) << 24) | ((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number)) >>> 0;
 }

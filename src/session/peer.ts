@@ -12,8 +12,11 @@ export interface Peer {
    * `expirySeconds`: how long it may still be delivered, -1 for ever. False if it would be larger than the peer takes: nothing is sent then.
    */
   publish(flags: number, message: Message, topicStart: number, packetId: number, expirySeconds: number): boolean;
-  /** Appends a whole QoS 0 PUBLISH packet as another peer sent it, its DUP and RETAIN cleared; false if this peer needs it otherwise. */
-  forward(message: Message): boolean;
+  /**
+   * Appends the QoS 0 PUBLISH packets of the message's frame as another peer sent them, of a single one DUP and RETAIN cleared; false if this
+   * peer needs them otherwise.
+   */
+  forward(message: Message, packets: number): boolean;
   /** Appends an acknowledgement, in MQTT 5 with a reason code if it is not success, when group `after` is stored, in the order of the calls. `heldBytes`: what the peer sent for it. */
   acknowledge(firstByte: number, packetId: number, after: GroupNumber, heldBytes: number, reasonCode?: number): void;
 }

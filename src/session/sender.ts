@@ -70,7 +70,7 @@ export class Sender {
 
   sendQoS0(peer: Peer, message: Message, retain: boolean): GroupNumber {
     const strip = this.view.prefix.length;
-    if (message.frameEnd > message.frameStart && strip === 0 && !retain && peer.forward(message)) return Admission.taken;
+    if (message.frameEnd > message.frameStart && strip === 0 && !retain && peer.forward(message, 1)) return Admission.taken;
     const expirySeconds = this.expirySeconds(message);
     if (expirySeconds === EXPIRED) return this.countExpired();
     if (!peer.publish(retain ? 1 : 0, message, message.topicStart + strip, 0, expirySeconds)) return this.countOversized();

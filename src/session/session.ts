@@ -328,6 +328,14 @@ export class Session {
     return this.enqueue(queue, message, qos, retain);
   }
 
+  /** See `Receiver.forward`. */
+  forward(message: Message, packets: number): boolean {
+    const { peer } = this;
+    if (!peer || peer.congested || this.view.prefix.length > 0) return false;
+    if (this.bounds.limits.queueQoS0 && this.lanes.waiting > 0) return false;
+    return peer.forward(message, packets);
+  }
+
   private deliverQoS0(message: Message, retain: boolean, laneNumber: number): GroupNumber {
     const { peer } = this;
     if (!this.view.reaches(message)) return Admission.dropped;

@@ -118,10 +118,12 @@ class Generation<E extends Entry<E>> {
   }
 }
 
-function sameBytes(kept: Buffer, bytes: Uint8Array, start: number, end: number): boolean {
+/** Whether `bytes[start, end)` are these. */
+export function sameBytes(kept: Buffer, bytes: Uint8Array, start: number, end: number): boolean {
   const length = end - start;
   if (kept.length !== length) return false;
-  for (let i = 0; i < length; i++) {
+  // Names that are alike mostly differ at their end.
+  for (let i = length - 1; i >= 0; i--) {
     if (kept[i] !== bytes[start + i]) return false;
   }
   return true;

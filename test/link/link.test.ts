@@ -119,7 +119,7 @@ describe("output", () => {
     publish(link, 1);
     link.acknowledge(PUBACK_BYTE, 2, 0, 0);
     link.send(Buffer.from("d000", "hex"));
-    link.forward(Object.assign(message(0), { frame: Buffer.from("..390300016178..".replace(/\./g, "f"), "hex"), frameStart: 1, frameEnd: 6 }));
+    link.forward(Object.assign(message(0), { frame: Buffer.from("..390300016178..".replace(/\./g, "f"), "hex"), frameStart: 1, frameEnd: 6 }), 1);
     expect(transport.take()).toEqual([]);
     turn();
     expect(transport.take()).toEqual(["32060001740001" + "70" + puback(2) + "d000" + "3003000161"]);

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import net from "node:net";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { connect311, FrameSplitter, mqttString, RawClient, type TestClient } from "../clients.ts";
 import { DaemonProcess, freePort, freePorts } from "../daemon.ts";
 import { mosquittoAvailable, mosquittoMissing, MosquittoProcess } from "../mosquitto.ts";
@@ -102,6 +102,8 @@ clientid site1
 topic # out "" site1/
 `);
     await daemon.waitForLine(/CWNAN0133I/);
+    // The very first connection is preceded by a short one that ends any older session of this name.
+    await vi.waitFor(() => expect(connectionsIn(upstream.lines)).toEqual(["site1", "site1"]));
     const established = upstream.lines.length;
     const watcher = await connect(upstream.port, { clientId: "watcher" });
     await watcher.subscribe("site1/#", 1);
@@ -111,7 +113,6 @@ topic # out "" site1/
     const seen = watcher.messages.map(({ topic, payload }) => `${topic} ${payload}`);
     expect(new Set(seen)).toEqual(new Set(sockets.flatMap((_socket, i) => [`site1/sensors/${i} first`, `site1/sensors/${i} second`])));
     expect(seen).toHaveLength(2_000);
-    // The very first connection has been preceded by a short one that ended any older session of this name. Since then there was no other.
     expect(connectionsIn(upstream.lines.slice(established))).toEqual(["watcher"]);
     expect(new Set(connectionsIn(upstream.lines))).toEqual(new Set(["watcher", "site1"]));
     expect(upstream.lines.filter((line) => /Client site1 disconnected|Client site1 closed/.test(line)).length).toBe(
