@@ -22,10 +22,10 @@ import { TopicMap } from "./topic-lines.ts";
 
 /**
  * What the connection is about: `off`: not wanted (stopped by hand, manual, or its one session is over); `lazy`: waits for enough messages;
- * `pausing`: waits for its next attempt; `connecting`; `purging`: connected with a clean session, to make the remote forget us;
- * `established`; `finishing`: established, sends nothing new and leaves when all exchanges are over.
+ * `pausing`: waits for its next attempt; `connecting`; `purging`: connected with a clean session, to make the remote forget us; `asking`: connected,
+ * to see whether the remote takes this CONNECT; `established`; `finishing`: established, sends nothing new and leaves when all exchanges are over.
  */
-type State = "off" | "lazy" | "pausing" | "connecting" | "purging" | "established" | "finishing";
+type State = "off" | "lazy" | "pausing" | "connecting" | "purging" | "asking" | "established" | "finishing";
 
 /** What follows when an established connection has been left on purpose. */
 type Then = "off" | "lazy" | "primary";
@@ -199,16 +199,17 @@ export class BridgeConnection implements RemoteOwner, Holder {
   private connect(): void {
     const { config, context, addresses } = this;
     context.log.write("bridgeConnecting", { name: this.name, address: addresses.text });
+    const { dialect } = addresses.spelling;
     const purge = addresses.mustPurge && !config.cleanSession;
     this.enter(purge ? "purging" : "connecting");
     this.remote = new Remote(
       {
         address: addresses.current,
-        dialect: addresses.dialect,
+        dialect,
         clientId: this.clientId,
         cleanStart: config.cleanSession || purge,
         will: purge ? undefined : this.notification.will,
-        mark: config.tryPrivate && addresses.dialect.version === 5 ? context.trail.mark : undefined,
+        mark: config.tryPrivate && dialect.version === 5 ? context.trail.mark : undefined,
       },
       config,
       context,
@@ -224,6 +225,10 @@ export class BridgeConnection implements RemoteOwner, Holder {
       addresses.purged();
       return this.remote?.leave("the remote has forgotten the session of this name");
     }
+    if (!addresses.spelling.accepted()) {
+      this.enter("asking");
+      return this.remote?.leave("a fuller CONNECT is tried again");
+    }
     const nowMs = context.clock.nowMs();
     addresses.accepted(sessionPresent);
     this.enter("established");
@@ -236,7 +241,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     }
     this.notification.tellLocal("1");
     this.notification.tellRemote(link, "1");
-    this.exchange.begin({ link, sessionPresent, limits, address: addresses.text, knowsBridge: addresses.dialect.bridge });
+    this.exchange.begin({ link, sessionPresent, limits, address: addresses.text, knowsBridge: addresses.spelling.dialect.bridge });
     this.retainedCopy.send(addresses.text);
   }
 
@@ -278,7 +283,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     const { context, addresses, state } = this;
     this.remote = undefined;
     this.primaryReturn.cancel();
-    if (state === "purging" && wasEstablished) return this.connectIn(PURGE_PAUSE_MS);
+    if ((state === "purging" || state === "asking") && wasEstablished) return this.connectIn(PURGE_PAUSE_MS);
     if (wasEstablished) this.sessionEnded(end);
     if (state === "off") return;
     if (state === "finishing") return this.afterFinish();
@@ -326,12 +331,12 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** A server that refuses the protocol, or just closes on the private bit, is asked again without it. */
   private canFallBack({ kind, code }: RemoteEnd): boolean {
-    if (kind === "unspeakable") return this.addresses.fallBack();
+    if (kind === "unspeakable") return this.addresses.spelling.refused();
     if (kind === "refused" && code === Reason.RetainNotSupported && this.notification.retains) {
       this.notification.retains = false; // our will is retained
       return true;
     }
-    return kind === "closed" && this.addresses.closedUnanswered();
+    return kind === "closed" && this.addresses.spelling.closed();
   }
 
   private tick(): void {
@@ -375,6 +380,7 @@ const STATE_TEXTS = {
   pausing: "waiting for its next attempt",
   connecting: "connecting",
   purging: "connecting",
+  asking: "connecting",
   established: "connected",
   finishing: "stopping",
 } as const satisfies Record<State, string>;

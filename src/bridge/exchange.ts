@@ -46,6 +46,9 @@ export class Exchange {
   private peer: RemotePeer | undefined;
   private address = "";
   private isFinishing = false;
+  /** A message under suspicion is held back, and with it the queue; and the remote has been asked for the answer that lets it go. */
+  private isHolding = false;
+  private hasAsked = false;
   /** What the remote takes unacknowledged. */
   private receiveMaximum = Infinity;
   /** Messages that remotes have refused, by reason code. */
@@ -105,9 +108,19 @@ export class Exchange {
       onSentUnacknowledged: (packetId) => session.onPuback(packetId),
       onTooLarge: (topic) => this.logTooLarge(topic, limits.maximumPacketBytes),
     });
-    this.answerWatch.begin(context.clock.nowMs());
-    if (suspicion.begin()) this.ping();
-    else session.attach(this.peer, this.window);
+    const nowMs = context.clock.nowMs();
+    this.answerWatch.begin(nowMs);
+    this.isHolding = suspicion.begin(nowMs);
+    this.hasAsked = false;
+    session.attach(this.peer, this.isHolding ? 0 : this.window);
+    this.askIfDue(nowMs);
+  }
+
+  /** The suspect has been held back long enough: it follows the answer to PINGREQ. */
+  private askIfDue(nowMs: number): void {
+    if (!this.isHolding || this.hasAsked || !this.suspicion.isDue(nowMs)) return;
+    this.hasAsked = true;
+    this.ping();
   }
 
   /** Messages that may be on their way to the remote. */
@@ -123,12 +136,15 @@ export class Exchange {
 
   /** The remote is alive: the suspect goes out, alone, in its turn. */
   onPingresp(): void {
+    const { suspicion } = this;
+    const nowMs = this.context.clock.nowMs();
     this.hasHeard = true;
-    this.answerWatch.answeredPing(this.context.clock.nowMs());
-    const { peer, suspicion, entry } = this;
-    if (!peer || entry.session.isAttached) return;
-    suspicion.answeredPing();
-    entry.session.attach(peer, 1);
+    this.answerWatch.answeredPing(nowMs);
+    if (!this.isHolding || this.isFinishing || !suspicion.suspect || !suspicion.isDue(nowMs)) return;
+    this.isHolding = false;
+    suspicion.sent(nowMs);
+    this.answerWatch.begin(nowMs);
+    this.entry.session.sendAlone(suspicion.suspect);
   }
 
   /** @throws ProtocolViolation */
@@ -183,11 +199,17 @@ export class Exchange {
 
   /** A message has been answered for good. */
   private onAnswered(): void {
+    this.suspicion.taken();
+    this.endSuspicion();
+  }
+
+  /** If the suspect is done, answered or passed by, the rest may go. */
+  private endSuspicion(): void {
     const { suspicion } = this;
     const { session } = this.entry;
-    suspicion.taken();
     if (!suspicion.suspect || this.isFinishing || session.isQueued(suspicion.suspect)) return;
     suspicion.acquit();
+    this.isHolding = false;
     session.widen(this.window);
   }
 
@@ -197,8 +219,10 @@ export class Exchange {
     this.entry.session.quiesce();
   }
 
-  /** What the remote owes us and does not give; undefined if nothing. */
+  /** To be called now and then: what the remote owes us and does not give; undefined if nothing. */
   overdue(nowMs: number): string | undefined {
+    this.endSuspicion();
+    this.askIfDue(nowMs);
     if (this.subscriptions.isOverdue(nowMs)) return "SUBSCRIBE was not answered";
     return this.answerWatch.isOverdue(nowMs) ? "a message was not acknowledged" : undefined;
   }
@@ -209,7 +233,7 @@ export class Exchange {
     this.subscriptions.reset();
     session.detach();
     this.peer = undefined;
-    if (this.suspicion.ended(session.firstUnanswered, isLost)) this.park();
+    if (this.suspicion.ended(session.firstUnanswered, isLost, this.context.clock.nowMs())) this.park();
   }
 
   /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */

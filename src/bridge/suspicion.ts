@@ -1,59 +1,83 @@
-/** Identity of a queued message. */
-interface Queued {
-  readonly lane: number;
-  readonly seq: number;
-}
+import type { QueuedMessage } from "../session/lanes.ts";
 
-/** So many connections have to end on the same message, each after a PINGREQ has been answered on it. */
+/** So many connections have to end on the same message, one after the other. After each verdict twice as many, until the remote has taken something. */
 const STRIKES = 3;
+/** Before that so many may: most suspects go through when they are sent once more. */
+const FREE_ENDS = 3;
+/** So long each of them has to stand before that: the first, then twice and four times as long. */
+const STAND_MS = 1_000;
+const MAX_DOUBLINGS = 2;
+/** And so many times as long as it then takes to end. */
+const TIMES_AS_LONG = 30;
+/** What takes longer to end one than this allows is not held back, nor found guilty. */
+const MAX_STAND_MS = 60_000;
 
 /**
- * Finds a message that the remote answers by ending the connection. A link that breaks ends connections too, and a remote in trouble ends them
- * on any message: so it is asked for an answer before the suspect is sent, alone; and only one message is found guilty before another one
- * has been taken. Nothing overtakes the suspect meanwhile.
+ * Finds a message that the remote answers by ending the connection. A network that cuts ends connections too, and a remote in trouble ends them
+ * on any message. So the suspect is held back until the connection has stood for a while, the remote is asked for an answer, and the suspect
+ * is sent right after that, alone: only connections that stand without it and end soon with it count, several in a row. A connection that ends while the
+ * suspect is held back, or on something else, clears it. Nothing overtakes the suspect meanwhile.
  */
 export class Suspicion {
-  suspect: Queued | undefined;
+  suspect: QueuedMessage | undefined;
+  /** Connections that have ended on the suspect, and those of them that count. */
+  private ends = 0;
   private strikes = 0;
-  private isAlive = false;
-  private hasTakenOne = true;
+  /** How long the last one lasted with it. */
+  private lastedMs = 0;
+  /** Verdicts since the remote has last taken something. */
+  private verdicts = 0;
+  private beganMs = 0;
+  private sentMs = 0;
 
-  /** A connection begins. True: ask for an answer first, then send one message at a time. */
-  begin(): boolean {
-    this.isAlive = false;
+  /** A connection begins. True: the suspect is held back until `isDue` and the remote has answered PINGREQ. */
+  begin(nowMs: number): boolean {
+    this.beganMs = this.sentMs = nowMs;
     return this.suspect !== undefined;
   }
 
-  /** The remote has answered PINGREQ. */
-  answeredPing(): void {
-    this.isAlive = true;
+  isDue(nowMs: number): boolean {
+    return nowMs - this.beganMs >= this.standMs;
+  }
+
+  /** How long the connection has to stand before the suspect is sent. */
+  private get standMs(): number {
+    const neededMs = TIMES_AS_LONG * this.lastedMs;
+    return this.ends < FREE_ENDS || neededMs > MAX_STAND_MS ? 0 : Math.max(neededMs, STAND_MS * 2 ** Math.min(this.strikes, MAX_DOUBLINGS));
+  }
+
+  /** The suspect is sent now. */
+  sent(nowMs: number): void {
+    this.sentMs = nowMs;
   }
 
   /** The remote has taken a message. */
   taken(): void {
-    this.hasTakenOne = true;
+    this.verdicts = 0;
   }
 
-  /** The suspect has been taken. */
+  /** The suspect has been taken, or nothing speaks against it any more. */
   acquit(): void {
     this.suspect = undefined;
-    this.strikes = 0;
+    this.ends = this.strikes = 0;
   }
 
   /** The connection has ended; `unanswered` is the message that it was sent first and has not answered. True if that one is guilty. */
-  ended(unanswered: Queued | undefined, byRemote: boolean): boolean {
+  ended(unanswered: QueuedMessage | undefined, byRemote: boolean, nowMs: number): boolean {
     if (!unanswered || !byRemote) {
       this.acquit();
       return false;
     }
     if (unanswered.lane !== this.suspect?.lane || unanswered.seq !== this.suspect.seq) {
+      this.acquit();
       this.suspect = unanswered;
-      this.strikes = 0;
-      return false;
     }
-    if (this.isAlive) this.strikes += 1;
-    if (this.strikes < STRIKES || !this.hasTakenOne) return false;
-    this.hasTakenOne = false;
+    const wasHeld = this.standMs > 0;
+    this.ends += 1;
+    this.lastedMs = nowMs - this.sentMs;
+    if (wasHeld && this.sentMs - this.beganMs >= TIMES_AS_LONG * this.lastedMs) this.strikes += 1;
+    if (this.strikes < STRIKES * 2 ** this.verdicts) return false;
+    this.verdicts += 1;
     this.acquit();
     return true;
   }

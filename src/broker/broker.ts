@@ -86,6 +86,7 @@ export class Broker {
       clock: context.clock,
       budget: context.budget,
       totals: { messages: 0, bytes: 0 },
+      incomingTotal: { count: 0 },
       limits: context.limits,
       onAppended: (session) => this.awaitingStore.add(session),
       onDropped: (session) => {

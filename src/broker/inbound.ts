@@ -10,6 +10,8 @@ import type { Publisher } from "./admission.ts";
 import type { Broker } from "./broker.ts";
 import type { Route, Source } from "./subscriptions.ts";
 
+const TOO_MANY_OPEN = { kind: "local", text: "too many QoS 2 messages of all sessions have no PUBREL", code: Reason.QuotaExceeded } as const;
+
 /** Takes a PUBLISH from a peer, whichever side dialled, and acknowledges it when it is safe; what can't be stored is not taken, or waits. */
 export function receivePublish(
   broker: Broker, session: Session, from: Source, peer: Peer & Publisher, topic: Topic<Route>, message: Message, packetId: number,
@@ -55,6 +57,10 @@ function take(broker: Broker, session: Session, from: Source, peer: Peer & Publi
   if (incoming.isRepeat(packetId, message)) {
     peer.acknowledge(PUBREC_BYTE, packetId, incoming.touch(), 0);
     return;
+  }
+  if (!incoming.hasRoom) {
+    if (canBeTold(from, peer)) return refuse(peer, message, packetId);
+    return peer.close(TOO_MANY_OPEN);
   }
   if (!admission.isOpen && !admits(broker, from, peer, topic, message, packetId)) return;
   const appendedBefore = broker.appendedBytes;

@@ -48,6 +48,7 @@ function checkConnection(connection: ConnectionConfig, report: Report): void {
   }
   if (addresses.length === 0) report(connection, 1, "error", `connection ${name} has no address`);
   if (name === "" || clientId === "") report(connection, 1, "error", `a connection's ${name === "" ? "name" : "clientid"} must not be empty`);
+  if (connection.topics.length === 0) report(connection, 1, "warning", `connection ${name} has no topic line: it carries nothing`);
   if (hasWildcard(connection.notificationTopic ?? "")) report(connection, 1, "error", `notification_topic ${connection.notificationTopic ?? ""}: a topic to publish to must not contain + or #`);
   if (connection.password !== undefined && connection.username === undefined) {
     report(connection, 1, "warning", `connection ${name} has a password and no username: it is not sent`);

@@ -74,6 +74,7 @@ export interface ListenerConfig extends Place, ListenerOptions {
   readonly protocol: ListenerProtocol;
   /** Folder served over HTTP; undefined: none. */
   readonly httpDirectory: string | undefined;
+  readonly httpPlace: Place & { readonly column: number };
   /** Origins from which a WebSocket may be opened; none: all. */
   readonly webSocketOrigins: readonly string[];
   /** Longest head of an HTTP request. */

@@ -122,6 +122,9 @@ class Sections {
     } else if (name === "connection") {
       const section = new ConnectionSection(connectionKeywords, at, values);
       this.current = section;
+      if (this.lenient && this.connections.some(({ title }) => title[0]?.text === values[0]?.text)) {
+        return this.report(at, word.column, "warning", `connection ${values[0]?.text ?? ""} is defined twice; the second one is ignored`);
+      }
       this.connections.push(section);
       if (!values[0]) this.report(at, word.column, "error", "connection needs a name");
     } else if (name === "topic" && this.current instanceof ConnectionSection) {
@@ -157,8 +160,9 @@ function isConnectionKeyword(name: string): boolean {
   return name === "topic" || connectionKeywords.some((keyword) => keyword.name === name || (keyword.aliases as readonly string[]).includes(name));
 }
 
-function buildConfig(file: string, { global, listeners, connections }: Sections, { port, lenient = false }: ParseOptions, report: Report): Config {
-  const allListeners = buildListeners(global, listeners, port, report);
+function buildConfig(file: string, { global, listeners, connections }: Sections, options: ParseOptions, report: Report): Config {
+  const { lenient = false } = options;
+  const allListeners = buildListeners(global, listeners, options, report);
   const prefix = resolve(`${global.string("persistence_location") ?? ""}x`).slice(0, -1);
   return {
     file,
@@ -271,8 +275,8 @@ function buildAccess(global: Section, lenient: boolean, provesUsers: boolean, re
 }
 
 /** The default listener exists if one of its keywords is given, or if there is no other; it is opened last. */
-function buildListeners(global: Section, sections: readonly Section[], port: number | undefined, report: Report): ListenerConfig[] {
-  const listeners = sections.map((section) => buildListener(section, global, report));
+function buildListeners(global: Section, sections: readonly Section[], { port, lenient = false }: ParseOptions, report: Report): ListenerConfig[] {
+  const listeners = sections.map((section) => buildListener(section, global, lenient, report));
   const wanted = port !== undefined || ["port", "bind_address", "max_connections", "ipv6", ...tlsListenerKeywords.map(({ name }) => name)].some((name) => global.has(name));
   if (wanted || sections.length === 0) {
     listeners.push({
@@ -283,6 +287,7 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
       maxConnections: global.number("max_connections"),
       protocol: "mqtt",
       httpDirectory: undefined,
+      httpPlace: global.place("http_dir"),
       webSocketOrigins: [],
       maxHttpHeaderBytes: headerBytesOf(global),
       ...buildOptions(global, global),
@@ -295,7 +300,7 @@ function buildListeners(global: Section, sections: readonly Section[], port: num
 
 const headerBytesOf = (global: Section): number => global.number("websockets_headers_size") || DEFAULT_HTTP_HEADER_BYTES;
 
-function buildListener(section: Section, global: Section, report: Report): ListenerConfig {
+function buildListener(section: Section, global: Section, lenient: boolean, report: Report): ListenerConfig {
   const [portWord, addressWord, protocolWord] = section.title;
   const port = Number(portWord?.text);
   if (portWord && !(/^\d+$/.test(portWord.text) && port >= 1 && port <= 65535)) {
@@ -304,7 +309,10 @@ function buildListener(section: Section, global: Section, report: Report): Liste
   const protocolText = protocolWord?.text.toLowerCase() ?? section.string("protocol");
   const protocol = listenerProtocols.find((name) => name === protocolText);
   if (protocolWord && !protocol) {
-    report(section, protocolWord.column, "error", `listener protocol ${protocolWord.text}: wanted is one of ${listenerProtocols.join(", ")}`);
+    const message = `listener protocol ${protocolWord.text}: wanted is one of ${listenerProtocols.join(", ")}`;
+    // Who writes mqtts wants TLS, or, in the original, another transport: MQTT as it is would be less than was asked for.
+    const isPassedOver = lenient && protocolText !== "mqtts";
+    report(section, protocolWord.column, isPassedOver ? "warning" : "error", isPassedOver ? `${message}; taken as mqtt` : message);
   }
   const address = addressWord?.text === "INADDR_ANY" ? undefined : addressWord?.text.replace(/^\[(.*)\]$/, "$1");
   return {
@@ -315,6 +323,7 @@ function buildListener(section: Section, global: Section, report: Report): Liste
     maxConnections: section.number("max_connections"),
     protocol: protocol ?? "mqtt",
     httpDirectory: pathOf(section, "http_dir"),
+    httpPlace: section.place("http_dir"),
     webSocketOrigins: section.list("websockets_origin").map(({ value }) => value),
     maxHttpHeaderBytes: headerBytesOf(global),
     ...buildOptions(section, global),

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { readAccessFiles } from "./access-files.ts";
 import { checkConfig } from "./checker.ts";
 import { problemText, type Config, type Problem } from "./config.ts";
+import { checkHttpFolders } from "./http-folders.ts";
 import { parseConfig, type ParseOptions } from "./parser.ts";
 import { checkTlsFiles } from "./tls-files.ts";
 
@@ -25,7 +26,7 @@ export function readConfig(file: string, options: ParseOptions = {}): ReadResult
   }
   const { config, problems } = parseConfig(text, file, { include: filesOf, ...options });
   const parsed = problems.some(isError);
-  const found: Problem[] = parsed ? problems : [...problems, ...checkConfig(config), ...checkTlsFiles(config)];
+  const found: Problem[] = parsed ? problems : [...problems, ...checkConfig(config), ...checkTlsFiles(config), ...checkHttpFolders(config)];
   const isNote = ({ severity }: Problem): boolean => severity === "note";
   const all = found.filter((problem) => !isNote(problem));
   const order = [...new Set([file, ...all.map((problem) => problem.file).sort()])];

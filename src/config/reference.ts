@@ -15,7 +15,7 @@ export function configurationReference(): string {
 comment; there are none behind a value. A value with blanks in it is put in double quotes, and a doubled quote inside stands for one. When a
 keyword is given again, the last line counts; those that are marked "any number" add up instead.`,
     `What is unknown or has a bad value stops the start, with file, line and column. With \`--lenient\` an unknown keyword or a bad value of one
-is warned of and its line left out; a bad listener line or address still stops the start. \`amqtdd check FILE\` says what is wrong with a file.`,
+is warned of and its line left out, and so is a second connection of one name; a bad port or address still stops the start. \`amqtdd check FILE\` says what is wrong with a file.`,
     `A reload (SIGHUP) takes up what is marked so, and says what wants a restart. All keywords of a connection section are taken up by a reload.`,
     "## Everywhere",
     "Before the first section, or inside one that has no keyword of the same name.",

@@ -54,6 +54,7 @@ export class TlsServer implements Secure {
       const key = addressOf(socket);
       this.pending.set(key, { socket, onReady });
       socket.once("close", () => this.pending.delete(key));
+      socket.allowHalfOpen = false; // who says no more will not finish the handshake
       this.server.emit("connection", socket);
     });
   }
@@ -64,6 +65,7 @@ export class TlsServer implements Secure {
     this.pending.delete(key);
     if (!pending) return void socket.destroy(); // it has gone meanwhile
     handshakes.over(pending.socket);
+    socket.allowHalfOpen = true;
     socket.on("error", () => socket.destroy()); // some errors of TLS leave it open
     const user = this.userOf(socket);
     if (this.settings.userFrom !== undefined && user === undefined) {

@@ -17,9 +17,9 @@ export interface UpgradeRefusal {
 }
 
 /** Judges the request that opens a WebSocket (RFC 6455, section 4.2): the head of the answer that makes it one, or why it is none. No extension is agreed on. */
-export function answerUpgrade({ method, headers }: IncomingMessage): { readonly head: string } | UpgradeRefusal {
+export function answerUpgrade({ method, httpVersion, headers }: IncomingMessage): { readonly head: string } | UpgradeRefusal {
   const key = headers["sec-websocket-key"];
-  if (method !== "GET" || headers.upgrade?.toLowerCase() !== "websocket") return { status: 400, reason: "not an upgrade to WebSocket" };
+  if (method !== "GET" || httpVersion === "1.0" || headers.upgrade?.toLowerCase() !== "websocket") return { status: 400, reason: "not an upgrade to WebSocket" };
   if (headers["sec-websocket-version"] !== VERSION) return { status: 426, reason: "another version of WebSocket", headers: `Sec-WebSocket-Version: ${VERSION}\r\n` };
   if (key === undefined || !KEY.test(key)) return { status: 400, reason: "no key, or a damaged one" };
   const offered = (headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());

@@ -113,8 +113,7 @@ export class WebServer {
     if (this.open.get(socket)?.isAnswered !== false) return void socket.destroy();
     this.turn(socket, { isAnswered: true });
     response.once("close", () => this.turn(socket, { isAnswered: false }));
-    const { "content-length": bodyBytes = "0", "transfer-encoding": encoding } = request.headers;
-    if (bodyBytes !== "0" || encoding !== undefined) return refuse(response, 413);
+    if (announcesBody(request)) return refuse(response, 413);
     const { folder } = this.options;
     if (folder) return folder.serve(request, response);
     response.setHeader("Upgrade", "websocket");
@@ -122,8 +121,11 @@ export class WebServer {
   }
 
   private onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const isAnswered = this.open.get(socket)?.isAnswered;
     const accepted = this.leave(socket);
-    if (!accepted) return void socket.destroy();
+    // An answer that is still being sent would go on among the frames.
+    if (!accepted || isAnswered) return void socket.destroy();
+    if (announcesBody(request)) return refuseUpgrade(socket, { status: 413, reason: "no body is taken" }); // it would be read as frames
     const answer = answerUpgrade(request);
     if ("status" in answer) return refuseUpgrade(socket, answer);
     if (!this.allowsOrigin(request.headers.origin)) return refuseUpgrade(socket, { status: 403, reason: "the origin is not allowed" });
@@ -152,6 +154,10 @@ export class WebServer {
 
 /** All methods of HTTP begin with one; as MQTT it would be PUBACK or PUBREC. */
 const isCapital = (byte: number): boolean => byte >= 0x41 && byte <= 0x5a;
+
+function announcesBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
+}
 
 function refuse(response: ServerResponse, status: number): void {
   response.writeHead(status, { Connection: "close", "Content-Length": 0 });

@@ -168,9 +168,12 @@ function longLength(header: Buffer, at: number): number {
   return high * 2 ** 32 + header.readUInt32BE(at + 4);
 }
 
-/** Writes a server's header so that it ends at `end`; returns where it begins. At most MAX_SERVER_HEADER_BYTES. */
+/** Length of a server's header: at most MAX_SERVER_HEADER_BYTES. */
+export const serverHeaderBytes = (payloadBytes: number): number => (payloadBytes < 126 ? 2 : payloadBytes < 65_536 ? 4 : 10);
+
+/** Writes a server's header so that it ends at `end`; returns where it begins. */
 export function writeHeader(target: Buffer, end: number, opcode: number, payloadBytes: number): number {
-  const length = payloadBytes < 126 ? 2 : payloadBytes < 65_536 ? 4 : 10;
+  const length = serverHeaderBytes(payloadBytes);
   const start = end - length;
   target[start] = FINAL | opcode;
   if (length === 2) {

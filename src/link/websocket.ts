@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { giveBack, takeBuffer } from "./buffers.ts";
 import { LINGER_MS } from "./tcp.ts";
 import type { Transport, TransportListener } from "./transport.ts";
-import { CLOSE, FrameError, MAX_SERVER_HEADER_BYTES, OPCODE, WebSocketFrames, writeHeader } from "./websocket-frames.ts";
+import { CLOSE, FrameError, MAX_SERVER_HEADER_BYTES, OPCODE, serverHeaderBytes, WebSocketFrames, writeHeader } from "./websocket-frames.ts";
 
 /** A pong is left out while more than this waits: the newest ping is the one to answer (RFC 6455, section 5.5.3). */
 const MAX_UNSENT_BEFORE_PONG = 64 * 1024;
@@ -81,6 +81,21 @@ export class WebSocketTransport implements Transport, TransportListener {
     this.isOver = true;
     clearTimeout(this.closeTimer);
     this.listener.onClose(error);
+  }
+
+  /** All of it or nothing: a frame that has been begun is ours to end. */
+  writeNow(bytes: Buffer, length: number): number {
+    const { carrier } = this;
+    if (this.isClosing || !carrier.writeNow || length > MAX_COPIED_BYTES) return 0;
+    const payloadStart = serverHeaderBytes(length);
+    const frameBytes = payloadStart + length;
+    const frame = takeBuffer(frameBytes);
+    writeHeader(frame, payloadStart, OPCODE.binary, length);
+    bytes.copy(frame, payloadStart, 0, length);
+    const taken = carrier.writeNow(frame, frameBytes);
+    if (taken === 0 || taken === frameBytes) giveBack(frame);
+    else carrier.write(frame.subarray(taken, frameBytes), () => giveBack(frame));
+    return taken === 0 ? 0 : length;
   }
 
   write(bytes: Buffer, done: () => void): void {

@@ -85,9 +85,10 @@ export class Backlog {
     while (recordSeq(chunk.bytes, this.headAt) < ackedBelow) this.headAt = recordEnd(chunk.bytes, this.headAt);
   }
 
-  /** No gap is left: all lies in `front`. */
-  join(): void {
+  /** No gap is left: all lies in `front`. The head may have passed the gap, and some of `back`, as what was acknowledged out of turn. */
+  join(ackedBelow: number): void {
     this.front.absorb(this.back);
+    this.dropBelow(ackedBelow);
   }
 
   /** Moves the cursor to a record; false if there is none in RAM. */
@@ -259,7 +260,7 @@ export class Backlog {
     if (keeping === "nothing") this.evictFront(ackedBelow, storedBelow);
     else this.evictBehind(keeping === "cursor" ? this.cursor.chunk : this.front.head, storedBelow);
     this.evictBack(storedBelow);
-    if (!this.hasGap && this.back.head) this.join();
+    if (!this.hasGap && this.back.head) this.join(ackedBelow);
   }
 
   private evictBehind(kept: Chunk | undefined, storedBelow: number): void {

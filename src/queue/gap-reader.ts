@@ -5,21 +5,45 @@ import { Chunk } from "./chunk.ts";
 import { intactRecords } from "./page.ts";
 import { emptyRecord, recordEnd, recordSeq } from "./record.ts";
 import { SeqRanges } from "./seq-ranges.ts";
+import type { StoredPages } from "./stored-pages.ts";
 import { Slot, type Window } from "./window.ts";
 
-/** Puts pages that were read from the disk where the gap of a backlog begins, and tells which messages can't be read any more. */
+/** Reads pages from the disk, puts them where the gap of a backlog begins, and tells which messages can't be read any more. */
 export class GapReader {
   /** Messages that were found lost since it was last set to 0. */
   found = 0;
   /** Some that were lost still stand in the count of bytes. */
   hasMissed = false;
+  /** While it does, the gap stays where it is. */
+  isReading = false;
   private readonly lostRanges = new SeqRanges();
 
   constructor(
+    private readonly pages: StoredPages,
     private readonly backlog: Backlog,
     private readonly window: Window,
     private readonly dropped: SeqRanges,
+    /** Called when pages have been put there. */
+    private readonly onRead: () => void,
   ) {}
+
+  /** Reads what stands next in the gap, unless that is under way. */
+  readAhead(): void {
+    const { backlog } = this;
+    if (!backlog.hasGap || this.isReading) return;
+    this.isReading = true;
+    this.pages.read(backlog.gapPage, backlog.gapTo).then(
+      (pages) => {
+        this.isReading = false;
+        if (!backlog.hasGap) return; // the queue has been cleared
+        this.take(pages);
+        this.onRead();
+      },
+      () => {
+        this.isReading = false; // the store tells of its own failure; the next pump tries again
+      },
+    );
+  }
 
   /** The head has passed everything below `seq`. */
   forgetBelow(seq: number): void {
@@ -27,7 +51,7 @@ export class GapReader {
   }
 
   /** Takes what stands next in the gap, in order; no page at all: nothing of the gap is left on disk. */
-  take(pages: readonly StoredRecord[]): void {
+  private take(pages: readonly StoredRecord[]): void {
     for (const [key, page] of pages) this.takePage(pageSeq(key), page);
     if (pages.length === 0) this.passGap();
   }

@@ -1,9 +1,10 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { pageKey, pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
+import { pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import { Message } from "./message.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
 import { isIntactRecord, readRecord, recordEnd, recordLane, recordSize, sealRecords, setRecordLane, writeRecord } from "./record.ts";
+import { StoredPages } from "./stored-pages.ts";
 
 /** A message that is put aside. */
 export interface ParkedMessage {
@@ -13,7 +14,7 @@ export interface ParkedMessage {
   readonly qos: QoS;
 }
 
-const READ_BYTES = 256 * 1024;
+const MAX_SEQ = 2 ** 48 - 1;
 const NO_SLOTS = new Uint8Array(1);
 
 /**
@@ -32,6 +33,7 @@ export class Parked implements Keeper {
   private oldestMs = 0;
   private touchedIn: GroupNumber = 0;
   private hasEnded = false;
+  private readonly pages: StoredPages;
 
   constructor(
     private readonly session: SessionNumber,
@@ -40,7 +42,9 @@ export class Parked implements Keeper {
     private readonly store: Store,
     /** Called when messages can't be read any more. */
     private readonly onLost: (messages: number) => void,
-  ) {}
+  ) {
+    this.pages = new StoredPages(session, lane, store);
+  }
 
   recover(record: Buffer): void {
     const { nextSeq, ackedBelow, messages, bytes, oldestMs } = decodeProgress(record);
@@ -49,6 +53,19 @@ export class Parked implements Keeper {
     this.messages = messages;
     this.bytes = bytes;
     this.oldestMs = oldestMs;
+  }
+
+  /** After a repair of the store the record may be older than pages are, or gone: takes up what lies behind its end. Rejects with StoreError. */
+  async recoverBeyondRecord(): Promise<void> {
+    const before = this.nextSeq;
+    if (!this.durable) return;
+    await this.pages.visit(before, MAX_SEQ, (seq, page) => {
+      if (this.messages === 0) this.firstSeq = this.nextSeq = seq;
+      this.messages += seq + 1 - this.nextSeq;
+      this.bytes += page.length;
+      this.nextSeq = seq + 1;
+    });
+    if (this.nextSeq !== before) this.touch();
   }
 
   /** Copies the message, which came from queue `fromLane`. Returns the group that makes it durable, 0 if nothing is to be waited for. */
@@ -115,13 +132,12 @@ export class Parked implements Keeper {
 
   /** Visits what is put aside now, in order, slice by slice as it is read; without a record what is not readable. */
   private async readAll(visit: (seq: number, record: Buffer | undefined) => void): Promise<void> {
-    const { session, lane } = this;
     const before = this.nextSeq;
     for (let from = this.firstSeq; from < before; ) {
       const records = new Map<number, Buffer>();
       // Before the store is read: what is stored meanwhile leaves RAM.
       for (const [seq, { record }] of this.unstored) records.set(seq, record);
-      const pages = this.durable ? await this.store.read(pageKey(session, lane, from), pageKey(session, lane, before), READ_BYTES) : [];
+      const pages = this.durable ? await this.pages.read(from, before) : [];
       const last = pages.at(-1);
       for (const [key, page] of pages) if (isIntactRecord(page, 0, page.length) && recordEnd(page, 0) === page.length) records.set(pageSeq(key), page);
       const end = last ? pageSeq(last[0]) + 1 : before;
@@ -157,9 +173,9 @@ export class Parked implements Keeper {
     if (this.hasEnded) return group.delete(queueKey(this.session, this.lane));
     for (const seq of this.unwritten) {
       const entry = this.unstored.get(seq);
-      if (entry) group.put(pageKey(this.session, this.lane, seq), entry.record);
+      if (entry) group.put(this.pages.key(seq), entry.record);
     }
-    for (const seq of this.removed) group.delete(pageKey(this.session, this.lane, seq));
+    for (const seq of this.removed) group.delete(this.pages.key(seq));
     this.unwritten = [];
     this.removed = [];
     const { nextSeq, firstSeq, messages, bytes } = this;

@@ -1,6 +1,6 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
-import type { GroupNumber, GroupWriter, Keeper, Store, StoredRecord } from "../store/store.ts";
+import { queueKey, type SessionNumber } from "../store/keys.ts";
+import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import { Backlog } from "./backlog.ts";
 import { Clearance } from "./clearance.ts";
 import { GapReader } from "./gap-reader.ts";
@@ -56,7 +56,6 @@ export class Queue implements Keeper {
   private touchedIn: GroupNumber = 0;
   /** The group that holds the last note of a PUBREC. */
   private notedIn: GroupNumber = 0;
-  private loading = false;
   private hasEnded = false;
 
   constructor(
@@ -68,10 +67,10 @@ export class Queue implements Keeper {
   ) {
     this.window = new Window(windowSlots);
     this.backlog = new Backlog(durable, context.budget);
-    this.gapReader = new GapReader(this.backlog, this.window, this.dropped);
+    this.pages = new StoredPages(session, lane, context.store);
+    this.gapReader = new GapReader(this.pages, this.backlog, this.window, this.dropped, () => this.onRead());
     this.qos0 = new WaitingQoS0(context.budget, context.totals);
     this.clearance = new Clearance(context.store, () => void this.touch("synced"));
-    this.pages = new StoredPages(session, lane, context.store);
   }
 
   /** Takes up a stored queue where its progress record left it; its pages stay on disk until they are wanted. */
@@ -93,18 +92,17 @@ export class Queue implements Keeper {
    */
   async recoverBeyondRecord(): Promise<void> {
     const before = this.nextSeq;
-    for (let pages; (pages = await this.pages.read(this.nextSeq, MAX_SEQ)).length > 0; ) {
-      for (const [key, page] of pages) {
-        const records = intactRecords(page, pageSeq(key), MAX_SEQ);
-        let end = pageSeq(key);
-        for (let at = 0; at < records.length; at = recordEnd(records, at)) end = recordSeq(records, at);
-        // Without a record nothing below the first page is owed.
-        if (this.nextSeq === 1) this.window.ackedBelow = this.nextSeq = pageSeq(key);
-        if (this.messages === 0 && records.length > 0) this.backlog.beginAt(recordReceivedMs(records, 0));
-        this.count(end + 1 - this.nextSeq, records.length);
-        this.nextSeq = end + 1;
-      }
-    }
+    await this.pages.visit(before, MAX_SEQ, (firstSeq, page) => {
+      if (firstSeq < this.nextSeq) return; // within another one: not of this queue's time
+      const records = intactRecords(page, firstSeq, MAX_SEQ);
+      let end = firstSeq;
+      for (let at = 0; at < records.length; at = recordEnd(records, at)) end = recordSeq(records, at);
+      // Without a record nothing below the first page is owed.
+      if (this.nextSeq === 1) this.window.ackedBelow = this.nextSeq = firstSeq;
+      if (this.messages === 0 && records.length > 0) this.backlog.beginAt(recordReceivedMs(records, 0));
+      this.count(end + 1 - this.nextSeq, records.length);
+      this.nextSeq = end + 1;
+    });
     if (this.nextSeq === before) return;
     this.clearance.recover(this.nextSeq, this.ackedBelow, this.nextSeq);
     this.backlog.recover(this.ackedBelow, this.nextSeq, this.firstPage, this.oldestMs);
@@ -113,10 +111,12 @@ export class Queue implements Keeper {
 
   /** Removes the pages below the head: a power cut may have taken their removal back. */
   async removeLeftovers(): Promise<void> {
-    if (this.firstPage > 1) await this.pages.visitBelow(this.firstPage, (firstSeqs) => {
-      this.backlog.deletedPages.push(...firstSeqs);
+    if (this.firstPage === 1) return;
+    const remove = (firstSeq: number): void => {
+      this.backlog.deletedPages.push(firstSeq);
       this.touch("soon");
-    }).catch(() => undefined); // the next start tries again
+    };
+    await this.pages.visit(0, this.firstPage, remove).catch(() => undefined); // the next start tries again
   }
 
   private count(messages: number, bytes: number): void {
@@ -208,7 +208,7 @@ export class Queue implements Keeper {
       readRecord(message, backlog.cursorBytes, backlog.cursorOffset);
       if (message.topicEnd > message.topicStart || !this.passEmpty(backlog.cursorSeq)) return true;
     }
-    this.readAhead();
+    this.gapReader.readAhead();
     return false;
   }
 
@@ -266,7 +266,7 @@ export class Queue implements Keeper {
   /** The record under the cursor needs no sending. */
   stepCursor(): void {
     this.window.passedBelow = this.cursorSeq + 1;
-    if (this.backlog.stepCursor()) this.readAhead();
+    if (this.backlog.stepCursor()) this.gapReader.readAhead();
   }
 
   /** PUBREC has come; true if the message was waiting for it, be it since an earlier connection: the peer has it, it must not be sent again. */
@@ -371,7 +371,7 @@ export class Queue implements Keeper {
     // Acknowledged by a peer that has forgotten the rest.
     while (place && window.stateOf(place.seq) !== Slot.unsent) place = backlog.settleDrop(dropped.next(place.seq + 1), dropped);
     if (!place) {
-      this.readAhead();
+      this.gapReader.readAhead();
       return backlog.hasGap ? "unread" : "none";
     }
     if (isOver && !isOver(place.bytes, place.at)) return "kept";
@@ -502,7 +502,7 @@ export class Queue implements Keeper {
 
   /** Leaves to the disk what is stored there; see `Backlog.evict`. `cursor` is for a queue whose peer is there, the others for one without. */
   evict(keeping: "nothing" | "cursor" | "head"): void {
-    if (!this.durable || this.loading) return;
+    if (!this.durable || this.gapReader.isReading) return;
     if (keeping !== "cursor") this.rewind();
     this.backlog.evict(keeping, this.ackedBelow, this.clearance.storedBelow);
   }
@@ -514,40 +514,24 @@ export class Queue implements Keeper {
 
   /** The head is past the beginning of the gap: the keys of the pages that are done with are wanted. */
   private readPassed(): void {
-    if (this.backlog.hasGap && this.backlog.gapFrom < this.ackedBelow) this.readAhead();
+    if (this.backlog.hasGap && this.backlog.gapFrom < this.ackedBelow) this.gapReader.readAhead();
   }
 
-  private readAhead(): void {
-    const { backlog } = this;
-    if (!backlog.hasGap || this.loading) return;
-    this.loading = true;
-    this.pages.read(backlog.gapPage, backlog.gapTo).then(
-      (pages) => {
-        this.loading = false;
-        if (this.hasEnded) return;
-        this.takePages(pages);
-        this.context.onLoaded();
-      },
-      () => {
-        this.loading = false; // the store tells of its own failure; the next pump tries again
-      },
-    );
-  }
-
-  private takePages(pages: readonly StoredRecord[]): void {
+  /** Pages that were read stand in the backlog. */
+  private onRead(): void {
     const { backlog, gapReader } = this;
-    gapReader.take(pages);
     const lost = gapReader.found;
     gapReader.found = 0;
     this.lost += lost;
     this.count(-lost, 0);
     if (!backlog.hasGap) {
-      backlog.join();
+      backlog.join(this.ackedBelow);
       if (gapReader.hasMissed) this.count(0, this.countBytes() - this.bytes);
       gapReader.hasMissed = false;
     }
     this.advanceHead();
     if (lost > 0) this.context.onLost(lost);
     if (lost > 0 || backlog.deletedPages.length > 0) this.touch("soon");
+    this.context.onLoaded();
   }
 }

@@ -24,14 +24,15 @@ export class StoredPages {
     return this.store.read(this.key(fromSeq), this.key(toSeq), READ_BYTES);
   }
 
-  /** Visits all pages that begin below `toSeq`. Rejects with StoreError. */
-  async visitBelow(toSeq: number, visit: (firstSeqs: number[]) => void): Promise<void> {
-    for (let from = 0; ; ) {
+  /** Visits the pages that begin at `fromSeq` or later, below `toSeq`, in order, slice by slice as they are read. Rejects with StoreError. */
+  async visit(fromSeq: number, toSeq: number, visit: (firstSeq: number, page: Buffer) => void): Promise<void> {
+    for (let from = fromSeq; ; ) {
       const pages = await this.read(from, toSeq);
-      const last = pages.at(-1);
-      if (!last) return;
-      visit(pages.map(([key]) => pageSeq(key)));
-      from = pageSeq(last[0]) + 1;
+      if (pages.length === 0) return;
+      for (const [key, page] of pages) {
+        from = pageSeq(key) + 1;
+        visit(pageSeq(key), page);
+      }
     }
   }
 

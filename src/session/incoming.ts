@@ -8,7 +8,16 @@ const ENTRY_BYTES = 2 + DIGEST_BYTES;
 /** Identifiers in one record: what a change writes stays small however many there are. */
 const BLOCK_BITS = 8;
 
-type Block = Map<number, Buffer>;
+/** Identifiers of all sessions together, beyond which nobody gets more than a share. With its digest one takes about 95 bytes of RAM. */
+const MAX_OF_ALL = 500_000;
+const SHARE = 1_024;
+
+type Block = Map<number, bigint>;
+
+/** What all sessions have of them. */
+export interface IncomingTotal {
+  count: number;
+}
 
 /**
  * Packet identifiers of QoS 2 messages that came in and whose PUBREL has not: a second PUBLISH with one of them is the same message
@@ -27,7 +36,13 @@ export class IncomingIds implements Keeper {
     private readonly session: SessionNumber,
     private readonly store: Store,
     private durable: boolean,
+    private readonly total: IncomingTotal,
   ) {}
+
+  /** Whether one more may be noted. */
+  get hasRoom(): boolean {
+    return this.count < SHARE || this.total.count < MAX_OF_ALL;
+  }
 
   get size(): number {
     return this.count;
@@ -46,8 +61,8 @@ export class IncomingIds implements Keeper {
   recover(record: Buffer): void {
     for (let at = 0; at + ENTRY_BYTES <= record.length; at += ENTRY_BYTES) {
       const packetId = record.readUInt16BE(at);
-      this.blockOf(packetId).set(packetId, Buffer.from(record.subarray(at + 2, at + ENTRY_BYTES)));
-      this.count += 1;
+      this.blockOf(packetId).set(packetId, record.readBigUInt64BE(at + 2));
+      this.countUp(1);
     }
   }
 
@@ -58,13 +73,13 @@ export class IncomingIds implements Keeper {
   /** Whether the PUBLISH repeats a message that is known by its identifier. */
   isRepeat(packetId: number, message: Message): boolean {
     const known = this.blocks.get(packetId >> BLOCK_BITS)?.get(packetId);
-    return known !== undefined && (!this.durable || known.equals(digest(message)));
+    return known !== undefined && (!this.durable || known === digest(message));
   }
 
   /** Notes the identifier; returns the group that holds the note. */
   add(packetId: number, message: Message): GroupNumber {
     const block = this.blockOf(packetId);
-    if (!block.has(packetId)) this.count += 1;
+    if (!block.has(packetId)) this.countUp(1);
     block.set(packetId, this.durable ? digest(message) : NO_DIGEST);
     return this.change(packetId >> BLOCK_BITS);
   }
@@ -73,7 +88,7 @@ export class IncomingIds implements Keeper {
   remove(packetId: number): GroupNumber {
     const index = packetId >> BLOCK_BITS;
     if (!this.blocks.get(index)?.delete(packetId)) return this.changedIn;
-    this.count -= 1;
+    this.countUp(-1);
     return this.change(index);
   }
 
@@ -88,8 +103,13 @@ export class IncomingIds implements Keeper {
     return this.touch();
   }
 
+  private countUp(change: number): void {
+    this.count += change;
+    this.total.count += change;
+  }
+
   private empty(): void {
-    this.count = 0;
+    this.countUp(-this.count);
     for (const [index, block] of this.blocks) {
       block.clear();
       this.changed.add(index);
@@ -124,19 +144,19 @@ function encodeBlock(block: Block): Buffer {
   let at = 0;
   for (const [packetId, value] of block) {
     record.writeUInt16BE(packetId, at);
-    value.copy(record, at + 2);
+    record.writeBigUInt64BE(value, at + 2);
     at += ENTRY_BYTES;
   }
   return record;
 }
 
-const NO_DIGEST = Buffer.alloc(DIGEST_BYTES);
+const NO_DIGEST = 0n;
 
-function digest(message: Message): Buffer {
+function digest(message: Message): bigint {
   return createHash("sha256")
     .update(message.topic.subarray(message.topicStart, message.topicEnd))
     .update("\0")
     .update(message.payload.subarray(message.payloadStart, message.payloadEnd))
     .digest()
-    .subarray(0, DIGEST_BYTES);
+    .readBigUInt64BE();
 }

@@ -35,6 +35,11 @@ export class Parking {
     this.parked.recover(record);
   }
 
+  /** See `Parked.recoverBeyondRecord`. Rejects with StoreError. */
+  async recoverBeyondRecord(): Promise<void> {
+    await this.parked.recoverBeyondRecord();
+  }
+
   /** A connection begins. */
   attach(): void {
     this.sentFirst = undefined;
@@ -50,8 +55,9 @@ export class Parking {
     if (queue === this.sentFirst) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
   }
 
-  /** The connection ends: notes the message that was sent first and has no answer; a connection that left none changes nothing. */
+  /** The connection ends: notes the message that was sent first and has no answer. */
   noteUnanswered(): void {
+    this.unanswered = undefined;
     for (const queue of [this.sentFirst, ...this.lanes.queues]) {
       const seq = queue?.firstUnanswered ?? 0;
       if (!queue || seq === 0) continue;

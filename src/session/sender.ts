@@ -22,6 +22,8 @@ const NO_EXPIRY = -1;
 export class Sender {
   /** Messages that were larger than the peer takes. */
   oversizedMessages = 0;
+  /** If set, only from this queue messages are sent. */
+  only: Queue | undefined;
   private readonly record = new Message();
   private isPumping = false;
 
@@ -38,6 +40,7 @@ export class Sender {
   /** A connection begins. */
   begin(): void {
     this.isPumping = false;
+    this.only = undefined;
   }
 
   /** A message of QoS 1 or 2 whose turn it is, and which need not be kept: its session ends with the connection. */
@@ -79,6 +82,7 @@ export class Sender {
 
   /** Sends what the window allows. `isLive`: what there is to send has just come. */
   pump(peer: Peer, queue: Queue, maxInflight: number, isLive = false): void {
+    if (this.only !== undefined && this.only !== queue) return;
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
     this.bounds.dropOld();

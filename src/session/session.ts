@@ -14,7 +14,7 @@ import { recordSize } from "../queue/record.ts";
 import { Admission } from "./admission.ts";
 import { Bounds, type QueueLimits } from "./bounds.ts";
 import { Drain, type DrainLimits } from "./drain.ts";
-import { IncomingIds } from "./incoming.ts";
+import { IncomingIds, type IncomingTotal } from "./incoming.ts";
 import { Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
 import { LANES, packetIdOf, PARKED_LANE } from "./packet-id.ts";
 import { Parking } from "./parking.ts";
@@ -33,6 +33,7 @@ export interface SessionContext {
   readonly clock: Clock;
   readonly budget: MemoryBudget;
   readonly totals: QueueTotals;
+  readonly incomingTotal: IncomingTotal;
   readonly limits: SessionLimits;
   /** The queue changed: it wants to hear when its group is stored. */
   readonly onAppended: (session: Session) => void;
@@ -80,7 +81,7 @@ export class Session {
     const { store, budget, limits } = context;
     const isStored = durable && store.durable;
     const onLost = (messages: number): void => context.onLost(this, messages);
-    this.incoming = new IncomingIds(number, store, isStored);
+    this.incoming = new IncomingIds(number, store, isStored, context.incomingTotal);
     this.maxInflight = limits.maxInflightMessages;
     const queueContext = { store, budget, totals: context.totals, onLoaded: () => this.onLoaded(), onLost };
     this.lanes = new Lanes(number, isStored, () => limits.maxInflightMessages, queueContext, () => this.isAttached);
@@ -205,6 +206,7 @@ export class Session {
   /** The store has been repaired: takes up messages that no record of a queue tells of. Rejects with StoreError. */
   async recoverBeyondRecords(): Promise<void> {
     for (let lane = 0; lane < LANES; lane++) await this.lanes.at(lane).recoverBeyondRecord();
+    await this.parking.recoverBeyondRecord();
   }
 
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
@@ -225,7 +227,7 @@ export class Session {
     this.replay?.peerGone();
   }
 
-  /** Of the messages that a connection left without any answer the one that it was sent first; a connection that left none changes nothing. */
+  /** Of the messages that the last connection left without any answer the one that it was sent first. */
   get firstUnanswered(): QueuedMessage | undefined {
     return this.parking.firstUnanswered;
   }
@@ -281,7 +283,15 @@ export class Session {
 
   /** More may be on its way from now on. */
   widen(maxInflight: number): void {
+    this.sender.only = undefined;
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
+    this.pump();
+  }
+
+  /** Sends this message when it is the first of its lane, and nothing of QoS 1 and 2 beside it; after an `attach` that let nothing go. */
+  sendAlone({ lane }: QueuedMessage): void {
+    this.sender.only = this.lanes.get(lane);
+    this.maxInflight = 1;
     this.pump();
   }
 

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import type { Database } from "./database.ts";
+import { type Database, WRITE_BUFFER_BYTES } from "./database.ts";
 import { DeletedRanges } from "./deleted-ranges.ts";
 import type { StoreFigures } from "./figures.ts";
 import type { KeyRange } from "./keys.ts";
@@ -8,6 +8,8 @@ import type { KeyRange } from "./keys.ts";
 const WORTH_BYTES = 4 * 1024 * 1024;
 /** While more pages than this are deleted between two looks, the queue's tables hold what is still needed, which would be written anew each time. */
 const QUIET_PAGES = 64;
+/** A table of what is written in order. Under full load half as much again has come before it is cut. */
+const CUT_BYTES = 1024 * 1024;
 const LOOK_MS = 4_000;
 /** Looking may cost this part of the time. */
 const LOOKING_PART = 1 / 50;
@@ -40,6 +42,9 @@ export class Compactor {
   #deletedLately = 0;
   #hasNew = false;
   #nextLookMs = 0;
+  /** Written since the last table was cut, and how much of it makes the next one. */
+  #inOrderBytes = 0;
+  #cutAtBytes = WRITE_BUFFER_BYTES;
   #isFull = false;
   #knowsAll = false;
   #running: Promise<void> | undefined;
@@ -56,14 +61,32 @@ export class Compactor {
     this.#hasNew = true;
   }
 
+  /**
+   * What is written in the order of its keys goes from memory to the lowest level, as it is and for good. Then it does not wait until the write buffer
+   * is full: LevelDB maps tables as they are. What else is in memory by then has been written with the buffer that was full.
+   */
+  noteWritten(bytes: number, { isInOrder }: { readonly isInOrder: boolean }): void {
+    this.#inOrderBytes = isInOrder ? this.#inOrderBytes + bytes : 0;
+    if (!isInOrder) this.#cutAtBytes = WRITE_BUFFER_BYTES;
+    const database = this.#parts.database();
+    if (this.#inOrderBytes < this.#cutAtBytes || database === undefined || this.#running !== undefined || this.#isClosed) return;
+    this.#inOrderBytes = 0;
+    this.#cutAtBytes = CUT_BYTES;
+    this.#begin(database.compactRange(FIRST_KEY, FIRST_KEY));
+  }
+
+  #begin(work: Promise<void>): void {
+    this.#running = work
+      .catch(() => undefined) // the next batch fails too, then
+      .finally(() => (this.#running = undefined));
+  }
+
   /** Called every few seconds, or more often. `isFull`: what can be had is to be had now. */
   compact(isFull: boolean): void {
     this.#isFull = isFull;
     if (this.#running !== undefined || this.#isClosed) return;
     if (!isFull && !this.#isDue()) return;
-    this.#running = this.#run()
-      .catch(() => undefined) // the next batch fails too, then
-      .finally(() => (this.#running = undefined));
+    this.#begin(this.#run());
   }
 
   #isDue(): boolean {

@@ -13,12 +13,15 @@ const NodeLevel = Level as unknown as typeof ClassicLevel;
 
 const MIB = 1024 * 1024;
 
-/** Small on purpose: LevelDB maps its tables, and what is mapped counts as resident. The write buffer is measured (`doc/durability.md`). */
+/** What LevelDB keeps in memory before it makes a table of it. Measured: `doc/durability.md`. */
+export const WRITE_BUFFER_BYTES = 8 * MIB;
+
+/** Tables are small on purpose: LevelDB maps 64 at a time, and what is mapped counts as resident. */
 const OPTIONS = {
   keyEncoding: "buffer",
   valueEncoding: "buffer",
   compression: true,
-  writeBufferSize: 8 * MIB,
+  writeBufferSize: WRITE_BUFFER_BYTES,
   cacheSize: 2 * MIB,
   maxOpenFiles: 64,
   maxFileSize: 2 * MIB,

@@ -7,13 +7,15 @@ const KEY_SESSION = 0x73; // s
 const KEY_SUBSCRIPTION = 0x75; // u
 const KEY_INCOMING = 0x69; // i
 const KEY_QUEUE = 0x71; // q
-const KEY_PAGE = 0x70; // p
+/** Behind all others: a table that holds new pages then covers no page that is newer still, and LevelDB need not merge it with those. */
+const KEY_PAGE = 0x7a; // z
 const KEY_RETAINED = 0x72; // r
 const KEY_GONE = 0x67; // g
 const KEY_CONNECTION = 0x63; // c
 const KEY_NEXT = 0x6e; // n
 const KEY_WILL = 0x77; // w
 const KEY_TIME = 0x74; // t
+const KEY_RIDERS = 0x6a; // j
 
 /** Number of a session and its queues. */
 export type SessionNumber = number;
@@ -29,6 +31,10 @@ export const withoutPages: readonly KeyRange[] = [
   { from: kindRange(KEY_PAGE).to, to: Buffer.from([0xff]) },
 ];
 export const formatKey = Buffer.from([KEY_FORMAT]);
+/** Behind which page of which queue records ride on pages (`Riders`). */
+export const ridersKey = Buffer.from([KEY_RIDERS]);
+/** Whether of all records with this key the last one holds everything: then it may ride on a page. */
+export const mayRide = (key: Buffer): boolean => key[0] === KEY_QUEUE || key[0] === KEY_INCOMING || key[0] === KEY_TIME;
 
 function numbered(kind: number, session: SessionNumber): Buffer {
   const key = Buffer.allocUnsafe(5);
@@ -82,6 +88,21 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
 }
 /** The part of a page's key that all pages of its queue share. */
 export const QUEUE_OF_PAGE_BYTES = 6;
+/** Behind `page`, in its queue. */
+export const pagesBehind = (page: Buffer): { readonly gt: Buffer; readonly lte: Buffer } => ({
+  gt: page,
+  lte: Buffer.concat([page.subarray(0, QUEUE_OF_PAGE_BYTES), LAST_SEQ]),
+});
+const LAST_SEQ = Buffer.alloc(6, 0xff);
+/** Where pages stood up to format 2. */
+export const OLD_PAGES: KeyRange = kindRange(0x70);
+export const isOldPage = (key: Buffer): boolean => key[0] === OLD_PAGES.from[0];
+/** The key that such a page has now. */
+export function pageKeyOfOld(key: Buffer): Buffer {
+  const page = Buffer.from(key);
+  page[0] = KEY_PAGE;
+  return page;
+}
 export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE;
 export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
 export const pageLane = (key: Buffer): number => key[5] ?? 0;

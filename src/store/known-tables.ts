@@ -72,7 +72,8 @@ export class KnownTables {
     if (this.damaged.length > 0) await mkdir(join(this.directory, LOST_NAME), { recursive: true, mode: 0o700 });
     for (const name of this.damaged) {
       const path = join(this.directory, name);
-      const damaged = await readFile(path);
+      const damaged = await readFile(path).catch(() => undefined);
+      if (!damaged) continue; // left unfinished by the last process, and removed by LevelDB before it met the damage
       const mended = mendedTable(damaged);
       if (mended) await writeSynced(`${path}.mended`, mended);
       await rename(path, join(this.directory, LOST_NAME, name));

@@ -1,11 +1,11 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import { isSealed, seal } from "./checked.ts";
 import { Compactor } from "./compactor.ts";
-import type { Database, OpenDatabase, WriteOperation } from "./database.ts";
+import type { Database, OpenDatabase } from "./database.ts";
 import { StoreFigures } from "./figures.ts";
 import { type ClosedGroup, CollectingGroup } from "./group.ts";
 import { DatabaseHandle } from "./handle.ts";
-import { formatKey, holdsMessages } from "./keys.ts";
+import { formatKey } from "./keys.ts";
+import { type Batch, Riders } from "./riders.ts";
 import { Room } from "./room.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
@@ -47,11 +47,12 @@ export class LevelStore implements Store {
   readonly #handle: DatabaseHandle;
   readonly #room: Room;
   readonly #compactor: Compactor;
+  readonly #riders = new Riders();
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   readonly #stateListeners: ((state: StoreState) => void)[] = [];
   #current = new CollectingGroup(1);
   /** Closed, not yet stored: at most one. Nothing else is written before it, whatever it takes. */
-  #unwritten: ClosedGroup | undefined;
+  #unwritten: { readonly group: ClosedGroup; readonly batch: Batch } | undefined;
   /** From before a group's keepers are asked until it is stored: what they touch meanwhile is scheduled afterwards. */
   #isBusy = false;
   #stored: GroupNumber = 0;
@@ -142,7 +143,7 @@ export class LevelStore implements Store {
   #closeCurrent(group: CollectingGroup): void {
     if (this.#current !== group || this.#isBusy || this.#closed !== undefined) return;
     this.#isBusy = true;
-    this.#unwritten = this.#takeCurrent();
+    this.#prepare(this.#takeCurrent());
     this.#work = this.#writeUnwritten();
   }
 
@@ -155,13 +156,20 @@ export class LevelStore implements Store {
     return group.close();
   }
 
+  /** What is written for a group is decided once, however often it is tried. */
+  #prepare(group: ClosedGroup): void {
+    const batch = this.#riders.batchOf(group.records);
+    for (const { type, key } of batch.operations) if (type === "del") this.#compactor.noteDeleted(key);
+    this.#unwritten = { group, batch };
+  }
+
   /** Never rejects: a failure is dealt with here. */
   async #writeUnwritten(): Promise<void> {
-    const group = this.#unwritten;
-    if (group === undefined) return;
+    if (this.#unwritten === undefined) return;
+    const { group, batch } = this.#unwritten;
     try {
-      const database = await this.#handle.forWriting(group.records.bytes, () => this.#compactor.settled());
-      if (group.records.count > 0) await this.#writeBatch(database, group);
+      const database = await this.#handle.forWriting(batch.bytes, () => this.#compactor.settled());
+      if (batch.operations.length > 0) await this.#writeBatch(database, batch, group.need === "synced" || batch.mustSync);
     } catch (error) {
       await this.#onFailure(error);
       return;
@@ -169,25 +177,11 @@ export class LevelStore implements Store {
     this.#succeeded(group);
   }
 
-  async #writeBatch(database: Database, group: ClosedGroup): Promise<void> {
-    const { keys, values, bytes } = group.records;
+  async #writeBatch(database: Database, { operations, bytes, storedBytes, isInOrder }: Batch, isAwaited: boolean): Promise<void> {
     const { figures } = this;
-    const sync = this.#parts.syncs && group.need === "synced";
-    // No chained batch: that keeps its bytes until it is collected, and what native code holds does not hurry the collector.
-    const operations: WriteOperation[] = [];
-    let storedBytes = 0;
-    for (let index = 0; index < keys.length; index++) {
-      const key = keys[index] as Buffer; // index < length
-      const value = values[index];
-      if (value === undefined) {
-        operations.push({ type: "del", key });
-        this.#compactor.noteDeleted(key);
-      } else {
-        operations.push({ type: "put", key, value: isSealed(key) ? seal(key, value) : value });
-        if (holdsMessages(key)) storedBytes += value.length;
-      }
-    }
+    const sync = this.#parts.syncs && isAwaited;
     const startMs = performance.now();
+    // No chained batch: that keeps its bytes until it is collected, and what native code holds does not hurry the collector.
     await database.batch(operations, { sync });
     figures.groups++;
     figures.loggedBytes += bytes;
@@ -198,6 +192,7 @@ export class LevelStore implements Store {
     }
     this.#hasUnsynced = !sync;
     this.#room.noteWritten(bytes);
+    this.#compactor.noteWritten(bytes, { isInOrder });
   }
 
   #succeeded(group: ClosedGroup): void {
@@ -253,7 +248,7 @@ export class LevelStore implements Store {
     await this.#work;
     if (this.#unwritten !== undefined) await this.#writeUnwritten();
     if (this.#unwritten === undefined) {
-      this.#unwritten = this.#lastGroup();
+      this.#prepare(this.#lastGroup());
       await this.#writeUnwritten();
     }
     await this.#compactor.close();

@@ -1,19 +1,23 @@
 import { chmod, link, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
-import { isSealed, seal } from "./checked.ts";
+import { isSealed, seal, unseal } from "./checked.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
-import { formatKey, withoutPages } from "./keys.ts";
+import { formatKey, isOldPage, OLD_PAGES, pageKeyOfOld, queueRange, withoutPages } from "./keys.ts";
 import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
+import { unloadRiders } from "./riders.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 
 export { StoreError, type StoreEvent } from "./store-error.ts";
 
-const FORMAT = 2;
+const FORMAT = 3;
+/** Its pages stood among other records, and nothing rode on them. */
+const MIXED_FORMAT = 2;
 /** Its records had no CRCs but those of messages. */
 const UNSEALED_FORMAT = 1;
+const MOVED_BYTES = 1024 * 1024;
 
 export interface StoreOptions {
   readonly directory: string;
@@ -77,6 +81,9 @@ async function open(options: StoreOptions): Promise<LevelStore> {
   const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
   try {
     const format = await ensureFormat(database, directory, repaired, options.clock);
+    const damage = await unloadRiders(database);
+    if (damage !== undefined) options.report({ kind: "damaged", detail: damage });
+    const isOutdated = repaired || damage !== undefined || (await hasDamagedQueue(database));
     await storeDirectory.syncNames();
     const store = new LevelStore(database, {
       directory: storeDirectory,
@@ -88,7 +95,7 @@ async function open(options: StoreOptions): Promise<LevelStore> {
       openDatabase,
       report: options.report,
       format,
-      wasRepaired: repaired,
+      wasRepaired: isOutdated,
     });
     await store.watchRoom();
     return store;
@@ -218,7 +225,7 @@ async function ensureFormat(database: Database, directory: string, repaired: boo
   const present = await database.get(formatKey);
   if (present !== undefined) {
     if (formatOf(present) === FORMAT) return present;
-    if (formatOf(present) === UNSEALED_FORMAT) return sealAll(database, clock);
+    if (formatOf(present) === UNSEALED_FORMAT || formatOf(present) === MIXED_FORMAT) return convert(database, formatOf(present) === UNSEALED_FORMAT, clock);
     throw new StoreError("format", `store ${directory} has a format this version does not know: ${present.toString("utf8", 0, 200)}`);
   }
   const [someKey] = await database.keys({ limit: 1 }).all();
@@ -232,16 +239,32 @@ function formatRecord(clock: Clock): Buffer {
   return Buffer.from(JSON.stringify({ format: FORMAT, created: new Date(clock.wallMs()).toISOString() }));
 }
 
-/** Makes a store of format 1 one of format 2, in one batch. */
-async function sealAll(database: Database, clock: Clock): Promise<Buffer> {
-  const batch = database.batch();
-  for (const { from, to } of withoutPages) {
-    for (const [key, value] of await database.iterator({ gte: from, lt: to }).all()) if (isSealed(key)) batch.put(key, seal(key, value));
+/** Makes a store of an older format one of ours. Pages are moved slice by slice; until they all are it is one of the older format. */
+async function convert(database: Database, isUnsealed: boolean, clock: Clock): Promise<Buffer> {
+  let batch = database.batch();
+  let bytes = 0;
+  for await (const [key, value] of database.iterator({ gte: OLD_PAGES.from, lt: OLD_PAGES.to, fillCache: false })) {
+    batch.put(pageKeyOfOld(key), value).del(key);
+    bytes += value.length;
+    if (bytes < MOVED_BYTES) continue;
+    await batch.write({ sync: true });
+    batch = database.batch();
+    bytes = 0;
+  }
+  for (const { from, to } of isUnsealed ? withoutPages : []) {
+    for await (const [key, value] of database.iterator({ gte: from, lt: to })) if (isSealed(key) && !isOldPage(key)) batch.put(key, seal(key, value));
   }
   const format = formatRecord(clock);
-  batch.put(formatKey, format);
-  await batch.write({ sync: true });
+  await batch.put(formatKey, format).write({ sync: true });
   return format;
+}
+
+/** Without its record nobody knows what a queue still owes. */
+async function hasDamagedQueue(database: Database): Promise<boolean> {
+  for await (const [key, value] of database.iterator({ gte: queueRange.from, lt: queueRange.to, fillCache: false })) {
+    if (unseal(key, value) === undefined) return true;
+  }
+  return false;
 }
 
 function formatOf(value: Buffer): unknown {

@@ -1,6 +1,7 @@
 import { isSealed, unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
 import { isPageKey, pageSeq } from "./keys.ts";
+import { recordsOf } from "./page-load.ts";
 import type { StoredRecord } from "./store.ts";
 import { isCorruption } from "./store-error.ts";
 
@@ -38,7 +39,7 @@ export async function readRange(database: Database, from: Buffer, to: Buffer, ma
       const key = keys[index];
       if (key === undefined || value === undefined) continue; // removed meanwhile
       if (records.length > 0 && bytes + value.length > maxBytes) return records;
-      const intact = isSealed(key) ? unseal(key, value) : value;
+      const intact = isSealed(key) ? unseal(key, value) : isPageKey(key) ? recordsOf(value) : value;
       if (intact === undefined) {
         onDamaged(`record ${key.toString("hex", 0, 64)}`);
         continue;

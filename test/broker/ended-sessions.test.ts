@@ -30,6 +30,7 @@ class Life {
       store: this.store,
       clock,
       totals: { messages: 0, bytes: 0 },
+      incomingTotal: { count: 0 },
       budget: new MemoryBudget(1 << 20),
       limits: { ...NO_LIMITS, maxInflightMessages: 10 },
       onAppended: () => undefined,

@@ -2,15 +2,12 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 
 const program = path.join(import.meta.dirname, "..", "..", "dist", "amqtdd.js");
 
-let folder: string;
+const folder = mkdtempSync(path.join(tmpdir(), "amqtdd-broken-"));
 
-beforeAll(() => {
-  folder = mkdtempSync(path.join(tmpdir(), "amqtdd-broken-"));
-});
 afterAll(() => rmSync(folder, { recursive: true }));
 
 interface BrokenFile {
@@ -72,14 +69,29 @@ const files: readonly BrokenFile[] = [
   },
   {
     what: "a connection that is there twice",
-    file: ["listener 1884 127.0.0.1", "connection c", "address h", "connection c", "address i"],
-    output: ["f.cfg:4:1: error: connection c is defined twice"],
+    file: ["listener 1884 127.0.0.1", "connection c", "address h", "topic # out", "connection c", "address i", "topic # out"],
+    output: ["f.cfg:5:1: error: connection c is defined twice"],
     code: 1,
   },
   {
     what: "a connection without an address",
     file: ["listener 1884 127.0.0.1", "connection Daemon1", "topic #"],
     output: ["f.cfg:2:1: error: connection Daemon1 has no address"],
+    code: 1,
+  },
+  {
+    what: "a connection that carries nothing",
+    file: ["listener 1884 127.0.0.1", "connection c", "address h"],
+    output: ["f.cfg:2:1: warning: connection c has no topic line: it carries nothing", "f.cfg: usable"],
+    code: 0,
+  },
+  {
+    what: "an http_dir that is missing, and one that is no folder",
+    file: ["listener 1884 127.0.0.1 auto", "http_dir /nowhere/www", "listener 1885 127.0.0.1 websockets", "http_dir f.cfg"],
+    output: [
+      "f.cfg:2:10: error: http_dir /nowhere/www: ENOENT: no such file or directory, stat '/nowhere/www'",
+      `f.cfg:4:10: error: http_dir ${path.join(folder, "f.cfg")}: it is not a folder`,
+    ],
     code: 1,
   },
   {
@@ -90,13 +102,13 @@ const files: readonly BrokenFile[] = [
   },
   {
     what: "a username without a password",
-    file: ["listener 1884 127.0.0.1", "connection c", "address h", "username daemon1"],
+    file: ["listener 1884 127.0.0.1", "connection c", "address h", "username daemon1", "topic # out"],
     output: ["f.cfg:2:1: warning: connection c has a username and no password: some brokers refuse that", "f.cfg: usable"],
     code: 0,
   },
   {
     what: "A1.16: cleansession false with two addresses",
-    file: ["listener 1884 127.0.0.1", "connection c", "addresses 10.0.0.1:1883 10.0.0.2:1883", "cleansession false"],
+    file: ["listener 1884 127.0.0.1", "connection c", "addresses 10.0.0.1:1883 10.0.0.2:1883", "cleansession false", "topic # out"],
     output: [
       "f.cfg:2:1: warning: connection c has cleansession false and several addresses: that is right only if they share their sessions",
       "f.cfg: usable",
@@ -105,7 +117,7 @@ const files: readonly BrokenFile[] = [
   },
   {
     what: "a client identifier that is too long for the MQTT 3.1 that is asked for",
-    file: ["listener 1884 127.0.0.1", "connection c", "address h", "clientid abcdefghijklmnopqrstuvwx", "bridge_protocol_version mqttv31"],
+    file: ["listener 1884 127.0.0.1", "connection c", "address h", "clientid abcdefghijklmnopqrstuvwx", "bridge_protocol_version mqttv31", "topic # out"],
     output: ["f.cfg:2:1: warning: clientid abcdefghijklmnopqrstuvwx is longer than 23 bytes: brokers that speak only MQTT 3.1 refuse it", "f.cfg: usable"],
     code: 0,
   },

@@ -15,7 +15,8 @@ function checked(text: string): string[] {
   return checkConfig(config).map(problemText);
 }
 
-const connection = (...lines: string[]): string => ["connection c", ...lines].join("\n");
+/** With a topic line, if none is among the lines. */
+const connection = (...lines: string[]): string => ["connection c", ...lines, ...(lines.some((line) => line.startsWith("topic")) ? [] : ["topic t out"])].join("\n");
 
 describe("checkConfig", () => {
   it.each([
@@ -34,7 +35,8 @@ describe("checkConfig", () => {
     ["listener 1883 127.0.0.1", ["f: error: the listener on port 1883 is defined twice"]],
     [connection("address h"), []],
     [connection(), ["f:2:1: error: connection c has no address"]],
-    [connection("address h", "connection d", "address h", "connection c", "address h"), ["f:6:1: error: connection c is defined twice"]],
+    [connection("address h", "topic a out", "connection d", "address h", "topic a out", "connection c", "address h", "topic a out"), ["f:8:1: error: connection c is defined twice"]],
+    ["connection c\naddress h", ["f:2:1: warning: connection c has no topic line: it carries nothing"]],
     [connection("address h", "username u"), ["f:2:1: warning: connection c has a username and no password: some brokers refuse that"]],
     [connection("address h", "username u", "password p"), []],
     [connection("address h", `clientid ${"x".repeat(23)}`), []],
@@ -101,8 +103,8 @@ describe("topic lines of one direction that match the same messages", () => {
 });
 
 describe("two connections with one clientid", () => {
-  const two = (first: string, second: string): string[] => checked(`connection c\n${first}\nconnection d\n${second}`);
-  const error = (address: string): string => `f:5:1: error: connections c and d have clientid x at the same address, ${address}: each would end the other`;
+  const two = (first: string, second: string): string[] => checked(`connection c\n${first}\ntopic a out\nconnection d\n${second}\ntopic a out`);
+  const error = (address: string): string => `f:6:1: error: connections c and d have clientid x at the same address, ${address}: each would end the other`;
 
   it.each([
     ["address h\nclientid x", "address h:1883\nclientid x", "h port 1883"],
@@ -162,8 +164,8 @@ describe("readConfig", () => {
   };
 
   it("reads the files of a folder that end in .conf, by name, and tells its problems file by file in the order of their lines", () => {
-    write("conf.d/20.conf", "log_level detail", "", "connection c", "address h", "username u");
-    write("conf.d/10.conf", "log_level error", "connection b");
+    write("conf.d/20.conf", "log_level detail", "", "connection c", "address h", "username u", "topic # out");
+    write("conf.d/10.conf", "log_level error", "connection b", "topic # out");
     write("conf.d/30.txt", "nonsense");
     const file = write("main.conf", "bind_address 127.0.0.1", `include_dir ${path.join(folder, "conf.d")}`, "connection d", "address h i", "cleansession no", "topic # out", "topic a out");
     const { config, problems } = readConfig(file);

@@ -149,7 +149,17 @@ describe("--lenient", () => {
     expect(config.access.allowAnonymous).toBe(true);
   });
 
-  it.each(["cafile c", "acl_file a", "listener x", "connection", "connection c\naddress h:99999"])(
+  it("takes a listener of an unknown protocol as one of MQTT, and the first of two connections of one name", () => {
+    const { config, problems } = lenient("listener 2000 127.0.0.1 mqtt-multiplex\nconnection c\naddress h\nconnection c\naddress i\nidle_timeout 7\ntopic a out\nconnection d\naddress j");
+    expect(problems.map(problemText)).toEqual([
+      "f:4:1: warning: connection c is defined twice; the second one is ignored",
+      "f:1:25: warning: listener protocol mqtt-multiplex: wanted is one of mqtt, websockets, auto; taken as mqtt",
+    ]);
+    expect(config.listeners.map(({ protocol }) => protocol)).toEqual(["mqtt"]);
+    expect(config.connections.map(({ name, addresses, topics }) => [name, addresses[0]?.host, topics.length])).toEqual([["c", "h", 0], ["d", "j", 0]]);
+  });
+
+  it.each(["cafile c", "acl_file a", "listener x", "listener 2000 127.0.0.1 mqtts", "connection", "connection c\naddress h:99999"])(
     "does not pass over %j: a broker would be open, or without what it is for", (text) => {
       expect(lenient(text).problems.map(({ severity }) => severity)).toEqual(["error"]);
     },
@@ -359,7 +369,7 @@ describe("include_dir", () => {
       ["connection.conf", "", "connection c", "address h:0", "prot 1"],
       ["access.conf", "allow_anonymous false", "acl_file a", "log_dest moon"],
     ],
-    checked: [["bridges.conf", "", "connection c", "address a b", "cleansession false", "topic a# in", "", "connection c", "address h"], ["listeners.conf", "", "listener 2001"]],
+    checked: [["bridges.conf", "", "connection c", "address a b", "cleansession false", "topic a# in", "", "connection c", "address h", "topic b in"], ["listeners.conf", "", "listener 2001"]],
     topics: [["topics.conf", "", "topic a/+ out"]],
     loop: [["one.conf", "include_dir loop"], ["two.conf", "port 1885"]],
   };
@@ -497,7 +507,7 @@ describe("defaults", () => {
       },
       listeners: [{
         port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10,
-        protocol: "mqtt", httpDirectory: undefined, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
+        protocol: "mqtt", httpDirectory: undefined, httpPlace: { file: "f", line: 0, column: 1 }, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,
       maxSessionExpiryMs: Infinity,

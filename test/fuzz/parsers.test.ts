@@ -191,7 +191,7 @@ describe("fuzzed", () => {
   });
 });
 
-/** `ws` hands on whole messages, ours what has come of them. A text message, and what stands in a close frame, are judged at another place. */
+/** `ws` hands on whole messages, ours what has come of them. What stands in a close frame is judged at another place. */
 async function compareWithWs(rng: Rng): Promise<void> {
   const messages = Array.from({ length: 1 + below(rng, 6) }, () => {
     const payload = Buffer.alloc(rng() < 0.05 ? 70_000 : pick(rng, [0, 1, 5, 125, 126, 300]), below(rng, 256));
@@ -240,8 +240,10 @@ async function theirsOf(stream: Buffer): Promise<Received> {
   const result = { failed: false, closed: false, isText: false };
   const receiver = new Receiver({ isServer: true, skipUTF8Validation: true });
   receiver.on("error", () => (result.failed = true));
+  // MQTT ends a connection with its first frame of text [MQTT-6.0.0-1]: what comes behind a text message is nothing to compare.
   receiver.on("message", (bytes: Buffer, isBinary: boolean) => {
-    if (isBinary) parts.push(bytes);
+    if (!isBinary) result.isText = true;
+    else if (!result.isText) parts.push(bytes);
   });
   receiver.on("conclude", () => (result.closed = true));
   receiver.write(Buffer.from(stream));

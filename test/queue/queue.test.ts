@@ -300,7 +300,7 @@ describe("on disk", () => {
     for (let number = 1; number <= 100; number++) rig.queue.append(message(number, 1000), 1);
     rig.queue.append(message(101, 100_000), 1);
     await rig.settle();
-    const pages = [...rig.store.written].filter(([key]) => key.startsWith("p")).map(([, value]) => value.length).sort((a, b) => a - b);
+    const pages = [...rig.store.written].filter(([key]) => key.startsWith("z")).map(([, value]) => value.length).sort((a, b) => a - b);
     expect(pages.length).toBeLessThan(10);
     expect(pages.slice(0, -1).every((bytes) => bytes <= 64 * 1024)).toBe(true);
     expect(pages.at(-1)).toBe(100_000 + 23 + "t/101".length);
@@ -367,7 +367,7 @@ describe("a damaged page", () => {
         await before.settle();
         await before.store.close();
         const disk = before.store.crash();
-        const pages = [...disk.keys()].filter((key) => key.startsWith("p")).sort();
+        const pages = [...disk.keys()].filter((key) => key.startsWith("z")).sort();
         for (const { page, at, bit } of flips) {
           const key = pages[page % Math.max(1, pages.length)];
           if (key === undefined) continue;
@@ -394,7 +394,7 @@ describe("a damaged page", () => {
         const { lost, messages, bytes, inFlight, ackedBelow } = after.queue;
         expect({ lost, messages, bytes, inFlight, ackedBelow }).toEqual({ lost: after.lost, messages: 0, bytes: 0, inFlight: 0, ackedBelow: total + 1 });
         await after.settle();
-        expect([...after.store.written.keys()].filter((key) => key.startsWith("p"))).toEqual([]);
+        expect([...after.store.written.keys()].filter((key) => key.startsWith("z"))).toEqual([]);
         expect(after.budget.usedBytes).toBe(0);
       }),
       { numRuns: 300 },
@@ -443,7 +443,7 @@ describe("a damaged page", () => {
     await after.settle();
     const { lost, messages, bytes } = after.queue;
     expect({ lost, told: after.lost, messages, bytes }).toEqual({ lost: 7 - kept.length, told: 7 - kept.length, messages: 0, bytes: 0 });
-    expect([...after.store.written.keys()].filter((key) => key.startsWith("p"))).toEqual([]);
+    expect([...after.store.written.keys()].filter((key) => key.startsWith("z"))).toEqual([]);
   });
 
   it("is counted once, however often it is read, and again by a start that finds it before the head has passed it", async () => {
@@ -496,7 +496,7 @@ describe("a damaged page", () => {
     await after.settle();
     const { lost, messages, bytes, inFlight, ackedBelow } = after.queue;
     expect({ lost, messages, bytes, inFlight, ackedBelow }).toEqual({ lost: 1, messages: 0, bytes: 0, inFlight: 0, ackedBelow: 4 });
-    expect([...after.store.written.keys()].filter((key) => key.startsWith("p"))).toEqual([]);
+    expect([...after.store.written.keys()].filter((key) => key.startsWith("z"))).toEqual([]);
   });
 
   it.each(["read", "not read"])("whose message had got PUBREC from a peer that has forgotten it is lost (%s before)", async (when) => {
@@ -557,6 +557,6 @@ describe("a damaged page", () => {
     const after = await startDamaged(before, [2]);
     await after.drain();
     await after.settle();
-    expect([...after.store.written.keys()].filter((key) => key.startsWith("p"))).toEqual([]);
+    expect([...after.store.written.keys()].filter((key) => key.startsWith("z"))).toEqual([]);
   });
 });

@@ -193,8 +193,8 @@ describe("loops", () => {
     await oneEachWay(await connect(port, "#"), await connect(upstream, "#"));
   });
 
-  it("A1.12 (c): asks again without the private bit when it is refused, and again with it later", async () => {
-    const [port = 0, upstream = 0] = await freePorts(2);
+  /** An upstream that closes on a CONNECT whose level `closesOn` names; it ends what it accepts after so long. */
+  async function fickle(port: number, closesOn: (level: number, count: number) => boolean, lastsMs: number): Promise<number[]> {
     const levels: number[] = [];
     const server = net.createServer((socket) => {
       const splitter = new FrameSplitter();
@@ -203,22 +203,32 @@ describe("loops", () => {
         for (const frame of splitter.push(bytes)) {
           if ((frame[0] ?? 0) >> 4 !== 1) continue;
           const level = frame[frame.indexOf("M") === 4 && frame[5] === 0x51 && frame[6] === 0x49 ? 10 : 8] ?? 0;
-          levels.push(level);
-          if (level !== 4) socket.destroy();
-          else socket.write(Buffer.from([0x20, 2, 0, 0]), () => setTimeout(() => socket.destroy(), 50));
+          if (closesOn(level, levels.push(level))) socket.destroy();
+          else socket.write(Buffer.from([0x20, 2, 0, 0]), () => setTimeout(() => socket.destroy(), lastsMs));
         }
       });
     });
-    server.listen(upstream, "127.0.0.1");
+    server.listen(port, "127.0.0.1");
     await once(server, "listening");
     cleanups.push(() => void server.close());
+    return levels;
+  }
+
+  it("A1.12 (c): asks again without the private bit when it is refused, makes sure that this was it, and begins with it later", async () => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    const levels = await fickle(upstream, (level) => level !== 4, 50);
     const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "cleansession true", "topic # out")}`);
     await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
-    expect(levels.slice(0, 4)).toEqual([0x84, 0x84, 0x83, 4]);
-    // What has been taken twice is remembered.
-    await daemon.waitForLine(/CWNAN0133I/, { count: 4 });
-    expect(levels.slice(-2)).toEqual([4, 4]);
+    expect(levels).toEqual([0x84, 0x84, 0x83, 4, 0x84, 4, 0x84, 4]);
     await daemon.waitForLine(/CWNAN0099I/);
+  });
+
+  it.each([2, 3, 4])("keeps to the protocol over an outage in which a server that is starting closes %i connections", async (closes) => {
+    const [port = 0, upstream = 0] = await freePorts(2);
+    const levels = await fickle(upstream, (_level, count) => count <= closes, 50);
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "topic # out", "reconnect_interval 1", "cleansession true")}`);
+    await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+    expect(levels.slice(-2)).toEqual([0x84, 0x84]);
   });
 });
 

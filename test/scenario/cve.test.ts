@@ -398,6 +398,24 @@ describe("what clients send", () => {
     (await connected("no-pubrel")).destroy(); // a clean session ends what was kept
   }, 90_000);
 
+  it("CVE-2023-28366: many clients with QoS 2 messages without PUBREL take bounded memory together", async () => {
+    const before = residentKiB();
+    const clients: RawConnection[] = [];
+    for (let i = 0; i < 9; i++) {
+      const raw = await RawConnection.dial(port);
+      clients.push(raw);
+      raw.write(connectPacket(`no-pubrel${i}`));
+      for (let from = 1; from < 65_536; from += 5_000) {
+        raw.write(Buffer.concat(Array.from({ length: Math.min(5_000, 65_536 - from) }, (_, j) => publishPacket("public/x", "", { qos: 2, id: from + j }))));
+      }
+      await raw.until(() => raw.received.length >= 4 + 4 * 65_535 || raw.ended, "not all are answered", 60_000);
+    }
+    expect(clients.map(({ ended }) => ended)).toEqual([...Array.from({ length: 7 }, () => false), true, true]);
+    await served("beside very many open exchanges");
+    expect(residentKiB() - before).toBeLessThan(100_000);
+    for (const raw of clients) raw.destroy();
+  }, 120_000);
+
   it.each([
     ["a retained PUBLISH with DUP and QoS 3", "3f0500016100010a"],
     ["a retained PUBLISH without payload or topic", "3100"],

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { connect311, type TestClient } from "./clients.ts";
 import { DaemonProcess, freePort } from "./daemon.ts";
 import { within } from "./process.ts";
-import { noSmallDisk, SmallDisk } from "./small-disk.ts";
+import { FailingDisk, noFailingDisk, noSmallDisk, SmallDisk } from "./small-disk.ts";
 
 const problem = noSmallDisk();
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -219,6 +219,42 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : 
     await late.subscribe("value/#");
     await late.waitFor("value", "retained without the store");
     await late.end();
+    expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]/.test(line))).toEqual([]);
+  });
+});
+
+const noFailing = noFailingDisk();
+
+describe.skipIf(noFailing !== undefined)(noFailing === undefined ? "a disk that turns read-only" : `skipped: no ext4 can be mounted here (${noFailing})`, () => {
+  it.each([1, 2] as const)("under a daemon that takes QoS %i messages: serves what it has, and goes on by itself when it can be written again; nothing acknowledged is lost", { timeout: 120_000 }, async (qos) => {
+    const disk = new FailingDisk(128);
+    cleanups.push(() => disk.remove());
+    mkdirSync(disk.storeFolder);
+    const port = await freePort();
+    const daemon = await DaemonProcess.start(`listener ${port} 127.0.0.1\nmax_queued_messages 0\nstore_min_free 1000000`, { storeFolder: disk.storeFolder });
+    cleanups.push(() => daemon.cleanup());
+    await durableSubscriber(port);
+    const publisher = await publisherOn(port, qos);
+    await publisher.until(500);
+    disk.fail();
+    await daemon.waitForLine(/CWNAN0304E.*Read-only/, { timeoutMs: 20_000 });
+    const whenFailed = publisher.acknowledged.size;
+    await servesQoS0(port);
+    expect(publisher.acknowledged.size).toBe(whenFailed);
+
+    disk.mend();
+    await daemon.waitForLine(/CWNAN0305W/, { timeoutMs: 30_000 });
+    await publisher.until(whenFailed + 500);
+    await publisher.stop();
+    // All of it is on the disk that has been mended.
+    await daemon.kill("SIGKILL");
+    await daemon.start();
+    const subscriber = await collector(port);
+    await subscriber.waitUntil(() => new Set(numbersOf(subscriber)).size >= publisher.published, 60_000);
+    const numbers = numbersOf(subscriber);
+    const first = [...new Set(numbers)];
+    expect(first).toEqual([...first].sort((a, b) => a - b));
+    if (qos === 2) expect(numbers.length).toBe(first.length);
     expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]/.test(line))).toEqual([]);
   });
 });

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect311 } from "./clients.ts";
 import { DaemonProcess, freePort } from "./daemon.ts";
 import { makeFolder, removeFolder } from "./process.ts";
-import { RawConnection, type HttpAnswer } from "./web-clients.ts";
+import { RawConnection, upgradeRequest, type HttpAnswer } from "./web-clients.ts";
 
 const LARGE = Buffer.alloc(3_000_000, "0123456789");
 
@@ -179,6 +179,14 @@ it("serves one request after the other on a connection, and never two at a time"
   connection.destroy();
 });
 
+it("opens no WebSocket while a file is being sent: its frames would lie among the file's bytes", async () => {
+  const connection = await RawConnection.dial(port);
+  connection.write(`GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n${upgradeRequest()}`);
+  await connection.closed();
+  expect(connection.received.toString("latin1")).not.toContain("101 Switching Protocols");
+  connection.destroy();
+});
+
 it("thirty-three slow readers do not keep others from the page, nor MQTT from its service", async () => {
   const slow: RawConnection[] = [];
   try {
@@ -226,7 +234,7 @@ it("a folder that is missing stops the start, with its name", async () => {
   try {
     missing.spawn();
     expect((await missing.exited()).code).toBe(1);
-    expect(missing.lines.join("\n")).toMatch(/line 2\).*missing/);
+    expect(missing.lines.join("\n")).toMatch(/amqtdd\.cfg:4:10: error: http_dir .*missing/);
   } finally {
     await missing.cleanup();
   }

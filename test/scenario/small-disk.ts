@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { closeSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
+import { closeSync, copyFileSync, mkdirSync, openSync, rmSync, statfsSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { makeFolder, removeFolder } from "./process.ts";
 
@@ -59,4 +59,59 @@ export class SmallDisk {
     spawnSync("umount", ["-l", this.folder]);
     removeFolder(this.folder);
   }
+}
+
+function run(command: string, ...argv: string[]): string | undefined {
+  const { status, stderr, error } = spawnSync(command, argv, { encoding: "utf8" });
+  return status === 0 ? undefined : `${command}: ${error?.message ?? stderr.trim()}`;
+}
+
+/** An ext4 in a file: unlike a tmpfs it can be made to turn read-only under open files, as it does when its device fails. */
+export class FailingDisk {
+  private readonly place = makeFolder("disk");
+  readonly folder = path.join(this.place, "mount");
+  readonly storeFolder = path.join(this.folder, "store");
+  private image = path.join(this.place, "image");
+  /** Why there is none; undefined if there is. */
+  readonly problem: string | undefined;
+
+  constructor(megabytes: number) {
+    mkdirSync(this.folder);
+    writeFileSync(this.image, "");
+    truncateSync(this.image, megabytes * 1024 * 1024);
+    this.problem = run("mkfs.ext4", "-q", this.image) ?? this.mount();
+  }
+
+  private mount(): string | undefined {
+    return run("mount", "-o", "loop", this.image, this.folder);
+  }
+
+  /** From now on every write fails with EROFS, to files that are open as well. */
+  fail(): void {
+    const problem = run("mount", "-o", "remount,abort", this.folder);
+    if (problem !== undefined) throw new Error(problem);
+  }
+
+  /** What is on the disk is checked and mounted again; open files stay where they were. */
+  mend(): void {
+    run("umount", "-l", this.folder);
+    const image = `${this.image}.mended`;
+    copyFileSync(this.image, image); // the old file system ends with its last open file
+    this.image = image;
+    run("e2fsck", "-fy", image);
+    const problem = this.mount();
+    if (problem !== undefined) throw new Error(problem);
+  }
+
+  remove(): void {
+    run("umount", "-l", this.folder);
+    removeFolder(this.place);
+  }
+}
+
+/** Why no disk that fails can be made here; undefined if one can. */
+export function noFailingDisk(): string | undefined {
+  const disk = new FailingDisk(8);
+  disk.remove();
+  return disk.problem;
 }

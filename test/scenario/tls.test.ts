@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { copyFileSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
 import tls from "node:tls";
@@ -332,6 +332,20 @@ describe.skipIf(isMissing)(`TLS listeners${isMissing ? ` (${opensslMissing}, or 
       await daemon.waitForLine(/CWNAN0350I/);
       expect([publishes(port, "x", ...showing(one)), publishes(port, "x", ...showing(two))]).toEqual([false, true]);
     });
+
+    it("in a folder of CAs, written over in place, close the door to those of the first", async () => {
+      const own = place();
+      const [first, second] = [new Authority(path.join(own.folder, "first")), new Authority(path.join(own.folder, "second"))];
+      const folder = path.join(own.folder, "cas");
+      mkdirSync(folder);
+      copyFileSync(first.cert, path.join(folder, "ca.pem"));
+      const { port, daemon } = await start(`${withKey(server)}capath ${folder}\nrequire_certificate true`);
+      const [one, two] = [first.issue("one"), second.issue("two")];
+      expect([publishes(port, "x", ...showing(one)), publishes(port, "x", ...showing(two))]).toEqual([true, false]);
+      copyFileSync(second.cert, path.join(folder, "ca.pem"));
+      await daemon.waitForLine(/CWNAN0350I/);
+      expect([publishes(port, "x", ...showing(one)), publishes(port, "x", ...showing(two))]).toEqual([false, true]);
+    });
   });
 
   describe("hostile handshakes", () => {
@@ -370,6 +384,18 @@ describe.skipIf(isMissing)(`TLS listeners${isMissing ? ` (${opensslMissing}, or 
       const startedMs = performance.now();
       await Promise.all([closed(silent), closed(deaf)]);
       expect(performance.now() - startedMs).toBeLessThan(5_000);
+    });
+
+    it("end at once when the other side says no more", async () => {
+      const { port } = await start(withKey(server));
+      const hello = await clientHello(port);
+      const startedMs = performance.now();
+      for (const length of [50, hello.length]) {
+        const socket = open(port);
+        socket.end(hello.subarray(0, length));
+        await closed(socket);
+      }
+      expect(performance.now() - startedMs).toBeLessThan(5_000); // their time would be ten seconds
     });
 
     it("in any number leave room for honest ones, and let local traffic go on", async () => {

@@ -95,8 +95,14 @@ describe("the opening handshake (RFC 6455, section 4.2)", () => {
     ["a key of another length", 400, { headers: { "Sec-WebSocket-Key": "AAAA" } }],
     ["another version", 426, { headers: { "Sec-WebSocket-Version": "12" } }],
     ["another upgrade", 400, { headers: { Upgrade: "h2c" } }],
+    ["a body, which would be read as frames", 413, { headers: { "Content-Length": "5" } }],
+    ["a body in chunks", 413, { headers: { "Transfer-Encoding": "chunked" } }],
   ])("refuses %s with %i", async (_name, status, options) => {
     expect((await answerTo(upgradeRequest(options))).status).toBe(status);
+  });
+
+  it("refuses HTTP/1.0 with 400", async () => {
+    expect((await answerTo(upgradeRequest().replace("HTTP/1.1", "HTTP/1.0"))).status).toBe(400);
   });
 
   it("answers what is no upgrade with 426 where no folder is served", async () => {

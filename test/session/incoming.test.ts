@@ -5,14 +5,13 @@ import { SimulatedStore } from "../sim/simulated-store.ts";
 import { seededRng, VirtualClock } from "../sim/virtual-clock.ts";
 import { message } from "./rig.ts";
 
-
-function place(durable = true): { ids: IncomingIds; store: SimulatedStore; settle: () => void } {
+function place(durable = true, total = { count: 0 }): { ids: IncomingIds; store: SimulatedStore; settle: () => void } {
   const clock = new VirtualClock();
   const store = new SimulatedStore(clock, seededRng(1));
   const settle = (): void => {
     while (clock.step());
   };
-  return { ids: new IncomingIds(7, store, durable), store, settle };
+  return { ids: new IncomingIds(7, store, durable, total), store, settle };
 }
 
 describe("IncomingIds", () => {
@@ -40,6 +39,18 @@ describe("IncomingIds", () => {
       expect(ids.size).toBe(1);
     },
   );
+
+  it("has room for a share when all sessions together have very many, and for more when they have fewer again", () => {
+    const total = { count: 0 };
+    const places = Array.from({ length: 8 }, () => place(false, total));
+    for (const { ids } of places) for (let id = 1; id <= 65_535 && ids.hasRoom; id++) ids.add(id, message("a"));
+    expect(places.map(({ ids }) => ids.size)).toEqual([...Array.from({ length: 7 }, () => 65_535), 500_000 - 7 * 65_535]);
+    const { ids } = place(false, total);
+    for (let id = 1; ids.hasRoom; id++) ids.add(id, message("a"));
+    expect(ids.size).toBe(1_024);
+    places[0]?.ids.end();
+    expect(ids.hasRoom).toBe(true);
+  });
 
   it("looks at the identifier alone where the session ends with the connection, and writes nothing", () => {
     const { ids, store, settle } = place(false);
@@ -69,7 +80,7 @@ describe("IncomingIds", () => {
     for (const id of [1, 500, 65535]) ids.add(id, message(`t${id}`));
     ids.remove(500);
     settle();
-    const restored = new IncomingIds(7, store, true);
+    const restored = new IncomingIds(7, store, true, { count: 0 });
     for (const record of store.written.values()) restored.recover(record);
     expect(restored.size).toBe(2);
     for (const id of [1, 500, 65535]) expect(restored.isRepeat(id, message(`t${id}`))).toBe(id !== 500);

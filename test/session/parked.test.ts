@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { MemoryStore } from "../../src/store/memory-store.ts";
-import { pageKey } from "../../src/store/keys.ts";
+import { pageKey, queueKey } from "../../src/store/keys.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
 import { message, SessionRig } from "./rig.ts";
 
@@ -73,8 +73,27 @@ describe("the message that a connection left unanswered first", () => {
     expect(rig.session.firstUnanswered).toEqual({ lane: 0, seq: 2 });
     rig.attach(0);
     rig.session.detach();
-    expect(rig.session.firstUnanswered).toEqual({ lane: 0, seq: 2 });
+    expect(rig.session.firstUnanswered).toBeUndefined();
   });
+});
+
+it("sends one message alone, whatever waits beside it or comes meanwhile", async () => {
+  const rig = new SessionRig({ inflight: 10 });
+  rig.deliver("low1 low2", 1, 2);
+  expect(await connectInVain(rig)).toEqual(["low1", "low2"]);
+  rig.deliver("high1", 1, 1);
+  const suspect = rig.session.firstUnanswered ?? { lane: -1, seq: 0 };
+  const peer = rig.attach(0);
+  await rig.settle();
+  rig.deliver("normal1", 1, 0);
+  rig.session.sendAlone(suspect);
+  rig.deliver("high2", 2, 1);
+  await rig.settle();
+  expect(topics(peer.take())).toEqual(["low1"]);
+  rig.session.onPuback(32770);
+  rig.session.widen(10);
+  await rig.settle();
+  expect(topics(peer.take()).sort()).toEqual(["high1", "high2", "low2", "normal1"]);
 });
 
 describe("parking", () => {
@@ -93,7 +112,7 @@ describe("parking", () => {
     await rig.settle();
     expect(await drain(rig)).toEqual(["b", "c"]);
     expect(await rig.session.parked()).toEqual([{ topic: "a", bytes: 1, qos: 1 }]);
-    const pages = [...rig.store.written.keys()].filter((key) => key.startsWith("p"));
+    const pages = [...rig.store.written.keys()].filter((key) => key.startsWith("z"));
     expect(pages).toEqual([pageKey(7, 3, 1).toString("latin1")]);
   });
 
@@ -207,7 +226,7 @@ describe("parked messages", () => {
     await rig.settle();
     expect((await drain(rig)).length).toBe(5);
     await rig.settle();
-    expect([...rig.store.written.keys()].filter((key) => key.startsWith("p"))).toEqual([]);
+    expect([...rig.store.written.keys()].filter((key) => key.startsWith("z"))).toEqual([]);
   });
 
   it("are tried again once, though two ask for it", async () => {
@@ -238,6 +257,30 @@ describe("parked messages", () => {
     expect((await rig.session.parked()).map(({ topic }) => topic)).toEqual(["high1", "low1"]);
     expect(await rig.session.retryParked()).toBe(2);
     expect({ lost: rig.lost, parked: rig.session.parkedMessages, queued: rig.session.queuedMessages }).toEqual({ lost: 1, parked: 0, queued: 3 });
+  });
+
+  it.each(["older", "gone"])("are taken up when the store has been repaired and their lane's record is %s, and nothing is put in their place", async (what) => {
+    const early = new SessionRig({ inflight: 2 });
+    const before = await parkThree();
+    const disk = before.store.crash();
+    const key = queueKey(7, 3).toString("latin1");
+    disk.delete(key);
+    if (what === "older") {
+      early.deliver("high1 high2", 2, 1);
+      await connectInVain(early);
+      await early.session.parkHead();
+      await early.settle();
+      disk.set(key, early.store.written.get(key) ?? expect.fail("nothing was parked"));
+    }
+    const rig = new SessionRig({ inflight: 2, disk, clock: before.clock });
+    await rig.session.recoverBeyondRecords();
+    expect(rig.session.parkedMessages).toBe(3);
+    await connectInVain(rig);
+    await rig.session.parkHead();
+    await rig.settle();
+    expect((await rig.session.parked()).map(({ topic }) => topic)).toEqual(["high1", "normal1", "low1", "low2"]);
+    expect(await rig.session.retryParked()).toBe(4);
+    expect({ lost: rig.lost, parked: rig.session.parkedMessages }).toEqual({ lost: 0, parked: 0 });
   });
 
   it("stay in memory when there is no store", async () => {

@@ -73,6 +73,7 @@ export class SessionRig {
       store: store ?? this.store,
       clock,
       totals,
+      incomingTotal: { count: 0 },
       budget,
       limits: this.limits,
       onAppended: () => undefined,

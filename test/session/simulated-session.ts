@@ -69,6 +69,7 @@ export class SimulatedSession {
       store: this.store,
       clock,
       totals: { messages: 0, bytes: 0 },
+      incomingTotal: { count: 0 },
       budget: new MemoryBudget(1 << 20),
       limits: { ...NO_LIMITS, maxInflightMessages: maxInflight },
       onAppended: (session) => this.awaiting.add(session),

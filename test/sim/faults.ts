@@ -10,8 +10,6 @@ const ANSWERS: readonly ConnectAnswer[] = [1, 2, 3, 4, 5, "silence", "garbage", 
 
 /** What goes wrong in a world: some kinds of faults, chosen by the seed, one after the other. */
 export class Faults {
-  /** How often a connection to the central daemon was ended. */
-  centralFailures = 0;
   private readonly kinds: readonly (() => void)[];
   private readonly hurts: readonly Hurt[];
 
@@ -113,7 +111,6 @@ export class Faults {
 
   private cut(port: number | undefined): void {
     const { network, rng } = this.world;
-    this.centralFailures += 1;
     network.hurt(this.world.pick(this.hurts), rng(), port);
   }
 
@@ -121,7 +118,6 @@ export class Faults {
     const { edge, local, collector, upstream } = this.world;
     if (!daemon.isRunning) return daemon.start();
     daemon.crash();
-    if (daemon !== edge) this.centralFailures += 1;
     const subscriber = daemon === edge ? local : collector;
     subscriber?.daemonCrashed(daemon.messagesFor(subscriber.id));
     if (daemon === edge) upstream?.bridgeCrashed(edge.messagesFor("up"));
@@ -130,7 +126,6 @@ export class Faults {
 
   private restart(daemon: SimulatedDaemon): void {
     if (!daemon.isRunning) return daemon.start();
-    if (daemon !== this.world.edge) this.centralFailures += 1;
     daemon.stop();
     this.startLater(daemon);
   }

@@ -162,7 +162,7 @@ export class SimulatedDaemon {
 
   /** Message pages that are still on disk. */
   get storedPages(): number {
-    return this.storedKeys("p").length;
+    return this.storedKeys("z").length;
   }
 
   /** Packet identifier and payload of each message that may be sent to a receiver from what is on disk, or is left there by a crash. */
@@ -171,7 +171,7 @@ export class SimulatedDaemon {
     for (const disk of [this.disk, this.store?.written ?? this.disk]) {
       const session = [...disk].find(([key, value]) => key.startsWith("s") && value.toString().includes(`"clientId":"${clientId}"`))?.[0].slice(1);
       if (session === undefined) continue;
-      for (const [key, page] of disk) if (key.startsWith(`p${session}`)) collect(messages, page, key.charCodeAt(5));
+      for (const [key, page] of disk) if (key.startsWith(`z${session}`)) collect(messages, page, key.charCodeAt(5));
     }
     return messages;
   }

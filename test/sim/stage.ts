@@ -15,8 +15,6 @@ export class Stage implements Place {
   maxReadMs = 10;
   /** What does not hold, in words; empty when all is well. */
   readonly complaints: string[] = [];
-  /** Something has happened after which nothing more can be judged. */
-  protected isSpoilt = false;
   private readonly startedMs: number;
 
   constructor(readonly seed: number) {
@@ -56,7 +54,7 @@ export class Stage implements Place {
         clock.mustSettle = false;
         await settle();
       }
-      if (complaints.length > 0 || this.isSpoilt) return;
+      if (complaints.length > 0) return;
     }
   }
 

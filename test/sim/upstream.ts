@@ -105,6 +105,8 @@ export class Upstream {
   refuses = 0;
   /** Messages are taken and answered when this is over. */
   isSulking = false;
+  /** Payloads that it answers by closing the connection. */
+  closesOn: RegExp | undefined;
   connection: Connection | undefined;
   connects = 0;
   private readonly owed: (() => void)[] = [];
@@ -311,6 +313,7 @@ export class Upstream {
     if (problem !== undefined) this.events.onViolation(`${payload.slice(0, 20)} ${problem}`);
     if (qos > 0) unanswered.add(packetId);
     if (unanswered.size > receiveMaximum) this.events.onViolation(`the bridge sent ${unanswered.size} messages at a time, the receive maximum is ${receiveMaximum}`);
+    if (this.closesOn?.test(payload)) return connection.transport.destroy();
     const seen = qos === 0 ? undefined : this.watchRepeat(connection, packetId, topic, payload);
     const isKnown = qos === 2 && session.incoming.has(packetId);
     if (this.refuses > 0 && qos > 0 && !isKnown && connection.version === 5 && topic.startsWith("site/s/")) return this.refuse(connection, qos, packetId, payload);

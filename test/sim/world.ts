@@ -146,12 +146,6 @@ listener ${CENTRAL_PORT}
     else this.ledger.refuse(payload);
   }
 
-  /** A central daemon that is lost again and again, each time when it is sent one message, can't be told from one that does not take it: the message is put aside. */
-  override onViolation(text: string): void {
-    if (text.includes("CWNAN0329E") && this.central && this.faults.centralFailures >= 3) this.isSpoilt = true;
-    else super.onViolation(text);
-  }
-
   protected override look(): void {
     const maxQueued = this.maxQueuedMessages === 0 ? Infinity : this.maxQueuedMessages;
     for (const daemon of this.daemons) daemon.checkLimits(maxQueued, this.maxInflightMessages, this.maxUncommittedBytes);
@@ -165,7 +159,7 @@ listener ${CENTRAL_PORT}
     await this.runFor(QUIET_MS);
     this.beginPublishing();
     const endMs = this.elapsedMs + this.rng() * MAX_FAULTY_MS;
-    while (this.elapsedMs < endMs && this.complaints.length === 0 && !this.isSpoilt) {
+    while (this.elapsedMs < endMs && this.complaints.length === 0) {
       await this.runFor(this.rng() * this.maxPauseMs);
       this.faults.strike();
     }

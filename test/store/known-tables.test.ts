@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { openLevelDatabase, repairLevelDatabase } from "../../src/store/database.ts";
@@ -80,12 +80,27 @@ it("mends a table so that the database can be opened, keeps the damaged one, and
   await database.close();
 });
 
+/** What a process leaves that died while it wrote a table. */
+function leaveUnfinished(): void {
+  const bytes = readFileSync(path.join(folder, table));
+  writeFileSync(path.join(folder, "000099.ldb"), bytes.subarray(0, bytes.length / 2));
+}
+
 it("leaves a table alone that was in the making when the process died, unless LevelDB misses it", async () => {
-  writeFileSync(path.join(folder, "000099.ldb"), readFileSync(path.join(folder, table)).subarray(0, 5_000));
+  leaveUnfinished();
   const reports: unknown[] = [];
   const options = { directory: folder, durability: "power", commitIntervalMs: 0, clock, strict: false, minFreeBytes: 0, report: (event: unknown) => reports.push(event) } as const;
   await expect(openStore(options)).rejects.toMatchObject({ code: "format" }); // it is not a store of ours: it was opened
   expect(reports).toEqual([]);
+});
+
+it("mends the others when a table that was in the making has been removed meanwhile", async () => {
+  leaveUnfinished();
+  damage();
+  const tables = new KnownTables(folder, clock);
+  await tables.lookThrough();
+  rmSync(path.join(folder, "000099.ldb")); // as LevelDB does when it opens the database, before it finds out what else is damaged
+  expect(await tables.mend()).toEqual([expect.stringMatching(new RegExp(`^${table}: `))]);
 });
 
 it("leaves the tables of a store alone that another process has open", async () => {

@@ -3,11 +3,12 @@ import { cp, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { seal } from "../../src/store/checked.ts";
 import { SystemClock } from "../../src/clock/system-clock.ts";
 import { type Database, openLevelDatabase, type WriteOperation } from "../../src/store/database.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent, type StoreOptions } from "../../src/store/open.ts";
-import { pageKey } from "../../src/store/keys.ts";
+import { pageKey, queueKey, sessionKey } from "../../src/store/keys.ts";
 import { readText, storeContract, TestKeeper, untilStored } from "./contract.ts";
 
 const clock = new SystemClock();
@@ -182,16 +183,18 @@ describe("a store on disk", () => {
     await expect(openStore(optionsFor(directory))).rejects.toMatchObject({ code: "format" });
   });
 
-  it("takes up a store of format 1, whose records have no CRCs", async () => {
+  it.each([1, 2])("takes up a store of format %i, whose pages stood elsewhere", async (format) => {
     await mkdir(directory);
     const old = await openLevelDatabase(directory);
-    await old.put(Buffer.from("f"), Buffer.from('{"format":1}'));
-    await old.put(Buffer.from("s1"), Buffer.from("kept"));
+    const text = Buffer.from("kept");
+    await old.put(Buffer.from("f"), Buffer.from(`{"format":${format}}`));
+    await old.put(Buffer.from("s1"), format === 1 ? text : seal(Buffer.from("s1"), text));
     await old.put(Buffer.from("p1"), Buffer.from("page"));
+    await old.put(Buffer.from("z0"), Buffer.from("moved before a kill"));
     await old.close();
     for (let start = 0; start < 2; start++) {
       const opened = await openStore(optionsFor(directory, events));
-      expect(await readText(opened, "g", "z")).toEqual([["p1", "page"], ["s1", "kept"]]);
+      expect(await readText(opened, "g", "{")).toEqual([["s1", "kept"], ["z0", "moved before a kill"], ["z1", "page"]]);
       await opened.close();
     }
     expect(events).toEqual([]);
@@ -212,6 +215,15 @@ describe("a store on disk", () => {
     store = await openStore(optionsFor(directory, events));
     expect((await readText(store, "s", "t")).map(([key]) => key)).toEqual(["s1", "s3"]);
     expect(events.map(({ kind }) => kind)).toEqual(["damaged"]);
+  });
+
+  it("has what is queued taken up when a queue's progress record is damaged", async () => {
+    await fillAndClose();
+    const behind = await openLevelDatabase(directory);
+    await behind.put(queueKey(1, 0), Buffer.from("no such CRC"));
+    await behind.close();
+    store = await openStore(optionsFor(directory, events));
+    expect(store.wasRepaired).toBe(true);
   });
 
   it.each([
@@ -278,6 +290,36 @@ describe("a store on disk", () => {
     });
   });
 
+  it.each(["append", "sync"] as const)("keeps what rides on pages through batches that fail on %s", async (how) => {
+    const faulty = new FaultyDatabase();
+    const growing = await openStore({ ...optionsFor(directory, events), openDatabase: faulty.openDatabase });
+    store = growing;
+    for (let seq = 1; seq <= 30; seq++) {
+      const isFailing = seq % 5 === 0;
+      if (isFailing) faulty.fail(how, causes[1]);
+      const failed = new Promise<void>((resolve) => growing.onState((to) => to === "failed" && resolve()));
+      // Every thirteenth ends the ride.
+      const group = growing.touch({
+        writeTo: (writer) => {
+          writer.put(pageKey(1, 0, seq), Buffer.from(`page ${seq}`));
+          writer.put(queueKey(1, 0), Buffer.from(`progress ${seq}`));
+          writer.put(queueKey(seq, 1), Buffer.from(`progress ${seq}`));
+          if (seq % 13 === 0) writer.put(sessionKey(seq), Buffer.from("session"));
+        },
+      }, "synced");
+      if (isFailing) await failed;
+      faulty.failing = undefined;
+      await untilStored(growing, group);
+      expect(faulty.writesToSpoilt).toBe(0);
+    }
+    const killed = join(root, "killed");
+    await cp(directory, killed, { recursive: true });
+    const after = await openStore(optionsFor(killed));
+    expect((await after.read(Buffer.from("z"), Buffer.from("{"), 1 << 20)).map(([, value]) => value.toString())).toEqual(Array.from({ length: 30 }, (_, index) => `page ${index + 1}`));
+    expect((await after.read(Buffer.from("q"), Buffer.from("r"), 1 << 20)).map(([, value]) => value.toString())).toEqual(["progress 30", ...Array.from({ length: 30 }, (_, index) => `progress ${index + 1}`)]);
+    await after.close();
+  });
+
   it("waits for a handle to read from while none can be opened, and keeps what waits to be written", async () => {
     const faulty = new FaultyDatabase();
     store = await openStore({ ...optionsFor(directory, events), openDatabase: faulty.openDatabase });
@@ -307,6 +349,17 @@ describe("a store on disk", () => {
     }
     await untilStored(filled, filled.touch({ writeTo: (group) => pages.forEach((key) => group.delete(key)) }, "synced"));
   }
+
+  it("makes small tables of pages that are added in order, since tables are mapped as they are", async () => {
+    const growing = await openStore(optionsFor(directory, events));
+    store = growing;
+    for (let seq = 1; seq <= 60; seq++) await untilStored(growing, growing.touch({ writeTo: (group) => group.put(pageKey(1, 0, seq), randomBytes(500_000)) }, "synced"));
+    const sizes = (await readdir(directory)).filter((name) => name.endsWith(".ldb")).map(async (name) => (await stat(join(directory, name))).size);
+    // The first one is what LevelDB makes of a full write buffer.
+    const others = (await Promise.all(sizes)).sort((a, b) => b - a).slice(1);
+    expect(others.length).toBeGreaterThan(3);
+    expect(Math.max(...others)).toBeLessThan(6_000_000);
+  });
 
   it("compacts what was deleted while the disk is full", async () => {
     let free = 1000;

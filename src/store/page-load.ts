@@ -1,0 +1,61 @@
+import { crc32 } from "node:zlib";
+
+/** A small record that stands on a page instead of by itself. */
+export interface Rider {
+  readonly key: Buffer;
+  readonly value: Buffer;
+}
+
+/** No message record is as long as that: a page that begins with a length of this size begins with the length of its load. */
+const IS_LOADED = 0x8000_0000;
+const HEADER_BYTES = 4;
+const CRC_BYTES = 4;
+/** Of a rider, beside key and value. */
+const FRAME_BYTES = 5;
+
+export const riderBytes = ({ key, value }: Rider): number => FRAME_BYTES + key.length + value.length;
+
+/** The page with its records, and with the riders behind them: u32 2^31 + length of the load, records, load. `doc/store-format.md` tells the rest. */
+export function loadPage(key: Buffer, records: Buffer, riders: readonly Rider[]): Buffer {
+  let loadBytes = CRC_BYTES;
+  for (const rider of riders) loadBytes += riderBytes(rider);
+  const page = Buffer.allocUnsafe(HEADER_BYTES + records.length + loadBytes);
+  page.writeUInt32BE(IS_LOADED + loadBytes, 0);
+  const loadAt = HEADER_BYTES + records.copy(page, HEADER_BYTES);
+  let at = loadAt;
+  for (const rider of riders) {
+    at = page.writeUInt8(rider.key.length, at);
+    at += rider.key.copy(page, at);
+    at = page.writeUInt32BE(rider.value.length, at);
+    at += rider.value.copy(page, at);
+  }
+  page.writeUInt32BE(crc32(page.subarray(loadAt, at), crc32(key)), at);
+  return page;
+}
+
+/** Where the load begins; 0 if there is none, or no length of one that can be. */
+function loadAtOf(page: Buffer): number {
+  const length = page.length < HEADER_BYTES + CRC_BYTES ? 0 : page.readUInt32BE(0) - IS_LOADED;
+  return length >= CRC_BYTES && length <= page.length - HEADER_BYTES ? page.length - length : 0;
+}
+
+/** The message records of a page as it is stored. */
+export function recordsOf(page: Buffer): Buffer {
+  const loadAt = loadAtOf(page);
+  return loadAt === 0 ? page : page.subarray(HEADER_BYTES, loadAt);
+}
+
+/** What rides on the page; undefined if nothing does, or it is damaged. */
+export function ridersOf(key: Buffer, page: Buffer): Rider[] | undefined {
+  const from = loadAtOf(page);
+  const to = page.length - CRC_BYTES;
+  if (from === 0 || crc32(page.subarray(from, to), crc32(key)) !== page.readUInt32BE(to)) return undefined;
+  const riders: Rider[] = [];
+  for (let at = from; at < to; ) {
+    const valueAt = at + 1 + page.readUInt8(at) + 4;
+    const end = valueAt + page.readUInt32BE(valueAt - 4);
+    riders.push({ key: page.subarray(at + 1, valueAt - 4), value: page.subarray(valueAt, end) });
+    at = end;
+  }
+  return riders;
+}
