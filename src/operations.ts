@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { Access } from "./access/access.ts";
 import type { BridgeConnection } from "./bridge/connection.ts";
+import { lossesOf, NO_LOSSES, sumOfLosses, textOfLosses } from "./broker/losses.ts";
 import { readAccessFiles } from "./config/access-files.ts";
 import { isSameConnection, parseAddedConnection } from "./config/added-connection.ts";
 import { problemText, type Config, type ConnectionConfig } from "./config/config.ts";
@@ -316,9 +317,10 @@ export class Operations implements Administration {
     const connected = clients.filter(({ holder }) => holder !== undefined).length;
     const sum = (count: (session: Session) => number): number => clients.reduce((total, { session }) => total + count(session), 0);
     const dropped = sum(({ droppedMessages }) => droppedMessages);
+    const losses = clients.map(({ session }) => lossesOf(session)).reduce(sumOfLosses, NO_LOSSES);
     const lines = [
       `up ${Math.round((this.host.surroundings.clock.nowMs() - this.host.startedMs) / 1000)} s, listening on ${listeners.ports.join(", ") || "no port"}`,
-      `clients: ${connected} connected, ${clients.length - connected} sessions without, ${sum(({ queuedMessages }) => queuedMessages)} messages queued (${sum(({ queuedBytes }) => queuedBytes)} bytes)${dropped === 0 ? "" : `, ${dropped} dropped`}`,
+      `clients: ${connected} connected, ${clients.length - connected} sessions without, ${sum(({ queuedMessages }) => queuedMessages)} messages queued (${sum(({ queuedBytes }) => queuedBytes)} bytes)${dropped === 0 ? "" : `, ${dropped} dropped`}${textOfLosses(losses)}`,
       `store: ${this.host.startedConfig.persistence ? `${store.state}, ${this.host.startedConfig.persistenceDirectory}` : "off"}`,
     ];
     for (const { name, stateText, session, lossesText } of bridges.all()) lines.push(`connection ${name}: ${stateText}, ${this.queueText(session)}${lossesText}`);

@@ -66,6 +66,7 @@ export class SelfReport {
       received: { messages: broker.receivedMessages, bytes: traffic.receivedBytes },
       sent: { messages: traffic.sentMessages, bytes: traffic.sentBytes },
       droppedMessages: broker.droppedMessages,
+      losses: broker.sessions.losses,
       clients: { connected, disconnected },
       subscriptions: broker.subscriptions.count,
       retainedMessages: broker.retained.count,

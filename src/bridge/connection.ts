@@ -1,4 +1,5 @@
 import type { Identity } from "../access/identity.ts";
+import { lossesOf, textOfLosses } from "../broker/losses.ts";
 import type { Entry, Holder } from "../broker/entry.ts";
 import type { Timer } from "../clock/clock.ts";
 import type { ConnectionConfig } from "../config/config.ts";
@@ -84,7 +85,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
       onUnsendable: (topic) => log.write("bridgeTopicTooLong", { name, topic: topic.slice(0, 80) }),
       onRepeats: (topic, messages) => log.write("bridgeRepeats", { name, topic: topic.slice(0, 80), messages, line: this.outTopics.lineFrom(topic) ?? "?" }),
     });
-    const source = { receiver: this.outgoing, identity: this.identity };
+    const source = { receiver: this.outgoing, identity: this.identity, isBridge: true };
     this.exchange = new Exchange(config, entry, this.outTopics, TopicMap.incoming(config.topics), source, context, () => this.remote?.ping());
     this.retainedCopy = new RetainedCopy(entry, this.outTopics, this.outgoing, context);
     this.laziness = new Laziness(config, entry.session, this.outgoing);
@@ -118,9 +119,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   /** What the remote has not got of what was meant for it: begins with a comma where there is something. */
   get lossesText(): string {
-    const { parkedMessages, refusedMessages, oversizedMessages, expiredMessages } = this.entry.session;
-    const counts = { "put aside": parkedMessages, refused: refusedMessages, "too large": oversizedMessages, expired: expiredMessages };
-    return Object.entries(counts).map(([what, messages]) => (messages === 0 ? "" : `, ${messages} ${what}`)).join("");
+    return textOfLosses(lossesOf(this.entry.session));
   }
 
   /** Its queue, and what is put aside. */

@@ -120,7 +120,7 @@ export class Broker {
     this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs, (topicName) => context.events.onDamaged(topicName));
     this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName), () => this.admission.storeTakes);
     this.delayedWills = new DelayedWills(context.store, context.clock, ({ session, identity }, message) => {
-      this.publishWill({ receiver: session, identity }, this.topics.lookup(message.topic, message.topicStart, message.topicEnd), message);
+      this.publishWill({ receiver: session, identity, isBridge: false }, this.topics.lookup(message.topic, message.topicStart, message.topicEnd), message);
     });
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity), {
       onTakenUp: (entry) => this.delayedWills.cancel(entry),

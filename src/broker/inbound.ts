@@ -73,7 +73,7 @@ function take(broker: Broker, session: Session, from: Source, peer: Peer & Publi
 /** What a publisher of MQTT 5 is told of its message. */
 function outcome({ matched, taken }: Broker, from: Source, { retain }: Message): number {
   if (matched === 0) return Reason.NoMatchingSubscribers;
-  return taken === 0 && !retain && from.identity.kind === "client" ? Reason.QuotaExceeded : 0; // a remote broker would not send it again
+  return taken === 0 && !retain && !from.isBridge ? Reason.QuotaExceeded : 0;
 }
 
 /** Acknowledges, in its turn, a message that is dropped; MQTT 3 can't say no, 5 can with a reason code. */
@@ -84,9 +84,9 @@ export function acknowledgeDropped(broker: Broker, peer: Peer & Publisher, qos: 
   else answer();
 }
 
-/** Whether the publisher will send again what it is told is not taken: a remote broker would not. */
-function canBeTold({ identity }: Source, { version }: Publisher): boolean {
-  return version === 5 && identity.kind === "client";
+/** Whether the publisher will send again what it is told is not taken. */
+function canBeTold({ isBridge }: Source, { version }: Publisher): boolean {
+  return version === 5 && !isBridge;
 }
 
 function refuse(peer: Peer, { qos }: Message, packetId: number): void {

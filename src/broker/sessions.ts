@@ -11,6 +11,7 @@ import type { GroupNumber, Need, Store } from "../store/store.ts";
 import { PARKED_LANE } from "../session/packet-id.ts";
 import { isShared } from "../topic/share.ts";
 import { decodeSession, encodeSession, NO_REMOTES, type Entry, type Holder, type RemotesRecord, type SessionKind } from "./entry.ts";
+import { type Losses, lossesOf, NO_LOSSES, sumOfLosses } from "./losses.ts";
 import { GoneSessions } from "./gone-sessions.ts";
 import { readAll } from "./read-all.ts";
 import { Records } from "./records.ts";
@@ -45,6 +46,8 @@ export class Sessions {
   private readonly gone: GoneSessions;
   private readonly expiry: SessionExpiry;
   private readonly shares: SharedGroups;
+  /** Of sessions that have ended, since the start. */
+  private endedLosses = NO_LOSSES;
   private onExpired: (clientId: string, messages: number) => void = () => undefined;
   private ageTimer: Timer | undefined;
 
@@ -80,6 +83,13 @@ export class Sessions {
 
   all(): IterableIterator<Entry> {
     return this.entries.values();
+  }
+
+  /** Of all sessions since the start, those that have ended as well. */
+  get losses(): Losses {
+    let losses = this.endedLosses;
+    for (const { session } of this.entries.values()) losses = sumOfLosses(losses, lossesOf(session));
+    return losses;
   }
 
   /** Takes up what the store holds, before any listener opens. */
@@ -250,6 +260,7 @@ export class Sessions {
     const { session, kind } = entry;
     this.entries.delete(`${kind} ${session.clientId}`);
     for (const filter of entry.filters.keys()) this.forget(entry, filter);
+    this.endedLosses = sumOfLosses(this.endedLosses, { ...lossesOf(session), parked: 0 });
     const left = this.shares.sessionEnds(session);
     this.events.onEnded(entry);
     session.discard();

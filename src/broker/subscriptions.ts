@@ -31,6 +31,8 @@ export interface Receiver {
 export interface Source {
   readonly receiver: Receiver;
   readonly identity: Identity;
+  /** What is refused is lost: a bridge drops it. What can't be taken now is not answered, and comes again over its next connection. */
+  readonly isBridge: boolean;
 }
 
 /** One subscription as its receiver makes it. */

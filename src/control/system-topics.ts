@@ -8,6 +8,8 @@ export interface Figures {
   readonly received: Traffic;
   readonly sent: Traffic;
   readonly droppedMessages: number;
+  /** Messages that receivers have not got for another reason. */
+  readonly losses: { readonly expired: number; readonly oversized: number; readonly refused: number };
   readonly clients: { readonly connected: number; readonly disconnected: number };
   readonly subscriptions: number;
   readonly retainedMessages: number;
@@ -54,6 +56,9 @@ export const systemTopics: readonly SystemTopic[] = [
   { name: "publish/messages/received", doc: "The same as messages/received.", value: ({ received }) => received.messages },
   { name: "publish/messages/sent", doc: "The same as messages/sent.", value: ({ sent }) => sent.messages },
   { name: "publish/messages/dropped", doc: "Messages that a receiver did not get because its queue was full or it did not read.", value: ({ droppedMessages }) => droppedMessages },
+  { name: "publish/messages/expired", doc: "Messages whose time was over before a receiver could get them (MQTT 5).", value: ({ losses }) => losses.expired },
+  { name: "publish/messages/oversized", doc: "Messages that were larger than a receiver takes (MQTT 5), or a remote.", value: ({ losses }) => losses.oversized },
+  { name: "publish/messages/refused", doc: "Messages that a receiver has answered with a reason code of an error (MQTT 5).", value: ({ losses }) => losses.refused },
   { name: "bytes/received", doc: "Bytes of all packets, from clients and remotes.", value: ({ received }) => received.bytes },
   { name: "bytes/sent", doc: "Bytes of all packets, to clients and remotes.", value: ({ sent }) => sent.bytes },
   { name: "bytes/per second/received", doc: "Since the last interval.", value: (_now, rate) => rate(({ received }) => received.bytes) },

@@ -330,9 +330,10 @@ export class Link implements TransportListener {
     );
     if (size > this.maxSentBytes) return false;
     this.gate.traffic.sentMessages += 1;
-    // A packet that hardly fits does without one; so does QoS 2, whose alias MQTT.js forgets between PUBLISH and PUBREL.
-    const alias = this.aliases && (flags & QOS_2) === 0 && size + MAX_ALIAS_BYTES <= this.maxSentBytes ? this.aliases.aliasOf(topic, topicStart, topicEnd) : 0;
-    const nameStart = alias > 0 && this.aliases?.knows(alias, topic, topicStart, topicEnd) ? topicEnd : topicStart;
+    // A packet that hardly fits does without one.
+    const alias = this.aliases && size + MAX_ALIAS_BYTES <= this.maxSentBytes ? this.aliases.aliasOf(topic, topicStart, topicEnd) : 0;
+    // With QoS 2 the name stays beside it: MQTT.js forgets what an alias stands for between PUBLISH and PUBREL.
+    const nameStart = alias > 0 && this.aliases?.knows(alias, topic, topicStart, topicEnd) && (flags & QOS_2) === 0 ? topicEnd : topicStart;
     const out = this.reserve(size + MAX_ALIAS_BYTES);
     const start = this.outLength;
     this.outLength = encodePublish5(

@@ -152,7 +152,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     if (holder) log.write("duplicateClientId", { client: clientId });
     if (context.settings.connectionMessages) log.write("clientConnecting", { port: mount.port, client: clientId, address: link.remoteAddress });
     const { entry, present, after } = broker.sessions.open(identity, { cleanStart: connect.cleanStart, expiryMs: terms.sessionExpiryMs }, this);
-    const source = { receiver: entry.session, identity };
+    const source = { receiver: entry.session, identity, isBridge: connect.bridge };
     const incoming = new Incoming(link, mount, context, terms, entry, source);
     this.admitted = { terms, entry, source, incoming, subscriber: new Subscriber(mount, context) };
     entry.session.strippedPrefix = mount.prefixBytes;
@@ -173,17 +173,17 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { link, context } = this;
     const { packetId, requests, properties } = decodeSubscribe(link.version, firstByte, bytes, bodyStart, bodyEnd);
     const { codes, after, owed, problem } = subscriber.subscribe(entry, link.version, requests, properties.subscriptionIdentifiers?.[0]);
-    link.sendAfter(encodeSuback(link.version, packetId, codes, explained(terms, problem)), after);
+    link.sendAfter(fitting(terms, encodeSuback(link.version, packetId, codes, explained(terms, problem, codes.length))), after);
     // Behind SUBACK; a session that outlives its connection is owed them even if that ends before.
     link.whenReleased(() => {
       for (const filter of owed) context.broker.sendRetained(entry, filter);
     });
   }
 
-  private onUnsubscribe({ entry, subscriber }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
+  private onUnsubscribe({ entry, subscriber, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     const { packetId, filters } = decodeUnsubscribe(this.link.version, firstByte, bytes, bodyStart, bodyEnd);
     const { codes, after } = subscriber.unsubscribe(entry, filters);
-    this.link.sendAfter(encodeUnsuback(this.link.version, packetId, codes), after);
+    this.link.sendAfter(fitting(terms, encodeUnsuback(this.link.version, packetId, codes)), after);
   }
 
   private onDisconnect({ entry, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
@@ -250,10 +250,16 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   }
 }
 
+/** The answer, which has a code for each of many filters. @throws ProtocolViolation if it is larger than the client takes [MQTT-3.1.2-24]. */
+function fitting({ maxPacketBytes }: Terms, answer: Buffer): Buffer {
+  if (answer.length > maxPacketBytes) throw new ProtocolViolation(Reason.PacketTooLarge, "a request whose answer is larger than its maximum packet size");
+  return answer;
+}
+
 /** A Reason String, if there is something to say, and the client wants it and has room for it [MQTT-3.1.2-29] [MQTT-3.2.2-19]. */
-function explained(terms: Terms | undefined, text: string | undefined): Properties {
+function explained(terms: Terms | undefined, text: string | undefined, otherBytes = 0): Properties {
   if (text === undefined || terms?.explains === false) return NO_PROPERTIES;
-  return Buffer.byteLength(text) + ROOM_BESIDE_TEXT_BYTES > (terms?.maxPacketBytes ?? Infinity) ? NO_PROPERTIES : { reasonString: text };
+  return Buffer.byteLength(text) + otherBytes + ROOM_BESIDE_TEXT_BYTES > (terms?.maxPacketBytes ?? Infinity) ? NO_PROPERTIES : { reasonString: text };
 }
 
 const ROOM_BESIDE_TEXT_BYTES = 32;

@@ -5,8 +5,10 @@ import type { Link } from "../link/link.ts";
 import { networkOfPeer } from "../link/network.ts";
 import { encodeConnack, encodeVersionRefusal } from "../mqtt/connack.ts";
 import { type Connect, decodeConnect, levelOf, UnsupportedVersion } from "../mqtt/connect.ts";
+import { NO_PROPERTIES } from "../mqtt/properties.ts";
 import { PacketType } from "../mqtt/protocol.ts";
 import { ConnackCode, Reason, type ReasonCode } from "../mqtt/reason.ts";
+import { isTooDeep, MAX_LEVELS } from "../topic/validity.ts";
 import type { ListenerContext, MountPoint } from "./mount-point.ts";
 import { isLongerThan, termsOf, type Terms } from "./terms.ts";
 
@@ -28,6 +30,8 @@ const REFUSALS: Readonly<Record<Refusal, ConnectRefusal>> = {
 export class Handshake {
   /** CONNECT has come and its password is being checked, or was wrong and the answer waits. */
   isAuthenticating = false;
+  /** The largest packet that the client takes, once its CONNECT has said so. */
+  private maxPacketBytes = Infinity;
   /** For a refusal that waits. */
   private answerTimer: Timer | undefined;
 
@@ -65,6 +69,7 @@ export class Handshake {
     }
     context.strangers.delete(this.stranger);
     link.version = connect.version;
+    this.maxPacketBytes = connect.properties?.maximumPacketBytes ?? Infinity;
     const problem = this.problemWith(connect);
     if (problem) return this.refuse(problem);
     const assigned = connect.clientId === "" ? context.settings.clientIdPrefix + context.newClientId() : undefined;
@@ -78,6 +83,9 @@ export class Handshake {
     if (clientId === "" && (version === 3 || !settings.allowEmptyClientId || (version === 4 && !cleanStart))) {
       const text = "an empty client identifier is not taken from it: that needs MQTT 3.1.1 and a clean session, or MQTT 5";
       return { code: ConnackCode.identifierRejected, reason: Reason.ClientIdentifierNotValid, text };
+    }
+    if (will && isTooDeep(will.topic)) {
+      return { code: ConnackCode.notAuthorized, reason: Reason.TopicNameInvalid, text: `its will's topic has more than ${MAX_LEVELS} levels` };
     }
     if (version !== 5) {
       const isTooLong = isLongerThan(keepAliveSeconds, settings.maxKeepAliveSeconds);
@@ -149,7 +157,10 @@ export class Handshake {
 
   refuse({ code, reason, text }: ConnectRefusal): void {
     const { version } = this.link;
-    this.link.send(encodeConnack(version, false, version === 5 ? reason : code, { reasonString: text }));
+    // The text is left out if the client has no room for it [MQTT-3.2.2-19].
+    const answers = [{ reasonString: text }, NO_PROPERTIES].map((properties) => encodeConnack(version, false, version === 5 ? reason : code, properties));
+    const answer = answers.find(({ length }) => length <= this.maxPacketBytes);
+    if (answer) this.link.send(answer);
     this.link.close({ kind: "local", text });
   }
 }

@@ -6,17 +6,20 @@ import { acknowledgeDropped, receivePublish } from "../broker/inbound.ts";
 import type { Route, Source } from "../broker/subscriptions.ts";
 import type { Link } from "../link/link.ts";
 import { decodePublish, PublishView } from "../mqtt/publish.ts";
+import { isValidTopicName } from "../mqtt/topic-name.ts";
 import { Reason, type ReasonCode } from "../mqtt/reason.ts";
 import { protocolError, ProtocolViolation } from "../mqtt/violation.ts";
 import { Message } from "../queue/message.ts";
 import { sameBytes } from "../topic/byte-table.ts";
 import type { Topic } from "../topic/topic.ts";
+import { MAX_LEVELS } from "../topic/validity.ts";
 import type { ListenerContext, MountPoint } from "./mount-point.ts";
 import { RECEIVE_MAXIMUM, type Terms } from "./terms.ts";
 
 /** What stands in the log for every topic below it: one line a connection. */
 export const SYSTEM = "$SYS/";
 const MAX_LOGGED_DENIALS = 64;
+const MAX_LOGGED_CHARACTERS = 200;
 
 /**
  * One view and two messages for all connections: valid only while a packet is handled. What comes before MQTT 5 never has properties, so that
@@ -32,6 +35,7 @@ const burst = new Burst();
 export class Incoming {
   /** Topics whose denial has been logged: once a connection. */
   private readonly deniedTopics = new Set<string>();
+  private hasLoggedDepth = false;
   /** The topic of the last PUBLISH, where there is no mount point. */
   private lastTopic: Topic<Route> | undefined;
   /** By topic alias [MQTT 5.0 section 3.3.2.3.4]. */
@@ -54,8 +58,8 @@ export class Incoming {
     const is5 = terms.version === 5;
     decodePublish(view, terms.version, firstByte, bytes, bodyStart, bodyEnd);
     const topic = is5 ? this.topicOf(bytes) : this.namedTopic(bytes);
-    if (!topic.valid) throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
     if (is5 && view.qos > 0) this.countUnacknowledged();
+    if (!topic.valid) return this.refuseName(topic, bytes);
     if (view.qos > terms.maxQoS) throw new ProtocolViolation(Reason.QoSNotSupported, "PUBLISH with a QoS above max_qos [MQTT-3.2.2-11]");
     if (view.retain && !terms.retainAvailable) return this.refuseRetain();
     const { rights } = entry;
@@ -97,6 +101,14 @@ export class Incoming {
     const topic = this.namedTopic(bytes);
     if (topicAlias > 0 && topic.valid) this.aliases[topicAlias] = topic;
     return topic;
+  }
+
+  /** A name with too many levels is refused, or the message acknowledged and dropped before MQTT 5. @throws ProtocolViolation for one that is none. */
+  private refuseName({ name }: Topic<Route>, bytes: Buffer): void {
+    if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
+    if (!this.hasLoggedDepth) this.context.log.write("topicTooDeep", { client: identityText(this.source.identity), topic: name.slice(0, MAX_LOGGED_CHARACTERS), limit: MAX_LEVELS });
+    this.hasLoggedDepth = true;
+    this.answer(this.terms.version === 5 ? Reason.TopicNameInvalid : Reason.Success);
   }
 
   /** Most connections publish to the same topic as before. */

@@ -3,6 +3,7 @@ import type { Entry } from "../broker/entry.ts";
 import { MAX_SESSION_FILTERS } from "../broker/subscriptions.ts";
 import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import { Reason, type ReasonCode } from "../mqtt/reason.ts";
+import { FIRST_ERROR } from "../mqtt/reason-codes.ts";
 import { SUBACK_FAILURE, type SubscriptionRequest } from "../mqtt/subscribe.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { GroupNumber } from "../store/store.ts";
@@ -65,7 +66,7 @@ export class Subscriber {
       const wantsRetained = retainHandling === 0 ? isNew || !entry.peerIsBridge : retainHandling === 1 && isNew;
       if (wantsRetained && !isShared(filter)) owed.push(full);
     }
-    return { codes: requests.map(({ filter }) => codes.get(filter) ?? SUBACK_FAILURE), after, owed, problem };
+    return { codes: requests.map((request) => codeFor(request, codes.get(request.filter) ?? SUBACK_FAILURE, this.mount.options.maxQoS)), after, owed, problem };
   }
 
   /** Ends subscriptions; `codes` are UNSUBACK's of MQTT 5. */
@@ -110,6 +111,11 @@ export class Subscriber {
     this.loggedRefusals += 1;
     return this.loggedRefusals <= MAX_LOGGED_REFUSALS;
   }
+}
+
+/** As if each request had come alone [MQTT-3.8.4-5]: what its filter came to, or the QoS that it asks for, though a later one asks for another. */
+function codeFor({ qos }: SubscriptionRequest, code: number, maxQoS: QoS): number {
+  return code >= FIRST_ERROR ? code : Math.min(qos, maxQoS);
 }
 
 /** Why a filter is not granted. */

@@ -103,6 +103,7 @@ export const messages = {
   bridgeLoop: { id: 372, level: "W", text: "Connection {name}: messages that have gone out from here come back by other brokers; the first was on topic {topic}. Each is dropped" },
   bridgeSessionExpiry: { id: 373, level: "I", text: "Connection {name}: {address} keeps our session for {seconds} seconds only" },
   bridgeRepeats: { id: 374, level: "W", text: "Connection {name}: the same message on {topic} goes out {messages} times a second (line {line}). Unless somebody publishes it so often it goes round through other brokers" },
+  topicTooDeep: { id: 383, level: "A", text: "{client} publishes to a topic with more than {limit} levels; the message is dropped: {topic}" },
   banner: { id: 9999, level: "I", text: "amqtdd, an MQTT daemon for devices" },
 } as const satisfies Record<string, MessageTemplate>;
 

@@ -14,6 +14,9 @@ export interface Reasoned {
   readonly properties: Properties;
 }
 
+/** Reason codes with which a client may end its connection [MQTT 5.0 table 3-10]. */
+const CLIENT_CODES: ReadonlySet<number> = new Set([0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99]);
+
 const NORMAL: Reasoned = { reasonCode: 0, properties: NO_PROPERTIES };
 
 /** A DISCONNECT packet; before MQTT 5 it says no reason, and only clients send it. */
@@ -46,6 +49,7 @@ export function decodeDisconnect(
   if (sender === "server" && disconnect.reasonCode === Reason.DisconnectWithWill) {
     throw protocolError("DISCONNECT of a server that asks for a will");
   }
+  if (sender === "client" && !CLIENT_CODES.has(disconnect.reasonCode)) throw protocolError("DISCONNECT of a client with a reason that only servers have");
   return disconnect;
 }
 

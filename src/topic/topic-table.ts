@@ -1,6 +1,7 @@
 import { ByteTable, hashBytes, type Entry } from "./byte-table.ts";
 import { Topic } from "./topic.ts";
 import { isValidTopicName } from "../mqtt/topic-name.ts";
+import { isTooDeep } from "./validity.ts";
 
 /** Bound on what a table keeps: long names would otherwise make 65536 of them cost gigabytes. */
 const MAX_TABLE_BYTES = 32 * 1024 * 1024;
@@ -20,12 +21,12 @@ export class TopicTable<R> {
     return this.#table.size;
   }
 
-  /** The topic named by `bytes[start, end)`. A name that is not valid gives a topic with `valid` false. Nothing of `bytes` is kept. */
+  /** The topic named by `bytes[start, end)`. A name that is not valid, or has too many levels, gives a topic with `valid` false. Nothing of `bytes` is kept. */
   lookup(bytes: Uint8Array, start: number, end: number): Topic<R> {
     const hash = hashBytes(bytes, start, end);
     const known = this.#table.find(bytes, start, end, hash);
     if (known !== undefined) return known;
-    const topic = new Topic<R>(copyOf(bytes, start, end), hash, isValidTopicName(bytes, start, end));
+    const topic = new Topic<R>(copyOf(bytes, start, end), hash, isValidTopicName(bytes, start, end) && !isTooDeep(bytes, start, end));
     if (topic.valid) this.#table.add(topic);
     return topic;
   }

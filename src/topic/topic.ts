@@ -10,7 +10,7 @@ export class Topic<R> implements Entry<Topic<R>> {
   /** The full local name, mount point included. Never written to. */
   readonly bytes: Buffer;
   readonly hash: number;
-  /** Whether the name may be published to; an invalid one is not kept in any table. */
+  /** Whether the name may be published to; one that may not is not kept in any table. */
   readonly valid: boolean;
   /** Whether it lies below `$SYS/`, where the daemon speaks of itself. */
   readonly isSystem: boolean;

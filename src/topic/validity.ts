@@ -1,8 +1,14 @@
 import { MAX_TOPIC_BYTES } from "../mqtt/topic-name.ts";
 
-/** Most levels a filter may have. Our limit, not the protocol's: it bounds the depth of the subscription tree. */
-export const MAX_FILTER_LEVELS = 200;
+/** Most levels of a topic filter or name. Our limit, not the protocol's: it bounds the depth of the subscription tree, and the work for one name. */
+export const MAX_LEVELS = 200;
 
+/** Whether a topic name has more levels than are taken. */
+export function isTooDeep(name: Uint8Array, start = 0, end = name.length): boolean {
+  let levels = 1;
+  for (let at = start; at < end; at++) if (name[at] === SLASH) levels += 1;
+  return levels > MAX_LEVELS;
+}
 
 /** Whether the filter stands for more than one topic. */
 export function hasWildcard(filter: string): boolean {
@@ -16,7 +22,7 @@ export function filterProblem(filter: string): string | undefined {
   if (hasLoneSurrogate(filter)) return "a topic filter must be valid Unicode";
   if (Buffer.byteLength(filter) > MAX_TOPIC_BYTES) return `a topic filter must not be longer than ${MAX_TOPIC_BYTES} bytes`;
   const levels = filter.split("/");
-  if (levels.length > MAX_FILTER_LEVELS) return `a topic filter must not have more than ${MAX_FILTER_LEVELS} levels`;
+  if (levels.length > MAX_LEVELS) return `a topic filter must not have more than ${MAX_LEVELS} levels`;
   for (const [i, level] of levels.entries()) {
     if (level.length > 1 && level.includes("#")) return `'#' must stand alone in the last level: ${suggestion(levels)}`;
     if (level.length > 1 && level.includes("+")) return `'+' must stand alone in its level: ${suggestion(levels)}`;
@@ -36,3 +42,5 @@ function suggestion(levels: readonly string[]): string {
 function hasLoneSurrogate(text: string): boolean {
   return /\p{Surrogate}/u.test(text);
 }
+
+const SLASH = 0x2f;

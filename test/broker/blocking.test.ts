@@ -56,6 +56,7 @@ class FakeLink implements Peer, Publisher {
 class Client {
   readonly link: FakeLink;
   readonly entry: Entry;
+  isBridge = false;
   private lastId = 0;
 
   constructor(
@@ -79,7 +80,7 @@ class Client {
     const id = qos === 0 ? 0 : ++this.lastId;
     const { broker, entry } = this;
     const topic = broker.topics.intern(topicName);
-    const from = { receiver: entry.session, identity: entry.identity };
+    const from = { receiver: entry.session, identity: entry.identity, isBridge: this.isBridge };
     receivePublish(broker, entry.session, from, this.link, topic, messageOf(topic.bytes, Buffer.from("x"), { qos, retain: false, receivedMs: 0 }), id);
     return id;
   }
@@ -238,7 +239,7 @@ describe("queue_full block", () => {
     await pass();
     const topic = broker.topics.intern("t");
     const repeat = messageOf(topic.bytes, Buffer.from("x"), { qos: 2, retain: false, receivedMs: 0 });
-    const from = { receiver: publisher.entry.session, identity: publisher.entry.identity };
+    const from = { receiver: publisher.entry.session, identity: publisher.entry.identity, isBridge: false };
     const send = (): void => receivePublish(broker, publisher.entry.session, from, publisher.link, topic, repeat, 50);
     send();
     slow.entry.session.detach();
@@ -265,5 +266,32 @@ describe("queue_full block", () => {
     slow.attach();
     await pass();
     expect([publisher.link.acknowledged.length - 3, second.link.acknowledged.length]).toEqual([5, 5]);
+  });
+});
+
+describe("a store that is full", () => {
+  const STORE_CLOSE_MS = 10_000;
+
+  function publishToFullStore(isBridge: boolean): Client {
+    new Client(broker, "keeper").subscribe("a");
+    const publisher = new Client(broker, "publisher");
+    publisher.link.version = 5;
+    publisher.isBridge = isBridge;
+    rig.store.isFull = true;
+    publisher.publish("a", 1);
+    publisher.publish("a", 2);
+    return publisher;
+  }
+
+  it("has a client of MQTT 5 told so, which stays connected", async () => {
+    const { link } = publishToFullStore(false);
+    await rig.settle(STORE_CLOSE_MS + 1);
+    expect([link.acknowledged, link.refused, link.isClosed]).toEqual([[], [1, 2], false]);
+  });
+
+  it("has a bridge of MQTT 5 come again, which would drop what is refused", async () => {
+    const { link } = publishToFullStore(true);
+    await rig.settle(STORE_CLOSE_MS + 1);
+    expect([link.acknowledged, link.refused, link.isClosed]).toEqual([[], [], true]);
   });
 });

@@ -2,6 +2,7 @@ import { Access, OPEN_TO_ALL } from "../../src/access/access.ts";
 import { Broker } from "../../src/broker/broker.ts";
 import type { Entry } from "../../src/broker/entry.ts";
 import { plainOptions, type SubscriptionOptions } from "../../src/broker/subscription-options.ts";
+import type { Source } from "../../src/broker/subscriptions.ts";
 import type { QoS } from "../../src/mqtt/protocol.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { type Message, messageOf, type MessageOptions } from "../../src/queue/message.ts";
@@ -90,8 +91,8 @@ export class Client {
     entry.session.attach(this.peer, Infinity);
   }
 
-  get source(): { receiver: Entry["session"]; identity: Entry["identity"] } {
-    return { receiver: this.entry.session, identity: this.entry.identity };
+  get source(): Source {
+    return { receiver: this.entry.session, identity: this.entry.identity, isBridge: false };
   }
 
   /** Asks for retained messages, as a SUBSCRIBE does. */

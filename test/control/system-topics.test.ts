@@ -8,6 +8,7 @@ it("doc/system-topics.md is what the table says (update it with -u)", async () =
 
 const figures = (uptimeMs: number, received: number): Figures => ({
   version: "1.2.3", built: "", uptimeMs, received: { messages: received, bytes: received * 10 }, sent: { messages: 0, bytes: 0 }, droppedMessages: 0,
+  losses: { expired: 0, oversized: 0, refused: 0 },
   clients: { connected: 2, disconnected: 3 }, subscriptions: 4, retainedMessages: 5, queued: { messages: 6, bytes: 600 },
   settings: { maxQueuedMessages: Infinity, maxInflightMessages: 10 }, process: { heapBytes: 1, residentBytes: 2, writtenBytes: undefined, maxHeapBytes: 3 },
   store: { state: "healthy", figures: new StoreFigures() },

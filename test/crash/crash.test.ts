@@ -195,7 +195,7 @@ topic cmd/# in 2
   }
 
   #client(clientId: string, port: number): SessionClient {
-    const client = new SessionClient(clientId, port, seededRng(Math.floor(this.#random() * 2 ** 32)), (type) => {
+    const client = new SessionClient(clientId, port, port === this.#port ? this.#pick([3, 4, 5] as const) : 4, seededRng(Math.floor(this.#random() * 2 ** 32)), (type) => {
       if (port === this.#port) this.#onStep(`${PACKETS[type]} to a client`);
     });
     this.#clients.push(client);
@@ -411,7 +411,7 @@ topic cmd/# in 2
     const messages = this.#streams.reduce((sum, { sent }) => sum + sent.length, 0);
     const steps = [...this.#killedAt].map(([step, count]) => `${step} ${count}`).join(", ");
     const plainer = this.#daemon?.lines.filter((line) => line.includes("CWNAN0099I")).length;
-    return `${this.kills} kills (at ${steps}), ${messages} messages, ${this.#heard.length} subscriptions, ${plainer} times a plainer CONNECT`;
+    return `${this.kills} kills (at ${steps}), MQTT ${this.#clients.map(({ version }) => version).join("")}, ${messages} messages, ${this.#heard.length} subscriptions, ${plainer} times a plainer CONNECT`;
   }
 }
 

@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import type { IClientOptions } from "mqtt";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect311, type TestClient } from "../scenario/clients.ts";
 import { DaemonProcess, freePort } from "../scenario/daemon.ts";
@@ -12,6 +13,11 @@ const STATES_A_ROUND = 4;
 /** In this state of each round sectors are missing, in the others the end. */
 const HOLES = 1;
 const SECTOR_BYTES = 4096;
+
+/** MQTT 3.1.1, 5 and 3.1, with a session that is kept where the client asks for one. */
+const VERSIONS: readonly IClientOptions[] = [
+  { protocolVersion: 4 }, { protocolVersion: 5, properties: { sessionExpiryInterval: 0xffff_ffff } }, { protocolVersion: 3, protocolId: "MQIsdp" },
+];
 
 /*
  * A power cut leaves of each file what an fsync has covered and any part of what was written behind it: less of it, or sectors of it, with zeroes between. Names are taken for committed (the store
@@ -134,7 +140,7 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a power cut" : `
         await collector.subscribe("load", 2);
         await collector.end();
       }
-      const clients = await Promise.all([1, 2].map((qos) => connect311(port, { clientId: `sensor${qos}`, clean: true })));
+      const clients = await Promise.all([1, 2].map((qos) => connect311(port, { clientId: `sensor${qos}`, clean: true, ...VERSIONS[(round + qos) % 3] })));
       const publishing = clients.map((client, at) => publishUntilCut(client, `${round}/${at}`, at === 0 ? 1 : 2, acknowledged));
       await new Promise((resolve) => setTimeout(resolve, 200 + Math.random() * 1_000));
       cut();
@@ -163,7 +169,8 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a power cut" : `
         }
         const daemon = await DaemonProcess.start(config(), { storeFolder: copy });
         try {
-          const collector = await connect311(port, { clientId: "collector", clean: false });
+          // Of 3.1.1 or 5: CONNACK of 3.1 does not tell of the session.
+          const collector = await connect311(port, { clientId: "collector", clean: false, ...VERSIONS[(round + state) % 2] });
           expect(collector.sessionPresent).toBe(true);
           // Behind all others, those of QoS 2 too: the client hands them on when they are released.
           await collector.publish("load", "end", { qos: 2 });

@@ -1,13 +1,17 @@
 import net from "node:net";
 import { FrameSplitter, frameBody } from "../scenario/clients.ts";
 import {
-  ackPacket, connectPacket, PUBACK, PUBCOMP, publishPacket, PUBREC, PUBREL, readId, readPublish, subscribePacket, unsubscribePacket,
-  type Publish, type QoS,
+  ackPacket, connectPacket, PUBACK, PUBCOMP, publishPacket, PUBREC, PUBREL, readId, readPublish, readReason, subscribePacket, unsubscribePacket,
+  type Publish, type QoS, type Version,
 } from "../scenario/packets.ts";
 import { DeliveryWatch } from "./delivery-watch.ts";
 
 const MAX_RECONNECT_MS = 100;
 const DUP = 8;
+/** Reason codes of MQTT 5. */
+const FIRST_ERROR = 0x80;
+const TAKEN_OVER = 0x8e;
+const DISCONNECT = 14;
 
 /** A message on its way to the server. */
 export interface Outgoing {
@@ -47,6 +51,7 @@ export class SessionClient {
   constructor(
     readonly clientId: string,
     readonly port: number,
+    readonly version: Version,
     private readonly random: () => number,
     /** Told of the type of each packet that comes, before it is answered. */
     private readonly onStep: (packetType: number) => void = () => undefined,
@@ -61,7 +66,7 @@ export class SessionClient {
     const splitter = new FrameSplitter();
     this.#socket = socket;
     socket.setNoDelay(true);
-    socket.on("connect", () => socket.write(connectPacket(this.clientId, { clean: false })));
+    socket.on("connect", () => socket.write(connectPacket(this.clientId, { clean: false, version: this.version })));
     socket.on("data", (bytes) => {
       for (const frame of splitter.push(bytes)) if (this.#socket === socket) this.#onPacket(frame);
     });
@@ -98,7 +103,7 @@ export class SessionClient {
 
   publish(topic: string, payload: string, qos: 1 | 2, options: { retain?: boolean } = {}): Outgoing {
     const id = this.#freeId();
-    const message: Outgoing = { payload, packet: publishPacket(topic, payload, { qos, id, ...options }), qos, sendings: 0, isAcknowledged: false };
+    const message: Outgoing = { payload, packet: publishPacket(topic, payload, { qos, id, version: this.version, ...options }), qos, sendings: 0, isAcknowledged: false };
     this.#outgoing.set(id, message);
     if (this.#isOnline) this.#send(id, message);
     return message;
@@ -107,14 +112,14 @@ export class SessionClient {
   /** Resolves with SUBACK, over as many connections as it takes. */
   async subscribe(filter: string, qos: QoS): Promise<void> {
     const id = this.#freeId();
-    const suback = await this.#request(id, subscribePacket(id, filter, qos));
+    const suback = await this.#request(id, subscribePacket(id, filter, qos, this.version));
     if (suback.at(-1) !== qos) this.violations.push(`${this.clientId}: SUBACK ${suback.toString("hex")} for ${filter}`);
   }
 
   /** Resolves with UNSUBACK. */
   async unsubscribe(filter: string): Promise<void> {
     const id = this.#freeId();
-    await this.#request(id, unsubscribePacket(id, filter));
+    await this.#request(id, unsubscribePacket(id, filter, this.version));
   }
 
   #request(id: number, packet: Buffer): Promise<Buffer> {
@@ -143,9 +148,10 @@ export class SessionClient {
       case 2:
         return this.#onConnack(frameBody(frame));
       case 3:
-        return this.#onPublish(readPublish(frame));
+        return this.#onPublish(readPublish(frame, this.version));
       case 4:
       case 5:
+        if (readReason(frame) >= FIRST_ERROR) this.violations.push(`${this.clientId}: a message was refused with 0x${readReason(frame).toString(16)}`);
         return this.#onAcknowledged(type === 4 ? 1 : 2, readId(frame));
       case 6:
         this.watch.release(readId(frame));
@@ -161,13 +167,14 @@ export class SessionClient {
         this.#requests.delete(readId(frame));
         return;
       default:
+        if (this.version === 5 && type === DISCONNECT && frameBody(frame)[0] === TAKEN_OVER) return;
         this.violations.push(`${this.clientId}: a client does not expect ${frame.toString("hex", 0, 40)}`);
     }
   }
 
   #onConnack(body: Buffer): void {
     if (body[1] !== 0) this.violations.push(`${this.clientId}: CONNACK with return code ${body[1]}`);
-    const hasSession = body[0] === 1;
+    const hasSession = this.version === 3 ? this.#hadSession : body[0] === 1; // CONNACK of 3.1 does not tell
     if (this.#hadSession && !hasSession) this.violations.push(`${this.clientId}: the session is gone`);
     this.#hadSession = true;
     this.#isOnline = true;

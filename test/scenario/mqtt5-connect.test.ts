@@ -93,6 +93,18 @@ describe("accept_protocol_versions", () => {
   });
 });
 
+describe("clientid_prefixes and allow_zero_length_clientid false", () => {
+  it("refuse other client identifiers with 0x85 [MQTT-3.1.3-8]", async () => {
+    const strictPort = await freePort();
+    const other = await DaemonProcess.start(`clientid_prefixes sensor-\nallow_zero_length_clientid false\nlistener ${strictPort} 127.0.0.1`);
+    try {
+      for (const [clientId, code] of [["sensor-1", 0], ["other", 0x85], ["", 0x85]] as const) expect((await connect(clientId, {}, strictPort)).connack.reasonCode).toBe(code);
+    } finally {
+      await other.cleanup();
+    }
+  });
+});
+
 describe("max_keepalive", () => {
   it("is told to a client of MQTT 5, which is held to it; others are refused [MQTT-3.1.2-21]", async () => {
     const shortPort = await freePort();

@@ -65,6 +65,12 @@ it.each(violations)("answers %s with its reason, and harms nobody else", async (
   }
 });
 
+it("refuses a will that is to be retained where nothing is with 0x9A [MQTT-3.2.2-13]", async () => {
+  const { client, connack } = await Client5.connect(port, "wills", { will: { topic: "w", payload: Buffer.from("x"), qos: 0, retain: true } });
+  expect(connack.reasonCode).toBe(0x9a);
+  expect(await client.nextOfAny()).toBeUndefined();
+});
+
 it("answers AUTH with 0x8C: no method is known", async () => {
   const { client } = await Client5.connect(port, "offender");
   client.sendHex("f000");

@@ -2,6 +2,7 @@ import { appendFileSync } from "node:fs";
 import { afterEach, expect, it } from "vitest";
 import { systemTopics } from "../../src/control/system-topics.ts";
 import { connect311, type TestClient } from "./clients.ts";
+import { Client5 } from "./clients5.ts";
 import { DaemonProcess, freePort } from "./daemon.ts";
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -74,4 +75,28 @@ it("what a receiver has acknowledged before its group closes is never written", 
   expect(receiver.messages.length).toBe(10);
   await observer.waitUntil(() => lastOf(observer, "messages/received") === "10");
   expect(lastOf(observer, "store/bytes/stored")).toBe("0");
+});
+
+it("counts what receivers of MQTT 5 have not got, also of sessions that have ended", async () => {
+  const { port, observer } = await start("sys_interval 1");
+  const connect = async (clientId: string, properties: object): Promise<Client5> => {
+    const { client } = await Client5.connect(port, clientId, { clean: false, properties });
+    cleanups.push(() => client.destroy());
+    return client;
+  };
+  const small = await connect("small", { maximumPacketSize: 50 });
+  await small.subscribe("losses", { qos: 1 });
+  const away = await connect("away", { sessionExpiryInterval: 60 });
+  await away.subscribe("losses", { qos: 1 });
+  away.destroy();
+  const publisher = await connect("publisher", {});
+  publisher.publish("losses", "x", { qos: 1, messageId: 1, properties: { messageExpiryInterval: 1 } });
+  const { messageId } = await small.message();
+  small.send({ cmd: "puback", messageId, reasonCode: 0x83 });
+  publisher.publish("losses", "x".repeat(60), { qos: 1, messageId: 2 });
+  await small.nothing();
+  small.destroy();
+  await new Promise((resolve) => setTimeout(resolve, 1_100)); // that is what expiry is about
+  await (await connect("away", { sessionExpiryInterval: 60 })).message();
+  await observer.waitUntil(() => ["expired", "oversized", "refused"].every((what) => lastOf(observer, `publish/messages/${what}`) === "1"));
 });

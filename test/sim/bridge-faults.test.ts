@@ -1,11 +1,12 @@
 import { expect, it } from "vitest";
 import { BridgeFaults } from "./bridge-faults.ts";
 
-const FAULTS = process.env["AMQTDD_LONG"] === "1" ? 20_000 : 500;
+const VERSIONS = ["3.1", "3.1.1", "5"];
+const FAULTS = Math.floor((process.env["AMQTDD_LONG"] === "1" ? 20_000 : 500) / VERSIONS.length);
 const SEED = Number(process.env["AMQTDD_SEED"] ?? 1);
 
-it(`comes back after each of ${FAULTS} faults within max_reconnect_interval, loses nothing and doubles nothing`, { timeout: 600_000 }, async () => {
-  const stage = new BridgeFaults(SEED);
+it.each(VERSIONS)(`with MQTT %s, comes back after each of ${FAULTS} faults within max_reconnect_interval, loses nothing and doubles nothing`, { timeout: 600_000 }, async (version) => {
+  const stage = new BridgeFaults(SEED, version);
   await stage.start();
   let worstMs = 0;
   for (let count = 0; count < FAULTS && stage.complaints.length === 0; count++) worstMs = Math.max(worstMs, await stage.suffer(stage.pick(stage.names)));

@@ -1,6 +1,7 @@
 import { SimulatedClient } from "./client.ts";
 import { Ledger, Watch } from "./ledger.ts";
 import type { Hurt } from "./network.ts";
+import { VERSIONS } from "./packets.ts";
 import { SimulatedDaemon } from "./simulated-daemon.ts";
 import { Stage } from "./stage.ts";
 import { type ConnectAnswer, Upstream } from "./upstream.ts";
@@ -30,18 +31,7 @@ export class BridgeFaults extends Stage {
   readonly ledger = new Ledger();
   readonly localWatch = this.watch("local", "");
   readonly remoteWatch = this.watch("upstream", "site/");
-  private readonly edge = new SimulatedDaemon("edge", `
-listener ${EDGE_PORT}
-max_queued_messages 0
-connection up
-address central:${CENTRAL_PORT}
-reconnect_interval 1
-max_reconnect_interval ${MAX_RECONNECT_MS / 1000}
-keepalive_interval 10
-connect_timeout 8
-topic s/# out 2 "" site/
-topic cmd/# in 2
-`, this);
+  private readonly edge: SimulatedDaemon;
   private readonly upstream = new Upstream(CENTRAL_PORT, this.network, this.clock, this.rng, {
     onMessage: (topic, payload, qos) => this.remoteWatch.take(topic, payload, qos),
     onViolation: (text) => this.onViolation(text),
@@ -51,6 +41,24 @@ topic cmd/# in 2
   /** When the bridge still had a connection through which nothing came. */
   private brokenMs = 0;
 
+  /** `version`: as `bridge_protocol_version` has it. */
+  constructor(seed: number, version: string) {
+    super(seed);
+    this.edge = new SimulatedDaemon("edge", `
+listener ${EDGE_PORT}
+max_queued_messages 0
+connection up
+address central:${CENTRAL_PORT}
+reconnect_interval 1
+max_reconnect_interval ${MAX_RECONNECT_MS / 1000}
+keepalive_interval 10
+connect_timeout 8
+bridge_protocol_version ${version}
+topic s/# out 2 "" site/
+topic cmd/# in 2
+`, this);
+  }
+
   private watch(name: string, prefix: string): Watch {
     return new Watch(name, this.ledger, { prefix, onViolation: (text) => this.onViolation(text) });
   }
@@ -58,7 +66,7 @@ topic cmd/# in 2
   private client(id: string, filters: readonly string[]): SimulatedClient {
     const onMessage = (topic: string, payload: string, qos: 0 | 1 | 2): void => this.localWatch.take(topic, payload, qos);
     const onViolation = (text: string): void => this.onViolation(text);
-    const options = { id, port: EDGE_PORT, filters: filters.map((filter) => ({ filter, qos: 2 as const })), maxReconnectMs: 20, keepAliveSeconds: 0, onMessage, onViolation };
+    const options = { id, port: EDGE_PORT, versions: VERSIONS, filters: filters.map((filter) => ({ filter, qos: 2 as const })), maxReconnectMs: 20, keepAliveSeconds: 0, onMessage, onViolation };
     return new SimulatedClient(options, this.network, this.clock, this.rng);
   }
 

@@ -23,7 +23,7 @@ export class Faults {
       () => this.crash(edge),
       () => this.crash(edge),
       () => this.restart(edge),
-      () => edge.troubleDisk(world.pick(["fails", "full", "none"] as const)),
+      () => this.troubleDisk(edge),
       () => world.pick(this.clients).reconnect(),
       () => world.pick(world.subscribers).sulk(this.lasting()),
       () => world.pick(world.subscribers).stopReading(this.lasting()),
@@ -36,7 +36,7 @@ export class Faults {
     return [
       () => this.crash(central),
       () => this.restart(central),
-      () => central.troubleDisk(this.world.pick(["fails", "full", "none"] as const)),
+      () => this.troubleDisk(central),
     ];
   }
 
@@ -52,6 +52,7 @@ export class Faults {
       () => this.forget(upstream),
       () => upstream.repeat(),
       () => (upstream.swallow += 1),
+      () => (upstream.refuses += 1),
       () => upstream.sulk(this.lasting()),
       () => {
         upstream.answersPings = false;
@@ -99,7 +100,13 @@ export class Faults {
     upstream.answer = 0;
     upstream.answersPings = true;
     upstream.swallow = 0;
+    upstream.refuses = 0;
     upstream.start();
+  }
+
+  private troubleDisk(daemon: SimulatedDaemon): void {
+    daemon.troubleDisk(this.world.pick(["fails", "full", "none"] as const));
+    this.world.ledger.hasRefusals = true;
   }
 
   private cut(port: number | undefined): void {

@@ -5,6 +5,10 @@ export class Ledger {
   private readonly payloads = new Map<string, string[]>();
   /** Messages that somebody other than the daemon has lost. */
   private readonly excused = new Set<string>();
+  private readonly refused = new Set<string>();
+  private readonly late = new Set<string>();
+  /** Daemons have refused messages. */
+  hasRefusals = false;
 
   add(topic: string, filling: string): string {
     let payloads = this.payloads.get(topic);
@@ -22,12 +26,32 @@ export class Ledger {
     this.excused.add(payload);
   }
 
+  /** Its publisher was told that nobody has taken it. */
+  refuse(payload: string): void {
+    this.excused.add(payload);
+    this.refused.add(payload);
+  }
+
+  /** It may be refused, and sent again behind others: it must come, in any place. */
+  allowLate(payload: string): void {
+    this.late.add(payload);
+  }
+
+  mayBeLate(payload: string): boolean {
+    return this.hasRefusals && this.late.has(payload);
+  }
+
+  isExcused(payload: string): boolean {
+    return this.excused.has(payload);
+  }
+
+  isRefused(payload: string): boolean {
+    return this.refused.has(payload);
+  }
+
   /** Messages of the topic from number `from` to `to` that nobody is excused for. */
-  owed(topic: string, from: number, to = Infinity): number {
-    const payloads = this.payloads.get(topic) ?? [];
-    let owed = 0;
-    for (let number = from; number < to && number < payloads.length; number++) if (!this.excused.has(payloads[number] ?? "")) owed += 1;
-    return owed;
+  owed(topic: string, from: number, to = Infinity): string[] {
+    return (this.payloads.get(topic) ?? []).slice(from, to).filter((payload) => !this.excused.has(payload));
   }
 
   /** Topics with a prefix whose messages were published with QoS 1 or 2. */
@@ -62,6 +86,10 @@ export class Watch {
   missed = 0;
   /** QoS 2 messages that may come twice: the exchange of each was open when the receiver lost its session. */
   readonly mayRepeat = new Set<string>();
+  /** What nobody need get, and this receiver has got. */
+  private readonly extras = new Set<string>();
+  /** What is still to come, though others have come before it. */
+  private readonly overtaken = new Map<string, string>();
   private readonly next = new Map<string, number>();
 
   constructor(
@@ -74,9 +102,15 @@ export class Watch {
     const { prefix = "", mayMiss = false, onViolation } = this.options;
     const topic = remoteTopic.slice(prefix.length);
     if (!this.ledger.has(topic, payload)) return onViolation(`${this.name} got what nobody published: ${topic} ${payload.slice(0, 30)}`);
+    if (this.ledger.isRefused(payload)) return onViolation(`${this.name} got what was refused: ${topic} ${payload.slice(0, 30)}`);
     this.received += 1;
     const number = numberOf(payload);
     const next = this.next.get(topic) ?? 0;
+    const isExtra = this.ledger.isExcused(payload) && !this.extras.has(payload);
+    if (isExtra) this.extras.add(payload);
+    // A message whose time was over and that was passed by: after a crash the daemon can't tell that it was not sent.
+    if (isExtra && number < next) return;
+    if (this.overtaken.delete(payload)) return;
     if (number < next) {
       this.repeated += 1;
       if (qos !== 1 && !this.mayRepeat.delete(payload)) onViolation(`${this.name} got ${topic} ${number} twice with QoS ${qos}`);
@@ -84,15 +118,20 @@ export class Watch {
     }
     this.next.set(topic, number + 1);
     const isKept = qos > 0 && !mayMiss;
-    const owed = number === next ? 0 : this.ledger.owed(topic, next, number);
-    this.missed += owed;
-    if (isKept && owed > 0) onViolation(`${this.name}: ${topic} ${number} came where ${next} was due`);
+    if (number === next) return;
+    const owed = this.ledger.owed(topic, next, number);
+    this.missed += owed.length;
+    for (const missing of owed) {
+      if (isKept && this.ledger.mayBeLate(missing)) this.overtaken.set(missing, topic);
+      else if (isKept) return onViolation(`${this.name}: ${topic} ${number} came where ${next} was due`);
+    }
   }
 
   /** Messages below `topicPrefix` that are still to come. */
   missingBelow(topicPrefix: string): number {
     let missing = 0;
-    for (const topic of this.ledger.topics(topicPrefix)) missing += this.ledger.owed(topic, this.next.get(topic) ?? 0);
+    for (const topic of this.ledger.topics(topicPrefix)) missing += this.ledger.owed(topic, this.next.get(topic) ?? 0).length;
+    for (const [payload, topic] of this.overtaken) if (topic.startsWith(topicPrefix) && !this.ledger.isExcused(payload)) missing += 1;
     return missing;
   }
 }

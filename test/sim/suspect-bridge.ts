@@ -1,5 +1,6 @@
 import { SimulatedClient } from "./client.ts";
 import { Ledger, Watch } from "./ledger.ts";
+import { VERSIONS } from "./packets.ts";
 import { SimulatedDaemon } from "./simulated-daemon.ts";
 import { Stage } from "./stage.ts";
 import { Upstream } from "./upstream.ts";
@@ -35,7 +36,7 @@ topic poison out 2 "" "" ${this.pick(["high", "normal", "low"])}
     onViolation: (text) => this.onViolation(text),
   });
   private readonly publisher = new SimulatedClient(
-    { id: "publisher", port: EDGE_PORT, filters: [], maxReconnectMs: 20, keepAliveSeconds: 0, onMessage: () => undefined, onViolation: (text) => this.onViolation(text) },
+    { id: "publisher", port: EDGE_PORT, versions: VERSIONS, filters: [], maxReconnectMs: 20, keepAliveSeconds: 0, onMessage: () => undefined, onViolation: (text) => this.onViolation(text) },
     this.network,
     this.clock,
     this.rng,

@@ -1,21 +1,25 @@
 import type { Clock, Rng } from "../../src/clock/clock.ts";
 import { FrameReader } from "../../src/link/frames.ts";
 import type { Transport, TransportListener } from "../../src/link/transport.ts";
-import { decodeAck, encodeAck, PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE, PUBREL_BYTE } from "../../src/mqtt/acks.ts";
+import { decodeAck, encodeAck, encodeReasonAck, PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE, PUBREL_BYTE } from "../../src/mqtt/acks.ts";
 import { encodeConnack } from "../../src/mqtt/connack.ts";
 import { decodeConnect } from "../../src/mqtt/connect.ts";
 import { PINGRESP } from "../../src/mqtt/empty.ts";
-import { PacketType, type QoS } from "../../src/mqtt/protocol.ts";
-import { decodePublish, encodePublish, publishSize, PublishView } from "../../src/mqtt/publish.ts";
+import { PacketType, type ProtocolVersion, type QoS } from "../../src/mqtt/protocol.ts";
+import { decodePublish, PublishView } from "../../src/mqtt/publish.ts";
+import { Reason } from "../../src/mqtt/reason.ts";
 import { decodeSubscribe, encodeSuback, SUBACK_FAILURE } from "../../src/mqtt/subscribe.ts";
-import type { Published } from "./client.ts";
+import { decodeUnsubscribe, encodeUnsuback } from "../../src/mqtt/unsubscribe.ts";
 import type { Network } from "./network.ts";
+import { encodeMessage, propertyProblem, type Published } from "./packets.ts";
 
 /** An answer to CONNECT: a return code, or something that no broker should answer. */
 export type ConnectAnswer = number | "silence" | "garbage" | "close";
 
 export interface UpstreamEvents {
   onMessage(topic: string, payload: string, qos: QoS, retain: boolean): void;
+  /** A message of MQTT 5 that is not taken. */
+  onRefused?(payload: string): void;
   onViolation(text: string): void;
 }
 
@@ -32,11 +36,20 @@ interface RemoteSession {
   isSubscribed: boolean;
 }
 
-const UNSUBACK_BYTE = 0xb0;
+/** Reason codes of MQTT 5 for the return codes of CONNACK. */
+const REASONS = [
+  Reason.Success, Reason.UnsupportedProtocolVersion, Reason.ClientIdentifierNotValid, Reason.ServerUnavailable, Reason.BadUserNameOrPassword, Reason.NotAuthorized,
+] as const;
+const TOPIC_ALIAS_MAXIMUM = 3;
 const GARBAGE = ["9003000180", "200200", "2002ff00", "20020099", "d00130", "ffffffffff", "485454502f312e3120343030", "4002000120020000"];
 
 class Connection implements TransportListener {
   readonly transport: Transport;
+  version: ProtocolVersion = 4;
+  /** Of MQTT 5: messages without an answer that it takes at a time, and those that there are; topics of the bridge's aliases. */
+  receiveMaximum = Infinity;
+  readonly unanswered = new Set<number>();
+  readonly aliases = new Map<number, string>();
   isEstablished = false;
   isClosed = false;
   /** The process that dialled it has died. */
@@ -89,6 +102,8 @@ export class Upstream {
   /** So many of the next PUBACK, PUBREC and PUBCOMP are not sent. */
   swallow = 0;
   hasSwallowed = false;
+  /** So many of the next messages below `site/s/` are refused, on a connection of MQTT 5. */
+  refuses = 0;
   /** Messages are taken and answered when this is over. */
   isSulking = false;
   /** Payloads that it answers by closing the connection. */
@@ -181,11 +196,8 @@ export class Upstream {
     }
   }
 
-  private send(connection: Connection, { topic, payload, qos, retain, packetId }: Outgoing, dup: boolean): void {
-    const [name, content] = [Buffer.from(topic), Buffer.from(payload)];
-    const packet = Buffer.allocUnsafe(publishSize(name.length, content.length, qos));
-    encodePublish(packet, 0, (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0), name, 0, name.length, packetId, content, 0, content.length);
-    connection.write(packet);
+  private send(connection: Connection, message: Outgoing, dup: boolean): void {
+    connection.write(encodeMessage(connection.version, message, message.packetId, dup));
   }
 
   private send4(connection: Connection, firstByte: number, packetId: number): number {
@@ -197,6 +209,7 @@ export class Upstream {
   private acknowledge(connection: Connection, firstByte: number, packetId: number, seen?: Seen): void {
     if (this.isSulking) return void this.owed.push(() => this.acknowledge(connection, firstByte, packetId, seen));
     if (connection !== this.connection) return;
+    if (firstByte !== PUBREC_BYTE) connection.unanswered.delete(packetId);
     if (this.swallow > 0) {
       this.swallow -= 1;
       this.hasSwallowed = true;
@@ -224,7 +237,7 @@ export class Upstream {
         this.onPublish(connection, session, first, bytes, from, to);
         return true;
       case PacketType.PUBREL: {
-        const packetId = decodeAck(4, first, bytes, from, to);
+        const packetId = decodeAck(connection.version, first, bytes, from, to);
         session.incoming.delete(packetId);
         this.acknowledge(connection, PUBCOMP_BYTE, packetId);
         return true;
@@ -232,13 +245,13 @@ export class Upstream {
       case PacketType.PUBACK:
       case PacketType.PUBREC:
       case PacketType.PUBCOMP:
-        this.onAck(connection, session, type, decodeAck(4, first, bytes, from, to));
+        this.onAck(connection, session, type, decodeAck(connection.version, first, bytes, from, to));
         return true;
       case PacketType.SUBSCRIBE:
         this.onSubscribe(connection, session, first, bytes, from, to);
         return true;
       case PacketType.UNSUBSCRIBE:
-        this.send4(connection, UNSUBACK_BYTE, bytes.readUInt16BE(from));
+        this.onUnsubscribe(connection, first, bytes, from, to);
         return true;
       case PacketType.PINGREQ:
         if (this.answersPings) connection.write(PINGRESP);
@@ -254,41 +267,68 @@ export class Upstream {
     if (answer === "silence") return;
     if (answer === "close") return connection.transport.destroy();
     if (answer === "garbage") return void connection.write(Buffer.from(GARBAGE[Math.floor(this.rng() * GARBAGE.length)] ?? "", "hex"));
+    const connect = decodeConnect(first, bytes, from, to);
+    const { version } = connect;
+    connection.version = version;
     if (answer > 0) {
-      connection.write(encodeConnack(4, false, answer));
+      connection.write(encodeConnack(version, false, version === 5 ? (REASONS[answer] ?? Reason.UnspecifiedError) : answer));
       return connection.transport.end();
     }
-    const connect = decodeConnect(first, bytes, from, to);
     if (connect.cleanStart) this.session = undefined;
     const isPresent = this.session !== undefined;
     this.session ??= { incoming: new Set(), outgoing: [], nextId: 1, isSubscribed: false };
     this.connection?.transport.destroy();
     this.connection = connection;
     connection.isEstablished = true;
-    connection.write(encodeConnack(4, isPresent, 0));
+    connection.receiveMaximum = version === 5 && this.rng() < 0.5 ? 1 + Math.floor(this.rng() * 5) : Infinity;
+    const { receiveMaximum } = connection;
+    const limits = { topicAliasMaximum: TOPIC_ALIAS_MAXIMUM, ...(receiveMaximum < Infinity ? { receiveMaximum } : {}) };
+    connection.write(encodeConnack(version, isPresent && version > 3, 0, limits));
     this.resend(connection);
   }
 
   private onSubscribe(connection: Connection, session: RemoteSession, first: number, bytes: Buffer, from: number, to: number): void {
     if (this.suback === "silence") return;
-    const { packetId, requests } = decodeSubscribe(4, first, bytes, from, to);
+    const { packetId, requests } = decodeSubscribe(connection.version, first, bytes, from, to);
     const isGranted = this.suback === "granted";
     session.isSubscribed = isGranted;
-    connection.write(encodeSuback(4, packetId, requests.map(({ qos }) => (isGranted ? qos : SUBACK_FAILURE))));
+    connection.write(encodeSuback(connection.version, packetId, requests.map(({ qos }) => (isGranted ? qos : SUBACK_FAILURE))));
+  }
+
+  private onUnsubscribe({ version, transport }: Connection, first: number, bytes: Buffer, from: number, to: number): void {
+    const { packetId, filters } = decodeUnsubscribe(version, first, bytes, from, to);
+    transport.write(encodeUnsuback(version, packetId, filters.map(() => 0)), () => undefined);
   }
 
   private onPublish(connection: Connection, session: RemoteSession, first: number, bytes: Buffer, from: number, to: number): void {
     const { view } = this;
-    decodePublish(view, 4, first, bytes, from, to);
-    const { qos, retain, packetId } = view;
-    const topic = bytes.toString("utf8", view.topicStart, view.topicEnd);
+    decodePublish(view, connection.version, first, bytes, from, to);
+    const { qos, retain, packetId, properties } = view;
+    const { topicAlias } = properties;
+    const { aliases, unanswered, receiveMaximum } = connection;
+    const name = bytes.toString("utf8", view.topicStart, view.topicEnd);
+    if (name !== "" && topicAlias > 0) aliases.set(topicAlias, name);
+    const topic = name === "" ? (aliases.get(topicAlias) ?? "an alias that stands for nothing") : name;
     const payload = bytes.toString("utf8", view.payloadStart, view.payloadEnd);
     if (topic.startsWith("$SYS/")) return;
+    const problem = propertyProblem(properties, payload);
+    if (problem !== undefined) this.events.onViolation(`${payload.slice(0, 20)} ${problem}`);
+    if (qos > 0) unanswered.add(packetId);
+    if (unanswered.size > receiveMaximum) this.events.onViolation(`the bridge sent ${unanswered.size} messages at a time, the receive maximum is ${receiveMaximum}`);
     if (this.closesOn?.test(payload)) return connection.transport.destroy();
     const seen = qos === 0 ? undefined : this.watchRepeat(connection, packetId, topic, payload);
-    if (qos < 2 || !session.incoming.has(packetId)) this.events.onMessage(topic, payload, qos, retain);
+    const isKnown = qos === 2 && session.incoming.has(packetId);
+    if (this.refuses > 0 && qos > 0 && !isKnown && connection.version === 5 && topic.startsWith("site/s/")) return this.refuse(connection, qos, packetId, payload);
+    if (!isKnown) this.events.onMessage(topic, payload, qos, retain);
     if (qos === 2) session.incoming.add(packetId);
     if (qos > 0) this.acknowledge(connection, qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, seen);
+  }
+
+  private refuse(connection: Connection, qos: QoS, packetId: number, payload: string): void {
+    this.refuses -= 1;
+    connection.unanswered.delete(packetId);
+    this.events.onRefused?.(payload);
+    connection.write(encodeReasonAck(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, Reason.QuotaExceeded));
   }
 
   private watchRepeat(connection: Connection, packetId: number, topic: string, payload: string): Seen {

@@ -1,13 +1,16 @@
 import type { Clock, Rng } from "../../src/clock/clock.ts";
 import type { Transport } from "../../src/link/transport.ts";
 import { encodeConnect } from "../../src/mqtt/connect.ts";
-import { encodePublish, publishSize } from "../../src/mqtt/publish.ts";
+import type { ProtocolVersion } from "../../src/mqtt/protocol.ts";
 import { encodeSubscribe } from "../../src/mqtt/subscribe.ts";
 import type { Network } from "./network.ts";
+import { encodeMessage } from "./packets.ts";
 
 const MAX_VISIT_MS = 400;
 /** Known to the daemon from each visit whose session lives on: another session must not inherit it. */
 const PACKET_ID = 7;
+/** Sessions of MQTT 5 end before their owner comes again, or after. */
+const EXPIRY_SECONDS = [0xffff_ffff, 1];
 
 /** A device that leaves sessions behind, with subscriptions, queued messages and an unfinished QoS 2 message, and ends them by connecting clean. */
 export class Visitor {
@@ -22,6 +25,7 @@ export class Visitor {
     private readonly clock: Clock,
     private readonly rng: Rng,
     private readonly filter: string,
+    private readonly versions: readonly ProtocolVersion[],
   ) {}
 
   start(): void {
@@ -41,8 +45,12 @@ export class Visitor {
     const isLast = this.isLast;
     this.clean = isLast || this.rng() < 0.5;
     this.ended = false;
-    const packets = [encodeConnect({ version: 4, bridge: false, clientId: this.id, cleanStart: this.clean, keepAliveSeconds: 0 })];
-    if (!this.clean) packets.push(encodeSubscribe(4, 1, [{ filter: this.filter, qos: 2 }]), publishUnfinished());
+    const version = this.versions[Math.floor(this.rng() * this.versions.length)] ?? 4;
+    const sessionExpirySeconds = this.clean ? 0 : (EXPIRY_SECONDS[Math.floor(this.rng() * EXPIRY_SECONDS.length)] ?? 0);
+    const packets = [
+      encodeConnect({ version, bridge: false, clientId: this.id, cleanStart: this.clean, keepAliveSeconds: 0, ...(version === 5 ? { properties: { sessionExpirySeconds } } : {}) }),
+    ];
+    if (!this.clean) packets.push(encodeSubscribe(version, 1, [{ filter: this.filter, qos: 2 }]), encodeMessage(version, UNFINISHED, PACKET_ID, false));
     transport.write(Buffer.concat(packets), () => undefined);
     this.clock.after(this.rng() * MAX_VISIT_MS, () => {
       transport.destroy();
@@ -59,9 +67,4 @@ export class Visitor {
   }
 }
 
-function publishUnfinished(): Buffer {
-  const topic = Buffer.from("visit");
-  const packet = Buffer.alloc(publishSize(topic.length, 1, 2));
-  encodePublish(packet, 0, 2 << 1, topic, 0, topic.length, PACKET_ID, Buffer.from("x"), 0, 1);
-  return packet;
-}
+const UNFINISHED = { topic: "visit", payload: "x", qos: 2, retain: false } as const;

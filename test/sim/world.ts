@@ -1,6 +1,7 @@
 import { SimulatedClient } from "./client.ts";
 import { Faults } from "./faults.ts";
 import { Ledger, Watch } from "./ledger.ts";
+import { type Published, VERSION_SETS } from "./packets.ts";
 import { RETAINED_TOPICS, SimulatedDaemon } from "./simulated-daemon.ts";
 import { Stage } from "./stage.ts";
 import { Upstream } from "./upstream.ts";
@@ -11,6 +12,8 @@ export const CENTRAL_PORT = 1884;
 const MAX_FAULTY_MS = 10_000;
 const QUIET_MS = 2_000;
 const MAX_PAYLOAD_BYTES = 3_000;
+const EXPIRING_PROBABILITY = 0.05;
+const MAX_EXPIRY_SECONDS = 3;
 
 /**
  * A daemon that bridges to another one, or to an upstream that is fickle; publishers and subscribers at both; and faults between them for a
@@ -40,6 +43,7 @@ export class World extends Stage {
   private readonly maxReconnectMs: number;
   private readonly maxPauseMs: number;
   private readonly keepAliveSeconds: number;
+  private readonly versions = this.pick(VERSION_SETS);
   private isPublishing = true;
 
   constructor(seed: number) {
@@ -68,6 +72,7 @@ reconnect_interval 1
 max_reconnect_interval 4
 keepalive_interval 5
 connect_timeout 5
+bridge_protocol_version ${this.pick(["3.1", "3.1.1", "3.1.1", "5", "5"])}
 topic s/# out 2 "" site/
 topic r/# out 2 "" site/
 topic cmd/# in 2
@@ -87,10 +92,15 @@ listener ${CENTRAL_PORT}
           if (topic.startsWith("site/s/")) this.remoteWatch.take(topic, payload, qos);
           else this.upstreamRetained.set(topic, payload);
         },
+        // It may have come before, and it may come again: the bridge need not have heard that it was refused.
+        onRefused: (payload) => {
+          this.ledger.excuse(payload);
+          this.remoteWatch.mayRepeat.add(payload);
+        },
         onViolation: (text) => this.onViolation(text),
       });
     }
-    this.visitor = new Visitor("visitor", this.network, EDGE_PORT, this.clock, this.rng, "s/#");
+    this.visitor = new Visitor("visitor", this.network, EDGE_PORT, this.clock, this.rng, "s/#", this.versions);
     this.faults = new Faults(this);
   }
 
@@ -107,20 +117,33 @@ listener ${CENTRAL_PORT}
   }
 
   private client(id: string, port: number, filters: readonly string[] = [], watch?: Pick<Watch, "take">): SimulatedClient {
-    return new SimulatedClient(
+    const client: SimulatedClient = new SimulatedClient(
       {
         id,
         port,
+        versions: this.versions,
         filters: filters.map((filter) => ({ filter, qos: 2 })),
         maxReconnectMs: this.maxReconnectMs,
         keepAliveSeconds: this.keepAliveSeconds,
         onMessage: (topic, payload, qos) => watch?.take(topic, payload, qos),
+        onRefused: (message, mayBeThere) => this.onRefused(client, message, mayBeThere),
+        onRefusable: ({ payload }) => this.ledger.allowLate(payload),
         onViolation: (text) => this.onViolation(text),
       },
       this.network,
       this.clock,
       this.rng,
     );
+    return client;
+  }
+
+  /** A publisher has been told so: it need not arrive, and does not if it was sent once only. The last value of a retained topic is published again. */
+  private onRefused(publisher: SimulatedClient, message: Published, mayBeThere: boolean): void {
+    const { topic, payload, retain } = message;
+    if (retain) {
+      if (this.retained.get(topic) === payload) publisher.publish({ topic, payload, qos: message.qos, retain });
+    } else if (mayBeThere) this.ledger.excuse(payload);
+    else this.ledger.refuse(payload);
   }
 
   protected override look(): void {
@@ -222,7 +245,9 @@ listener ${CENTRAL_PORT}
       const qos = this.rng() < 0.6 ? this.mostlyQoS : this.pick([0, 1, 2]);
       const topic = `${root}/${publisher.id}/${qos}`;
       const payload = this.ledger.add(topic, "x".repeat(this.rng() < 0.1 ? Math.floor(this.rng() * MAX_PAYLOAD_BYTES) : 10));
-      publisher.publish({ topic, payload, qos: qos as 0 | 1 | 2, retain: false });
+      const expires = this.versions.includes(5) && this.rng() < EXPIRING_PROBABILITY;
+      if (expires) this.ledger.excuse(payload);
+      publisher.publish({ topic, payload, qos: qos as 0 | 1 | 2, retain: false, ...(expires ? { expirySeconds: 1 + Math.floor(this.rng() * MAX_EXPIRY_SECONDS) } : {}) });
     }
   }
 
