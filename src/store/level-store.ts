@@ -28,6 +28,8 @@ export interface LevelStoreParts {
   /** Value of the format record. */
   readonly format: Buffer;
   readonly wasRepaired: boolean;
+  /** The reserve was given up to open the database. */
+  readonly isReserveGiven: boolean;
 }
 
 /**
