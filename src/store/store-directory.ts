@@ -1,4 +1,5 @@
 import { randomFillSync } from "node:crypto";
+import { statSync } from "node:fs";
 import { open, readdir, readFile, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { KnownTables } from "./known-tables.ts";
@@ -11,6 +12,8 @@ export const RESERVE_BYTES = 16 * MIB;
 export const RESERVE_NAME = "reserve";
 const PROBE_NAME = "probe";
 const PROBE_BYTES = 256 * 1024;
+/** A change to the directory as long ago as this can be told from a later one by its time. */
+const TICK_MS = 50;
 
 /** What the store does with its directory beside LevelDB: free room, the reserve file, fsync of its names, the list of its tables. */
 export class StoreDirectory {
@@ -19,6 +22,8 @@ export class StoreDirectory {
   readonly #reservePath: string;
   /** Names that an fsync of the directory has covered. */
   #syncedNames = new Set<string>();
+  /** The directory's time when it held no others; undefined while a later change might have the same. */
+  #syncedAtMs: number | undefined;
 
   constructor(
     path: string,
@@ -38,16 +43,33 @@ export class StoreDirectory {
 
   /** LevelDB does not fsync the directory when it starts a new log: ext4 commits the name with the file's own fsync, others need not. */
   async syncNames(): Promise<void> {
-    const names = await readdir(this.path);
+    const names = await this.#sync();
     await this.tables?.note(names);
-    if (names.every((name) => this.#syncedNames.has(name))) return;
-    const handle = await open(this.path, "r");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
+  }
+
+  /** The same, if the directory has changed since. Cheap enough for each group. Returns whether there were new names. */
+  async syncNewNames(): Promise<boolean> {
+    if (statSync(this.path).mtimeMs === this.#syncedAtMs) return false;
+    const before = this.#syncedNames;
+    await this.#sync();
+    return this.#syncedNames !== before;
+  }
+
+  async #sync(): Promise<string[]> {
+    const { mtimeMs } = statSync(this.path);
+    const isOld = Date.now() - mtimeMs > TICK_MS;
+    const names = await readdir(this.path);
+    if (!names.every((name) => this.#syncedNames.has(name))) {
+      const handle = await open(this.path, "r");
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      this.#syncedNames = new Set(names);
     }
-    this.#syncedNames = new Set(names);
+    this.#syncedAtMs = isOld ? mtimeMs : undefined;
+    return names;
   }
 
   /** What has to be free for the reserve to be made. */
