@@ -49,6 +49,9 @@ export class Bounds {
   /** Nothing that may be dropped is too old before then, by the age that it was worked out with. */
   private nextAgeCheckMs = 0;
   private checkedAgeMs = Infinity;
+  /** What was taken although the limits of all queues together left no room, because the oldest messages had to be read first. */
+  private owedMessages = 0;
+  private owedBytes = 0;
 
   constructor(
     public limits: QueueLimits,
@@ -99,7 +102,10 @@ export class Bounds {
     // Not if all of this queue were not enough.
     const others = { messages: totals.messages - lanes.waiting, bytes: totals.bytes - lanes.waitingBytes };
     if (others.messages >= limits.maxTotalQueuedMessages || others.bytes + bytes > limits.maxTotalQueuedBytes) return false;
-    return this.dropOldest(1, bytes, queue) || this.fits(1, bytes);
+    if (!this.dropOldest(1, bytes, queue)) return this.fits(1, bytes);
+    this.owedMessages += 1;
+    this.owedBytes += bytes;
+    return true;
   }
 
   /** Drops the messages at the head whose own time is over [MQTT-3.3.2-5]. Returns whether there were any. */
@@ -131,13 +137,32 @@ export class Bounds {
     }
   }
 
-  /** A page of the queues has been read: what had to wait for it is dropped. Not for the others' sake: they may be what is too much. */
+  /** A page of the queues has been read: what had to wait for it is dropped. Beyond that not for the others' sake: they may be what is too much. */
   trim(): void {
     this.dropOld();
     for (const queue of this.lanes.queues) this.dropExpired(queue);
     const { maxQueuedMessages, maxQueuedBytes, queueFull } = this.limits;
     if (queueFull !== "drop_oldest") return;
     if (this.waiting > maxQueuedMessages || this.lanes.waitingBytes > maxQueuedBytes) this.dropOldest(0, 0, undefined);
+    this.giveOwed();
+  }
+
+  /** Drops the oldest for what was taken beyond the limits of all queues together, as far as that still is too much. */
+  private giveOwed(): void {
+    const { queues } = this.lanes;
+    for (let index = queues.length - 1; index >= 0; index--) {
+      const queue = queues[index];
+      while (queue && (this.owedMessages > 0 || this.owedBytes > 0) && !this.fits(0, 0)) {
+        const { bytes } = queue;
+        const dropping = queue.dropFirst();
+        if (dropping === "unread") return;
+        if (dropping !== "dropped") break;
+        this.owedMessages -= 1;
+        this.owedBytes -= bytes - queue.bytes;
+        this.noteDropped();
+      }
+    }
+    this.owedMessages = this.owedBytes = 0;
   }
 
   /** Drops messages of QoS 0 first, then the oldest of the least urgent lanes, none more urgent than `last`. Returns true if what is left over will go when it is read. */

@@ -3,7 +3,7 @@ import { isPageKey } from "./keys.ts";
 import { behindDamage, readRange } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
-import { describeError, isCorruption, isNotOpen, StoreError, type StoreEvent } from "./store-error.ts";
+import { describeError, isCorruption, isNotOpen, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
 
 export interface HandleParts {
   readonly directory: StoreDirectory;
@@ -46,16 +46,32 @@ export class DatabaseHandle {
     if (spoilt !== undefined) {
       if (!this.#isSpoilt) return spoilt;
       // It still reads: it is not closed before the disk takes what opening another one writes.
-      await this.#parts.directory.tryWriting(bytes);
+      const isFilledByTables = await this.#isFilledByTables(bytes);
       await settle();
       this.#database = undefined;
       await spoilt.close().catch(() => undefined);
+      if (isFilledByTables) await this.#parts.directory.removeUnfinished();
     }
     const database = await this.#reopen();
     this.#isSpoilt = false;
     this.#database = database;
     this.#releaseReaders();
     return database;
+  }
+
+  /**
+   * Tries whether the disk takes what opening the database writes. If what fills it are tables of a compaction that found no room, true: LevelDB
+   * removes them when it has been opened, for which there is none.
+   */
+  async #isFilledByTables(bytes: number): Promise<boolean> {
+    const { directory } = this.#parts;
+    try {
+      await directory.tryWriting(bytes);
+      return false;
+    } catch (error) {
+      if (isOutOfRoom(error) && (await directory.hasRoomInUnfinished(bytes))) return true;
+      throw error;
+    }
   }
 
   /** Damage is repaired here too, but never set aside: what is in RAM builds on what is on disk. */

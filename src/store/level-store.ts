@@ -28,6 +28,8 @@ export interface LevelStoreParts {
   /** Value of the format record. */
   readonly format: Buffer;
   readonly wasRepaired: boolean;
+  /** The reserve was given up to open the database. */
+  readonly isReserveGiven: boolean;
 }
 
 /**
@@ -183,6 +185,8 @@ export class LevelStore implements Store {
     const startMs = performance.now();
     // No chained batch: that keeps its bytes until it is collected, and what native code holds does not hurry the collector.
     await database.batch(operations, { sync });
+    // LevelDB may have begun a new log for it.
+    if (sync) await this.#parts.directory.syncNewNames();
     figures.groups++;
     figures.loggedBytes += bytes;
     figures.storedBytes += storedBytes;

@@ -56,11 +56,10 @@ export async function openStore(options: StoreOptions): Promise<LevelStore> {
 /** On a full disk the room for opening is what the reserve takes. */
 async function openWithReserve(options: StoreOptions): Promise<LevelStore> {
   try {
-    return await open(options);
+    return await open(options, false);
   } catch (error) {
     if (!isOutOfRoom(error)) throw error;
-    await new StoreDirectory(options.directory, 0).giveUpReserve();
-    return open(options);
+    return open(options, await new StoreDirectory(options.directory, 0).giveUpReserve());
   }
 }
 
@@ -73,7 +72,7 @@ async function mayBeThere(directory: string): Promise<boolean> {
   }
 }
 
-async function open(options: StoreOptions): Promise<LevelStore> {
+async function open(options: StoreOptions, isReserveGiven: boolean): Promise<LevelStore> {
   const { directory, openDatabase = openLevelDatabase } = options;
   await makeDirectory(directory);
   const tables = new KnownTables(directory, options.clock);
@@ -96,6 +95,7 @@ async function open(options: StoreOptions): Promise<LevelStore> {
       report: options.report,
       format,
       wasRepaired: isOutdated,
+      isReserveGiven,
     });
     await store.watchRoom();
     return store;

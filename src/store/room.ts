@@ -13,6 +13,8 @@ export interface RoomParts {
   readonly minFreeBytes: number;
   readonly freeBytes: () => Promise<number>;
   readonly figures: StoreFigures;
+  /** It was given up to open the database. */
+  readonly isReserveGiven: boolean;
   readonly report: (event: StoreEvent) => void;
   /** The directory has been looked at; whether there is too little room. */
   readonly onInspected: (isShort: boolean) => void;
@@ -22,6 +24,8 @@ export interface RoomParts {
 export class Room {
   readonly #parts: RoomParts;
   isShort = false;
+  /** The reserve's room is for progress and deletion: nothing new is admitted before it can be made again. */
+  #isReserveGiven: boolean;
   #uninspectedBytes = 0;
   #inspection: Promise<void> | undefined;
   #reserving: Promise<void> | undefined;
@@ -30,6 +34,7 @@ export class Room {
 
   constructor(parts: RoomParts) {
     this.#parts = parts;
+    this.#isReserveGiven = parts.isReserveGiven;
   }
 
   /** Looks at the free room now and every few seconds from now on. */
@@ -60,10 +65,12 @@ export class Room {
     await directory.syncNames();
     const free = await freeBytes();
     figures.freeBytes = free;
-    const isShort = free < minFreeBytes;
+    const wanted = minFreeBytes + (this.#isReserveGiven ? directory.spareForReserveBytes : 0);
+    const isShort = free < wanted;
+    if (!isShort) this.#isReserveGiven = false;
     if (isShort !== this.isShort) {
       this.isShort = isShort;
-      report({ kind: isShort ? "full" : "roomAgain", detail: `${free} bytes free, ${minFreeBytes} wanted` });
+      report({ kind: isShort ? "full" : "roomAgain", detail: `${free} bytes free, ${wanted} wanted` });
     }
     onInspected(isShort);
   }
@@ -78,8 +85,9 @@ export class Room {
   }
 
   async giveUpReserve(): Promise<void> {
-    await this.#parts.directory.giveUpReserve();
-    this.#parts.figures.reserveBytes = 0;
+    const { directory, figures } = this.#parts;
+    if (await directory.giveUpReserve()) this.#isReserveGiven = true;
+    figures.reserveBytes = 0;
   }
 
   stopWatching(): void {

@@ -1,7 +1,9 @@
 import { randomFillSync } from "node:crypto";
-import { open, readdir, rm, stat, statfs } from "node:fs/promises";
+import { statSync } from "node:fs";
+import { open, readdir, readFile, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { KnownTables } from "./known-tables.ts";
+import { mayName } from "./manifest.ts";
 
 const MIB = 1024 * 1024;
 
@@ -10,6 +12,8 @@ export const RESERVE_BYTES = 16 * MIB;
 export const RESERVE_NAME = "reserve";
 const PROBE_NAME = "probe";
 const PROBE_BYTES = 256 * 1024;
+/** A change to the directory as long ago as this can be told from a later one by its time. */
+const TICK_MS = 50;
 
 /** What the store does with its directory beside LevelDB: free room, the reserve file, fsync of its names, the list of its tables. */
 export class StoreDirectory {
@@ -18,6 +22,8 @@ export class StoreDirectory {
   readonly #reservePath: string;
   /** Names that an fsync of the directory has covered. */
   #syncedNames = new Set<string>();
+  /** The directory's time when it held no others; undefined while a later change might have the same. */
+  #syncedAtMs: number | undefined;
 
   constructor(
     path: string,
@@ -37,23 +43,45 @@ export class StoreDirectory {
 
   /** LevelDB does not fsync the directory when it starts a new log: ext4 commits the name with the file's own fsync, others need not. */
   async syncNames(): Promise<void> {
-    const names = await readdir(this.path);
+    const names = await this.#sync();
     await this.tables?.note(names);
-    if (names.every((name) => this.#syncedNames.has(name))) return;
-    const handle = await open(this.path, "r");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
+  }
+
+  /** The same, if the directory has changed since. Cheap enough for each group. Returns whether there were new names. */
+  async syncNewNames(): Promise<boolean> {
+    if (statSync(this.path).mtimeMs === this.#syncedAtMs) return false;
+    const before = this.#syncedNames;
+    await this.#sync();
+    return this.#syncedNames !== before;
+  }
+
+  async #sync(): Promise<string[]> {
+    const { mtimeMs } = statSync(this.path);
+    const isOld = Date.now() - mtimeMs > TICK_MS;
+    const names = await readdir(this.path);
+    if (!names.every((name) => this.#syncedNames.has(name))) {
+      const handle = await open(this.path, "r");
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      this.#syncedNames = new Set(names);
     }
-    this.#syncedNames = new Set(names);
+    this.#syncedAtMs = isOld ? mtimeMs : undefined;
+    return names;
+  }
+
+  /** What has to be free for the reserve to be made. */
+  get spareForReserveBytes(): number {
+    return 2 * this.#reserveBytes;
   }
 
   /** Makes the reserve if it is missing or cut short and well within `spareBytes`. Resolves with its size, whole or 0. */
   async makeReserve(spareBytes: number): Promise<number> {
     const bytes = this.#reserveBytes;
     if (bytes === 0 || (await fileSize(this.#reservePath)) === bytes) return bytes;
-    if (spareBytes < 2 * bytes) return 0;
+    if (spareBytes < this.spareForReserveBytes) return 0;
     try {
       await writeRandom(this.#reservePath, bytes);
       return bytes;
@@ -68,10 +96,7 @@ export class StoreDirectory {
    * more. The file is removed again.
    */
   async tryWriting(bytes: number): Promise<void> {
-    let wanted = bytes + PROBE_BYTES;
-    for (const name of await readdir(this.path)) {
-      if (/^(MANIFEST-\d+|\d+\.log)$/.test(name)) wanted += await fileSize(join(this.path, name));
-    }
+    const wanted = await this.#roomToOpen(bytes);
     const path = join(this.path, PROBE_NAME);
     try {
       await writeRandom(path, wanted);
@@ -80,8 +105,38 @@ export class StoreDirectory {
     }
   }
 
-  async giveUpReserve(): Promise<void> {
+  /** What opening the database writes, and `bytes` more. */
+  async #roomToOpen(bytes: number): Promise<number> {
+    let wanted = bytes + PROBE_BYTES;
+    for (const name of await readdir(this.path)) if (/^(MANIFEST-\d+|\d+\.log)$/.test(name)) wanted += await fileSize(join(this.path, name));
+    return wanted;
+  }
+
+  /** Whether there would be room to open the database, and for `bytes` more, without the tables that a compaction has not finished. */
+  async hasRoomInUnfinished(bytes: number): Promise<boolean> {
+    let room = await this.freeBytes();
+    for (const name of await this.#unfinishedTables()) room += await fileSize(join(this.path, name));
+    return room >= (await this.#roomToOpen(bytes));
+  }
+
+  /** The database must not be open: otherwise a compaction may just finish them. */
+  async removeUnfinished(): Promise<void> {
+    for (const name of await this.#unfinishedTables()) await rm(join(this.path, name), { force: true });
+  }
+
+  /** Tables that no manifest names: LevelDB never knew them. */
+  async #unfinishedTables(): Promise<string[]> {
+    const names = await readdir(this.path);
+    const manifests = await Promise.all(names.filter((name) => name.startsWith("MANIFEST-")).map((name) => readFile(join(this.path, name))));
+    if (manifests.length === 0) return [];
+    return names.filter((name) => /^\d+\.ldb$/.test(name) && !manifests.some((manifest) => mayName(manifest, Number.parseInt(name, 10))));
+  }
+
+  /** Returns whether there was one. */
+  async giveUpReserve(): Promise<boolean> {
+    const bytes = await fileSize(this.#reservePath);
     await rm(this.#reservePath, { force: true }).catch(() => undefined);
+    return bytes > 0;
   }
 }
 

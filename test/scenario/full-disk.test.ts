@@ -136,6 +136,22 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : 
     expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]|CWNAN0304/.test(line))).toEqual([]);
   });
 
+  it("full up to a small store_min_free, which compaction needs as well: is drained and takes more, by itself", { timeout: 180_000 }, async () => {
+    const { daemon, port } = await place("store_min_free 8388608", 60);
+    await durableSubscriber(port);
+    const publisher = await publisherOn(port, 2);
+    await daemon.waitForLine(/CWNAN0306E/, { timeoutMs: 60_000 });
+    // Time for a compaction to find no room.
+    await daemon.waitForLine(/CWNAN0340W/, { count: 2, timeoutMs: 30_000 });
+    const whenFull = publisher.acknowledged.size;
+    const subscriber = await collector(port);
+    await publisher.until(whenFull + 500);
+    await publisher.stop();
+    await subscriber.waitUntil(() => new Set(numbersOf(subscriber)).size >= publisher.published, 60_000);
+    expect(numbersOf(subscriber).length).toBe(new Set(numbersOf(subscriber)).size);
+    expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]/.test(line))).toEqual([]);
+  });
+
   it("without a byte left: subscribers are sent what is stored, and with room again all that was acknowledged is there", { timeout: 180_000 }, async () => {
     const { disk, daemon, port } = await place("store_min_free 1000000");
     await durableSubscriber(port);

@@ -4,6 +4,7 @@ import type { QueueLimits } from "../../src/session/bounds.ts";
 import { decodeProgress } from "../../src/queue/progress.ts";
 import { queueKey } from "../../src/store/keys.ts";
 import { message, NO_LIMITS, SessionRig } from "./rig.ts";
+import { VirtualClock } from "../sim/virtual-clock.ts";
 
 const RECORD_OVERHEAD_BYTES = 23;
 
@@ -197,6 +198,18 @@ describe("max_queued_age", () => {
 });
 
 describe("the limit of all clients together", () => {
+  it("hold though the messages that are to go are on disk alone", async () => {
+    const [totals, clock] = [{ messages: 0, bytes: 0 }, new VirtualClock()];
+    const rigs = [1, 2, 3].map(() => new SessionRig({ totals, clock }));
+    for (const { session } of rigs) session.queueLimits = { ...NO_LIMITS, maxTotalQueuedMessages: 30, queueFull: "drop_oldest" };
+    for (let number = 1; number <= 100; number++) {
+      for (const rig of rigs) rig.deliver(`t${number}`, 1);
+      for (const rig of rigs) await rig.settle();
+      expect(totals.messages).toBeLessThanOrEqual(30);
+    }
+    for (const rig of rigs) expect((await drain(rig)).length).toBeGreaterThan(0);
+  });
+
   it("costs no queue a message because others hold too much", async () => {
     const totals = { messages: 0, bytes: 0 };
     const [one, other] = [new SessionRig({ totals }), new SessionRig({ totals })];

@@ -428,6 +428,26 @@ describe("a store on disk", () => {
     expect(collecting.figures).toMatchObject({ groups: 1, syncs: 1, failures: 0, loggedBytes: "r1one agains1two".length, storedBytes: "one again".length });
   });
 
+  it("admits nothing in the room of a reserve that was given up, until it can be made again", async () => {
+    const { openDatabase } = failingDatabase(1, "No space left on device");
+    const events: StoreEvent[] = [];
+    let free = 100_000;
+    const options = { ...optionsFor(directory, events), reserveBytes: 4096, openDatabase, freeBytes: () => Promise.resolve(free) };
+    const holding = await openStore(options);
+    await expect.poll(() => holding.figures.reserveBytes).toBe(4096);
+    free = 8_000;
+    const keeper = new TestKeeper();
+    keeper.changes.set("key", "value");
+    await untilStored(holding, holding.touch(keeper, "synced"));
+    await expect.poll(() => holding.state).toBe("full");
+    expect(events.at(-1)).toEqual({ kind: "full", detail: "8000 bytes free, 8192 wanted" });
+    free = 8_192;
+    await holding.watchRoom();
+    expect(holding.state).toBe("healthy");
+    await expect.poll(() => holding.figures.reserveBytes).toBe(4096);
+    await holding.close();
+  });
+
   it("holds a reserve", async () => {
     const reserving = await openStore({ ...optionsFor(directory), reserveBytes: 4096 });
     await reserving.close();

@@ -1,0 +1,33 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { openLevelDatabase } from "../../src/store/database.ts";
+import { mayName } from "../../src/store/manifest.ts";
+
+let directory: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "amqtdd-manifest-"));
+});
+
+afterEach(() => rm(directory, { recursive: true }));
+
+it("knows every table of a database by its manifest, over blocks' ends too, and no other", async () => {
+  // Long keys, so that what the manifest says of a table is longer than a part of a block.
+  const database = await openLevelDatabase(directory);
+  for (let number = 0; number < 60; number++) {
+    const key = Buffer.alloc(1_500, String.fromCharCode(48 + number));
+    await database.put(key, Buffer.alloc(10));
+    await database.compactRange(Buffer.from([0]), Buffer.from([0]));
+  }
+  await database.close();
+  const names = await readdir(directory);
+  const [name = ""] = names.filter((entry) => entry.startsWith("MANIFEST-"));
+  const manifest = await readFile(join(directory, name));
+  expect(manifest.length).toBeGreaterThan(4 * 32 * 1024);
+  const tables = names.filter((entry) => entry.endsWith(".ldb")).map((entry) => Number.parseInt(entry, 10));
+  expect(tables.length).toBeGreaterThan(30);
+  expect(tables.filter((table) => !mayName(manifest, table))).toEqual([]);
+  expect([1_000, 20_000, 3_000_000].filter((table) => mayName(manifest, table))).toEqual([]);
+});
