@@ -28,7 +28,7 @@ export interface StoreOptions {
   readonly clock: Clock;
   /** Refuse to start on a store that cannot be repaired, instead of setting it aside. */
   readonly strict: boolean;
-  /** Below this the store is `full`. */
+  /** Below this, or below half of a smaller disk, the store is `full`. */
   readonly minFreeBytes: number;
   readonly report: (event: StoreEvent) => void;
   /** For tests of failure. */
@@ -89,7 +89,7 @@ async function open(options: StoreOptions, isReserveGiven: boolean): Promise<Lev
       syncs: options.durability === "power",
       commitIntervalMs: options.commitIntervalMs,
       clock: options.clock,
-      minFreeBytes: options.minFreeBytes,
+      minFreeBytes: await storeDirectory.minFreeBytes(options.minFreeBytes),
       freeBytes: options.freeBytes ?? (() => storeDirectory.freeBytes()),
       openDatabase,
       report: options.report,

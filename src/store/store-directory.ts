@@ -10,6 +10,8 @@ const MIB = 1024 * 1024;
 /** Given up when the disk is full all the same, so that progress and deletion have room. */
 export const RESERVE_BYTES = 16 * MIB;
 export const RESERVE_NAME = "reserve";
+/** A disk may have to be free by one part of so many at most. With less room than that a compaction may find none. */
+const MAX_FREE_SHARE = 2;
 const PROBE_NAME = "probe";
 const PROBE_BYTES = 256 * 1024;
 /** A change to the directory as long ago as this can be told from a later one by its time. */
@@ -39,6 +41,12 @@ export class StoreDirectory {
   async freeBytes(): Promise<number> {
     const { bavail, bsize } = await statfs(this.path);
     return bavail * bsize;
+  }
+
+  /** The room below which the store counts as full: `wantedBytes`, but never so much of a small disk that hardly anything could be stored. */
+  async minFreeBytes(wantedBytes: number): Promise<number> {
+    const { blocks, bsize } = await statfs(this.path);
+    return Math.min(wantedBytes, Math.floor(blocks / MAX_FREE_SHARE) * bsize);
   }
 
   /** LevelDB does not fsync the directory when it starts a new log: ext4 commits the name with the file's own fsync, others need not. */

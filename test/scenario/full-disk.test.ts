@@ -109,6 +109,18 @@ async function servesQoS0(port: number): Promise<void> {
 }
 
 describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : `skipped: no tmpfs can be mounted here (${problem})`, () => {
+  it("on a disk that is smaller than store_min_free messages are stored, until half of it is left", async () => {
+    const { port, daemon, disk } = await place("", 40);
+    const sleeper = await connect311(port, { clientId: "sleeper", clean: false });
+    await sleeper.subscribe("load", 1);
+    await sleeper.end();
+    const publisher = new Publisher(await connect311(port), 1);
+    cleanups.push(() => publisher.client.drop());
+    await publisher.until(500);
+    await daemon.waitForLine(/CWNAN0306/);
+    expect(disk.freeBytes).toBeGreaterThan(0);
+  });
+
   it.each([1, 2] as const)("full of QoS %i messages: takes no more, is drained, takes more, by itself; nothing acknowledged is lost", { timeout: 180_000 }, async (qos) => {
     const { disk, daemon, port } = await place();
     await durableSubscriber(port);
