@@ -75,7 +75,11 @@ export class DelayedWills {
   /** Publishes the will that waits, if there is one: its appends and its removal are in one group. */
   release(entry: Entry): void {
     const will = this.take(entry);
-    if (will) this.publish(entry, will.message);
+    if (!will) return;
+    const { message, dueMs } = will;
+    // Its lifetime begins when it is published, which is before its time if the session has ended [MQTT 5.0 section 3.1.3.2.4].
+    if (message.expiresAtMs > 0) message.expiresAtMs += this.clock.nowMs() - dueMs;
+    this.publish(entry, message);
   }
 
   private take(entry: Entry): DelayedWill | undefined {

@@ -2,9 +2,11 @@ import { describe, expect, it } from "vitest";
 import { messageOf } from "../../src/queue/message.ts";
 import { BrokerRig, type Client } from "./rig.ts";
 
-function will(rig: BrokerRig, client: Client, delayMs: number): void {
+function will(rig: BrokerRig, client: Client, delayMs: number, expiryMs?: number): void {
   const properties = Buffer.from("0101", "hex");
-  const message = messageOf(Buffer.from(`will/${client.id}`), Buffer.from("gone"), { qos: 1, retain: false, receivedMs: rig.clock.nowMs(), properties });
+  const receivedMs = rig.clock.nowMs();
+  const expiresAtMs = expiryMs === undefined ? 0 : receivedMs + delayMs + expiryMs;
+  const message = messageOf(Buffer.from(`will/${client.id}`), Buffer.from("gone"), { qos: 1, retain: false, receivedMs, properties, expiresAtMs });
   client.leave();
   rig.broker.delayWill(client.entry, message, delayMs);
 }
@@ -42,6 +44,17 @@ describe("a will with a delay", () => {
     expect(watcher.take()).toEqual(["will/clean"]);
     await rig.settle(3_100);
     expect(watcher.take()).toEqual(["will/over"]);
+  });
+
+  it("lives as long as it says from when it is published, also when that is before its time", async () => {
+    const { rig, watcher } = await watched();
+    watcher.leave();
+    for (const expiryMs of [4_000, 6_000]) will(rig, rig.connect(`for-${expiryMs}`, { expiryMs: 60_000 }), 50_000, expiryMs);
+    for (const expiryMs of [4_000, 6_000]) rig.connect(`for-${expiryMs}`, { cleanStart: true });
+    await rig.settle(5_000);
+    const again = rig.connect("watcher", { expiryMs: Infinity });
+    await rig.settle(100);
+    expect(again.take()).toEqual(["will/for-6000"]);
   });
 
   it("outlives a restart, once", async () => {
