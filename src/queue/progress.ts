@@ -1,6 +1,5 @@
 import { readUInt48, writeUInt48 } from "./record.ts";
 import type { SeqRange } from "./seq-ranges.ts";
-import { STATE_BITS } from "./window.ts";
 
 /** Layout of a queue's progress record: `doc/store-format.md`. */
 const FORMAT = 3;
@@ -36,7 +35,7 @@ export function encodeProgress(
   const mask = slots.length - 1;
   const span = Math.min(slots.length, queue.nextSeq - queue.ackedBelow);
   let count = 0;
-  for (let offset = 0; offset < span; offset++) if (((slots[(queue.ackedBelow + offset) & mask] ?? 0) & STATE_BITS) >= 2) count += 1;
+  for (let offset = 0; offset < span; offset++) if ((slots[(queue.ackedBelow + offset) & mask] ?? 0) >= 2) count += 1;
   const record = Buffer.allocUnsafe(FIXED_BYTES + count * SLOT_BYTES + dropped.length * RANGE_BYTES);
   record[0] = FORMAT;
   writeUInt48(record, 1, queue.nextSeq);
@@ -49,7 +48,7 @@ export function encodeProgress(
   record.writeUInt16BE(count, 41);
   let at = FIXED_BYTES;
   for (let offset = 0; offset < span && count > 0; offset++) {
-    const state = (slots[(queue.ackedBelow + offset) & mask] ?? 0) & STATE_BITS;
+    const state = slots[(queue.ackedBelow + offset) & mask] ?? 0;
     if (state < 2) continue;
     record.writeUInt16BE(offset, at);
     record[at + 2] = state;

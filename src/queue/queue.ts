@@ -185,13 +185,12 @@ export class Queue implements Keeper {
   }
 
   /** Gives a sequence number to a message that is sent at once and need not be kept (its session ends with the connection). */
-  sendUnkept(qos: QoS): number {
+  sendUnkept(): number {
     const { window } = this;
     const seq = this.nextSeq;
     this.nextSeq += 1;
     this.count(1, 0);
     window.set(seq, Slot.sent);
-    if (qos === 2) window.noteQoS2(seq);
     window.inFlight += 1;
     window.passedBelow = this.nextSeq;
     return seq;
@@ -247,23 +246,17 @@ export class Queue implements Keeper {
     return this.window.stateOf(seq);
   }
 
-  /** Whether the message was sent with QoS 2 and PUBREC has not come [MQTT-4.3.3-4]. */
-  awaitsPubrec(seq: number): boolean {
-    return this.window.awaitsPubrec(seq);
-  }
-
   /** Whether the record under the cursor may go out. */
   maySend(seq: number, qos: QoS): boolean {
     return !this.durable || this.clearance.maySend(seq, qos);
   }
 
   /** The record under the cursor has been sent (again): it takes a slot of the window. Returns whether it carries DUP. */
-  advanceSent(qos: QoS): boolean {
+  advanceSent(): boolean {
     const { window } = this;
     const seq = this.cursorSeq;
     const again = this.clearance.pass(seq);
     if (window.stateOf(seq) === Slot.unsent) window.set(seq, Slot.sent);
-    if (qos === 2 && window.stateOf(seq) === Slot.sent) window.noteQoS2(seq);
     window.inFlight += 1;
     window.inFlightBytes += this.backlog.cursorRecordBytes;
     this.stepCursor();
@@ -278,7 +271,7 @@ export class Queue implements Keeper {
 
   /** PUBREC has come; true if the message was waiting for it, be it since an earlier connection: the peer has it, it must not be sent again. */
   receive(seq: number): boolean {
-    if (!this.awaitsPubrec(seq)) return false;
+    if (this.slotOf(seq) !== Slot.sent) return false;
     this.window.set(seq, Slot.received);
     this.notedIn = this.touch("synced");
     return true;

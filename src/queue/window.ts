@@ -1,9 +1,5 @@
 /** Where a message of the window stands. `unsent` is also what a slot outside the window holds. */
 export const Slot = { unsent: 0, sent: 1, received: 2, acknowledged: 3 } as const;
-/** The bits of a slot that hold the state. */
-export const STATE_BITS = 3;
-/** Beside `sent`: with QoS 2, so that PUBREC is the answer, and no other. */
-const SENT_WITH_QOS_2 = 4;
 
 /**
  * Where the messages of one lane stand from the head on: a ring with one slot for each sequence number from `ackedBelow`, as far as it reaches.
@@ -48,22 +44,12 @@ export class Window {
 
   stateOf(seq: number): number {
     if (seq < this.ackedBelow || seq - this.ackedBelow >= this.slots.length) return Slot.unsent;
-    return (this.slots[seq & this.mask] ?? Slot.unsent) & STATE_BITS;
+    return this.slots[seq & this.mask] ?? Slot.unsent;
   }
 
   /** For a message that the ring reaches to. */
   set(seq: number, state: number): void {
     this.slots[seq & this.mask] = state;
-  }
-
-  /** A message was sent, which `set` has noted. */
-  noteQoS2(seq: number): void {
-    this.slots[seq & this.mask] = Slot.sent | SENT_WITH_QOS_2;
-  }
-
-  /** Whether the message was sent and has to be answered with PUBREC. */
-  awaitsPubrec(seq: number): boolean {
-    return this.stateOf(seq) === Slot.sent && ((this.slots[seq & this.mask] ?? 0) & SENT_WITH_QOS_2) !== 0;
   }
 
   /** The head is done: the next message is. */

@@ -49,7 +49,7 @@ export class Sender {
     if (expirySeconds === EXPIRED) return this.countExpired();
     const id = packetIdOf(queue.lane, queue.nextSeq);
     if (!peer.publish((qos << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
-    queue.sendUnkept(qos);
+    queue.sendUnkept();
     return Admission.taken;
   }
 
@@ -116,7 +116,7 @@ export class Sender {
       return true;
     }
     if (slot === Slot.received) {
-      queue.advanceSent(record.qos);
+      queue.advanceSent();
       peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
       return true;
     }
@@ -135,7 +135,7 @@ export class Sender {
     }
     const flags = (record.qos << 1) | (record.retain ? 1 : 0);
     this.parking.noteSent(queue);
-    const again = queue.advanceSent(record.qos);
+    const again = queue.advanceSent();
     this.drain.note(record.payloadEnd - record.topicStart);
     if (peer.publish(again ? flags | DUP_FLAG : flags, record, record.topicStart + view.prefix.length, id, expirySeconds)) return true;
     this.countOversized();
@@ -145,7 +145,7 @@ export class Sender {
 
   /** The record under the cursor is done without being sent. */
   private passBy(queue: Queue, seq: number): boolean {
-    queue.advanceSent(this.record.qos);
+    queue.advanceSent();
     queue.acknowledge(seq, Slot.sent);
     return true;
   }

@@ -486,12 +486,7 @@ export class Session {
 
   /** PUBACK: true if it ended a message. */
   onPuback(packetId: number): boolean {
-    return !this.awaitsPubrec(packetId) && this.finish(packetId, Slot.sent);
-  }
-
-  private awaitsPubrec(packetId: number): boolean {
-    const queue = this.lanes.ofPacket(packetId);
-    return queue?.awaitsPubrec(seqOfPacket(queue, packetId)) ?? false;
+    return this.finish(packetId, Slot.sent);
   }
 
   /** PUBCOMP: true if it ended a message. */
@@ -513,7 +508,7 @@ export class Session {
   /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. */
   onRefused(packetId: number): boolean {
     this.refusedMessages += 1;
-    return this.awaitsPubrec(packetId) && this.finish(packetId, Slot.sent);
+    return this.finish(packetId, Slot.sent);
   }
 
   /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */

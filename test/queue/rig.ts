@@ -65,7 +65,7 @@ export class Rig {
       if (!queue.maySend(seq, record.qos)) return undefined;
       const { qos, retain, receivedMs } = record;
       const [topic, payload] = [topicOf(record), Buffer.from(payloadOf(record))];
-      return { seq, topic, payload, qos, retain, receivedMs, again: queue.advanceSent(qos) };
+      return { seq, topic, payload, qos, retain, receivedMs, again: queue.advanceSent() };
     }
     return undefined;
   }

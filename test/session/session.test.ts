@@ -61,29 +61,6 @@ describe("the in-flight window", () => {
     expect(peer.take().length).toBe(2);
   });
 
-  it.each([true, false])("does not take the answer to another QoS for one: PUBREC ends nothing of QoS 1, PUBACK nothing of QoS 2 [MQTT-4.3.3-4] (durable: %s)", async (durable) => {
-    const rig = new SessionRig({ durable });
-    const peer = rig.attach();
-    rig.deliver("once", 2);
-    await rig.settle();
-    expect(rig.session.onPuback(2)).toBe(false);
-    rig.session.detach();
-    const again = rig.attach();
-    await rig.settle();
-    expect(peer.take()).toEqual(["PUBLISH once q2 id2"]);
-    if (durable) expect(again.take()).toEqual(["PUBLISH once q2 id2 dup"]);
-    const id = durable ? 2 : 3;
-    if (!durable) rig.deliver("once", 2);
-    expect(rig.session.onPuback(id)).toBe(false);
-    expect(rig.session.onPubrec(id)).toBe(true);
-    expect(rig.session.onPubcomp(id)).toBe(true);
-    rig.deliver("least", 1);
-    await rig.settle();
-    expect(rig.session.onPubrec(id + 1)).toBe(false);
-    expect(rig.session.onRefused(id + 1)).toBe(false);
-    expect(rig.session.onPuback(id + 1)).toBe(true);
-  });
-
   it("does not end a message for the acknowledgement of an identifier eight places away", () => {
     const rig = new SessionRig({ inflight: 2 });
     rig.attach();
