@@ -162,11 +162,8 @@ export class Exchange {
       case PacketType.PUBLISH:
         return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK:
-        if (!session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack))) return;
-        if (ack.reasonCode >= FIRST_ERROR) {
-          session.refusedMessages += 1;
-          this.logRefused();
-        }
+        if (!session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack), ack.reasonCode)) return;
+        if (ack.reasonCode >= FIRST_ERROR) this.logRefused();
         return this.onAnswered();
       case PacketType.PUBREC: {
         const packetId = decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack);

@@ -75,18 +75,10 @@ export class Incoming {
       log.write("publishDenied", { client: identityText(this.from.identity), topic: topic.name });
       return this.skip(link);
     }
-    message.qos = view.qos;
-    message.retain = view.retain;
-    message.topic = topic.bytes;
-    message.topicStart = 0;
-    message.topicEnd = topic.bytes.length;
-    message.payload = bytes;
-    message.payloadStart = view.payloadStart;
-    message.payloadEnd = view.payloadEnd;
+    message.layOver(view, topic.bytes, link.lastReceivedMs);
     message.properties = properties.block;
     message.propertiesStart = properties.blockStart;
     message.propertiesEnd = properties.blockEnd;
-    message.receivedMs = link.lastReceivedMs;
     message.expiresAtMs = properties.expirySeconds < 0 ? 0 : link.lastReceivedMs + properties.expirySeconds * 1000;
     message.frameStart = message.frameEnd = frameStart;
     receivePublish(broker, this.session, this.from, link, topic, message, view.packetId);

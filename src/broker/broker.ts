@@ -16,7 +16,7 @@ import type { Entry } from "./entry.ts";
 import { Sessions } from "./sessions.ts";
 import type { SubscriptionOptions } from "./subscription-options.ts";
 import { WaitingRoom } from "./waiting-room.ts";
-import { Subscriptions, type Route, type Source } from "./subscriptions.ts";
+import { deliveryTo, Subscriptions, type Route, type Source } from "./subscriptions.ts";
 
 export interface BrokerEvents {
   onDropped(session: Session): void;
@@ -186,7 +186,7 @@ export class Broker {
     const sender = from?.receiver;
     for (let index = 0; index < route.length; index++) {
       const matching = route[index];
-      const delivery = matching?.receiver === sender ? matching?.toSelf : matching;
+      const delivery = deliveryTo(matching, sender);
       if (delivery === undefined) continue;
       message.subscriptionIds = delivery.subscriptionIds;
       const effective = qos < delivery.qos ? qos : delivery.qos;
@@ -211,7 +211,7 @@ export class Broker {
     const route = this.routeOf(topic);
     for (let index = 0; index < route.length; index++) {
       const matching = route[index];
-      const delivery = matching?.receiver === from?.receiver ? matching?.toSelf : matching;
+      const delivery = deliveryTo(matching, from.receiver);
       if (delivery === undefined) continue;
       const { receiver } = delivery;
       message.subscriptionIds = delivery.subscriptionIds;
@@ -237,7 +237,7 @@ export class Broker {
     const route = this.routeOf(topic);
     let isBlocked = false;
     for (const matching of route) {
-      const delivery = matching.receiver === receiver ? matching.toSelf : matching;
+      const delivery = deliveryTo(matching, receiver);
       if (delivery === undefined || delivery.qos === 0) continue;
       message.subscriptionIds = delivery.subscriptionIds;
       isBlocked ||= delivery.receiver.blocks(message, route.length);

@@ -11,8 +11,8 @@ export class Burst {
   /** Laid over the first packet; its frame is all of them. */
   readonly message = new Message();
   packets = 0;
-  from: Source | undefined;
-  topic!: Topic<Route>; // with the first packet
+  from!: Source; // as topic, with the first packet
+  topic!: Topic<Route>;
   private bodyStart = 0;
 
   /** `message` is laid over the first packet, whose body begins at `bodyStart`. */

@@ -59,6 +59,10 @@ export interface Delivery {
   readonly toSelf: Delivery | undefined;
 }
 
+/** What the receiver gets of a message that `sender` has published; undefined: nothing. */
+export const deliveryTo = (matching: Delivery | undefined, sender: Receiver | undefined): Delivery | undefined =>
+  matching?.receiver === sender ? matching?.toSelf : matching;
+
 /** A subscription with the filter it stands under; by itself it is a delivery. */
 class Placed implements Delivery {
   readonly receiver: Receiver;

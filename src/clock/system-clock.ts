@@ -36,7 +36,7 @@ export class SystemClock implements Clock {
       }
     } finally {
       // After an exception, which is reported as if the task had been alone, the others still have their turn.
-      for (const task of tasks.slice(done)) this.endOfTurn(task);
+      for (; done < tasks.length; done++) this.endOfTurn(tasks[done] as () => void); // done < length
       tasks.length = 0;
       this.#spare = tasks;
     }

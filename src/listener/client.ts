@@ -85,8 +85,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     switch (firstByte >> 4) {
       case PacketType.PUBACK: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd, details);
-        if (details.reasonCode >= FIRST_ERROR) session.refusedMessages += 1;
-        if (!session.onPuback(id)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
+        if (!session.onPuback(id, details.reasonCode)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
         return;
       }
       case PacketType.PUBREC: {

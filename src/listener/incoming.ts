@@ -22,7 +22,7 @@ const MAX_LOGGED_DENIALS = 64;
 const MAX_LOGGED_CHARACTERS = 200;
 
 /**
- * One view and two messages for all connections: valid only while a packet is handled. What comes before MQTT 5 never has properties, so that
+ * One view and two messages for all connections: valid only while a packet is handled; and one burst, while a read is. What comes before MQTT 5 never has properties, so that
  * its message is not asked for them.
  */
 const view = new PublishView();
@@ -66,15 +66,7 @@ export class Incoming {
     if (topic.isSystem && !maySpeakForSystem(entry, topic.name)) return this.deny(SYSTEM);
     if (rights !== undefined && !rights.mayWrite(topic.name)) return this.deny(topic.name);
     const message = is5 ? message5 : plainMessage;
-    message.qos = view.qos;
-    message.retain = view.retain;
-    message.topic = topic.bytes;
-    message.topicStart = 0;
-    message.topicEnd = topic.bytes.length;
-    message.payload = bytes;
-    message.payloadStart = view.payloadStart;
-    message.payloadEnd = view.payloadEnd;
-    message.receivedMs = link.lastReceivedMs;
+    message.layOver(view, topic.bytes, link.lastReceivedMs);
     message.frame = bytes;
     message.frameStart = frameStart;
     // Only without a mount point is the topic spelt the same for another peer.

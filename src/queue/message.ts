@@ -1,4 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
+import type { PublishView } from "../mqtt/publish.ts";
 
 /**
  * One message on its way, as fields over bytes that lie elsewhere: in a read buffer, a page, a retained value.
@@ -31,6 +32,19 @@ export class Message {
   frameEnd = 0;
   /** Whether that packet is one of MQTT 5: then it has properties. */
   frameIs5 = false;
+
+  /** Takes what every PUBLISH has; its topic under its local name. */
+  layOver({ bytes, qos, retain, payloadStart, payloadEnd }: PublishView, topic: Buffer, receivedMs: number): void {
+    this.qos = qos;
+    this.retain = retain;
+    this.topic = topic;
+    this.topicStart = 0;
+    this.topicEnd = topic.length;
+    this.payload = bytes;
+    this.payloadStart = payloadStart;
+    this.payloadEnd = payloadEnd;
+    this.receivedMs = receivedMs;
+  }
 
   get payloadLength(): number {
     return this.payloadEnd - this.payloadStart;

@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
+import { MAX_SEQ, pageSeq, queueKey, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import { Message } from "./message.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
@@ -14,7 +14,6 @@ export interface ParkedMessage {
   readonly qos: QoS;
 }
 
-const MAX_SEQ = 2 ** 48 - 1;
 const NO_SLOTS = new Uint8Array(1);
 
 /**

@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { queueKey, type SessionNumber } from "../store/keys.ts";
+import { MAX_SEQ, queueKey, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import { Backlog } from "./backlog.ts";
 import { Clearance } from "./clearance.ts";
@@ -14,8 +14,6 @@ import { SeqRanges } from "./seq-ranges.ts";
 import { StoredPages } from "./stored-pages.ts";
 import { WaitingQoS0 } from "./waiting-qos0.ts";
 import { Slot, Window } from "./window.ts";
-
-const MAX_SEQ = 2 ** 48 - 1;
 
 /** What came of looking for a message to drop: `kept`: the first that may be dropped is not over; `unread`: it is on disk alone, and being read. */
 export type Dropping = "dropped" | "kept" | "unread" | "none";

@@ -1,4 +1,5 @@
 import { PUBREL_BYTE } from "../mqtt/acks.ts";
+import { FIRST_ERROR } from "../mqtt/reason-codes.ts";
 import { Reason } from "../mqtt/reason.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { QoS } from "../mqtt/protocol.ts";
@@ -485,8 +486,8 @@ export class Session {
   }
 
   /** PUBACK: true if it ended a message. */
-  onPuback(packetId: number): boolean {
-    return this.finish(packetId, Slot.sent);
+  onPuback(packetId: number, reasonCode = 0): boolean {
+    return reasonCode < FIRST_ERROR ? this.finish(packetId, Slot.sent) : this.onRefused(packetId);
   }
 
   /** PUBCOMP: true if it ended a message. */
@@ -505,10 +506,11 @@ export class Session {
     return true;
   }
 
-  /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. */
+  /** PUBACK or PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. True if it was. */
   onRefused(packetId: number): boolean {
+    if (!this.finish(packetId, Slot.sent)) return false;
     this.refusedMessages += 1;
-    return this.finish(packetId, Slot.sent);
+    return true;
   }
 
   /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */

@@ -117,6 +117,8 @@ export const pagesBetween = (from: SessionNumber, before: SessionNumber): KeyRan
   from: numbered(KEY_PAGE, from),
   to: numbered(KEY_PAGE, before),
 });
+/** Six bytes of a page's key. */
+export const MAX_SEQ = 2 ** 48 - 1;
 export const MAX_SESSION_NUMBER: SessionNumber = 0xffff_ffff;
 
 export const retainedKey = (topic: Uint8Array): Buffer => Buffer.concat([Buffer.from([KEY_RETAINED]), topic]);

@@ -69,7 +69,7 @@ export class Riders {
       else if (!isCarried || isPageKey(key)) operations.push({ type: "put", key, value: this.#valueOf(key, value, isCarried) });
     }
     if (!isCarried && this.#lastPage !== undefined) operations.push({ type: "put", key: ridersKey, value: seal(ridersKey, this.#lastPage) });
-    const isInOrder = isCarried && keys.every((key) => !isPageKey(key) || isOfQueueOf(key, carrier));
+    const isInOrder = isCarried && keys.every((key) => !isPageKey(key) || areOfOneQueue(key, carrier));
     return { operations, bytes: bytes + extraBytes, storedBytes, mustSync, isInOrder };
   }
 
@@ -105,9 +105,9 @@ export class Riders {
   }
 }
 
-const isOfQueueOf = (page: Buffer, other: Buffer): boolean => page.compare(other, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0;
+const areOfOneQueue = (page: Buffer, other: Buffer): boolean => page.compare(other, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0;
 /** Whether both pages are of one queue, and `page` comes later. */
-const isBehind = (last: Buffer, page: Buffer): boolean => isOfQueueOf(page, last) && page.compare(last) > 0;
+const isBehind = (last: Buffer, page: Buffer): boolean => areOfOneQueue(page, last) && page.compare(last) > 0;
 
 /**
  * At a start: writes what rides by itself. Resolves with the damage, if the last page that carries has any: what rides on the one before is older.

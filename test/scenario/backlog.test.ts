@@ -5,7 +5,7 @@ import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, expect, it } from "vitest";
 import { DaemonProcess, freePorts } from "./daemon.ts";
-import { LatencyProbe, latencyText, type Latency, memoryOf, memoryText, publishNumbered, storeMiB, Upstream, type Memory } from "./flood.ts";
+import { bridgeTo, LatencyProbe, latencyText, type Latency, memoryOf, memoryText, publishNumbered, storeMiB, Upstream, type Memory } from "./flood.ts";
 import { connectPacket, DISCONNECT, subscribePacket } from "./packets.ts";
 
 const isLong = process.env["AMQTDD_LONG"] === "1";
@@ -23,15 +23,6 @@ const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
-
-const bridgeTo = (upstreamPort: number): string => `
-connection upstream
-address 127.0.0.1:${upstreamPort}
-notifications false
-reconnect_interval 1
-max_reconnect_interval 1
-topic flood/# out
-`;
 
 async function start(config: string): Promise<DaemonProcess> {
   const daemon = await DaemonProcess.start(config);

@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, expect, it } from "vitest";
 import { DaemonProcess, freePorts } from "./daemon.ts";
-import { memoryOf, memoryText, publishNumbered, storeMiB, Upstream } from "./flood.ts";
+import { bridgeTo, memoryOf, memoryText, publishNumbered, storeMiB, Upstream } from "./flood.ts";
 
 const isLong = process.env["AMQTDD_LONG"] === "1";
 const minutes = 10;
@@ -26,13 +26,7 @@ it.skipIf(!isLong)(
     const daemon = await DaemonProcess.start(`
 listener ${port} 127.0.0.1
 connection_messages false
-connection upstream
-address 127.0.0.1:${upstreamPort}
-notifications false
-reconnect_interval 1
-max_reconnect_interval 1
-topic flood/# out
-`);
+${bridgeTo(upstreamPort)}`);
     cleanups.push(() => daemon.cleanup());
     const memories: number[] = [];
     const files: number[] = [];

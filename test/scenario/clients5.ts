@@ -3,6 +3,13 @@ import net from "node:net";
 import { generate, parser, type IConnackPacket, type IDisconnectPacket, type IPublishPacket, type Packet } from "mqtt-packet";
 import { within } from "./process.ts";
 
+const opened: Client5[] = [];
+
+/** Ends all connections that were made. */
+export function destroyClients5(): void {
+  for (const client of opened.splice(0)) client.destroy();
+}
+
 /** Speaks MQTT 5 packet by packet, with a codec that is not ours, and has no opinion about what comes. */
 export class Client5 {
   readonly packets: Packet[] = [];
@@ -31,7 +38,9 @@ export class Client5 {
   static async open(port: number): Promise<Client5> {
     const socket = net.connect(port, "127.0.0.1");
     await once(socket, "connect");
-    return new Client5(socket);
+    const client = new Client5(socket);
+    opened.push(client);
+    return client;
   }
 
   /** A connection with its CONNACK, which is taken. */

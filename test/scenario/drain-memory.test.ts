@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from "vitest";
 import { DaemonProcess, freePorts } from "./daemon.ts";
-import { type Memory, memoryOf, memoryText, publishNumbered, storeMiB, Upstream } from "./flood.ts";
+import { bridgeTo, type Memory, memoryOf, memoryText, publishNumbered, storeMiB, Upstream } from "./flood.ts";
 
 const isLong = process.env["AMQTDD_LONG"] === "1";
 const messages = 1_000_000;
@@ -26,13 +26,7 @@ it.skipIf(!isLong).each(["", "drain_rate 20000"])(
     const [port = 0, upstreamPort = 0] = await freePorts(2);
     const daemon = await DaemonProcess.start(`
 listener ${port} 127.0.0.1
-connection upstream
-address 127.0.0.1:${upstreamPort}
-notifications false
-reconnect_interval 1
-max_reconnect_interval 1
-${rate}
-topic flood/# out
+${bridgeTo(upstreamPort)}${rate}
 `);
     cleanups.push(() => daemon.cleanup());
     await publishNumbered(port, "flood", messages, payloadBytes, () => "flood/0");

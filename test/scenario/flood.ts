@@ -27,6 +27,16 @@ export function storeMiB(folder: string): number {
   return Math.round(bytes / 1024 ** 2);
 }
 
+/** A connection to a remote on that port, for what a flood brings. */
+export const bridgeTo = (upstreamPort: number): string => `
+connection upstream
+address 127.0.0.1:${upstreamPort}
+notifications false
+reconnect_interval 1
+max_reconnect_interval 1
+topic flood/# out
+`;
+
 const NUMBER_DIGITS = 10;
 const WINDOW = 500;
 /** Payloads are cut out of these bytes: nothing compresses them. */

@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Client5 } from "./clients5.ts";
+import { Client5, destroyClients5 } from "./clients5.ts";
 import { connect311 } from "./clients.ts";
 import { DaemonProcess, freePort, freePorts } from "./daemon.ts";
 
 let daemon: DaemonProcess;
 let port: number;
 let limitedPort: number;
-const open: Client5[] = [];
 
 beforeAll(async () => {
   [port = 0, limitedPort = 0] = await freePorts(2);
@@ -16,15 +15,11 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const client of open) client.destroy();
+  destroyClients5();
   await daemon?.cleanup();
 });
 
-async function connect(clientId: string, fields: Record<string, unknown> = {}, at = port) {
-  const connected = await Client5.connect(at, clientId, fields);
-  open.push(connected.client);
-  return connected;
-}
+const connect = (clientId: string, fields: Record<string, unknown> = {}, at = port) => Client5.connect(at, clientId, fields);
 
 const will = (fields: Record<string, unknown> = {}) => ({ topic: "will", payload: Buffer.from("gone"), qos: 0, retain: false, ...fields });
 
@@ -72,7 +67,6 @@ describe("CONNACK", () => {
 
   it("is not larger than the client takes: then the connection just ends [MQTT-3.1.2-24]", async () => {
     const client = await Client5.open(port);
-    open.push(client);
     client.send({ cmd: "connect", protocolId: "MQTT", protocolVersion: 5, clean: true, keepalive: 0, clientId: "tiny", properties: { maximumPacketSize: 5 } });
     expect(await client.nextOfAny()).toBeUndefined();
   });

@@ -1,29 +1,24 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { IPubackPacket, IPubcompPacket, IPublishPacket, IPubrecPacket, IPubrelPacket } from "mqtt-packet";
 import { connect311 } from "./clients.ts";
-import { Client5 } from "./clients5.ts";
+import { Client5, destroyClients5 } from "./clients5.ts";
 import { DaemonProcess, freePorts } from "./daemon.ts";
 
 let daemon: DaemonProcess;
 let port: number;
 let mountedPort: number;
-const open: Client5[] = [];
 
 beforeAll(async () => {
   [port = 0, mountedPort = 0] = await freePorts(2);
   daemon = await DaemonProcess.start(`max_queued_messages 2\nlistener ${port} 127.0.0.1\nlistener ${mountedPort} 127.0.0.1\nmount_point m/`);
 });
 
-afterEach(() => {
-  for (const client of open.splice(0)) client.destroy();
-});
+afterEach(destroyClients5);
 
 afterAll(() => daemon?.cleanup());
 
 async function connect(clientId: string, fields: Record<string, unknown> = {}, at = port): Promise<Client5> {
-  const { client } = await Client5.connect(at, clientId, fields);
-  open.push(client);
-  return client;
+  return (await Client5.connect(at, clientId, fields)).client;
 }
 
 const kept = { clean: false, properties: { sessionExpiryInterval: 600 } };
