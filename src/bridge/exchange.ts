@@ -105,14 +105,13 @@ export class Exchange {
       echoes,
       mayEcho: !remote.knowsBridge && !marks,
       trail: marks ? context.trail : undefined,
-      onSentUnacknowledged: (packetId) => session.onPuback(packetId),
       onTooLarge: (topic) => this.logTooLarge(topic, limits.maximumPacketBytes),
     });
     const nowMs = context.clock.nowMs();
     this.answerWatch.begin(nowMs);
     this.isHolding = suspicion.begin(nowMs);
     this.hasAsked = false;
-    session.attach(this.peer, this.isHolding ? 0 : this.window);
+    session.attach(this.peer, this.isHolding ? 0 : this.window, limits.maximumQoS);
     this.askIfDue(nowMs);
   }
 

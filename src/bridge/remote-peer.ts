@@ -12,8 +12,6 @@ export interface RemotePeerOptions {
   readonly mayEcho: boolean;
   /** What marks our messages, where the remote can pass the mark on. */
   readonly trail: Trail | undefined;
-  /** A message can't be sent as one that is acknowledged: it is done. */
-  onSentUnacknowledged(packetId: number): void;
   onTooLarge(topicName: string): void;
 }
 
@@ -34,25 +32,16 @@ export class RemotePeer implements Peer {
 
   publish(flags: number, message: Message, topicStart: number, packetId: number, expirySeconds: number): boolean {
     const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
-    const { echoes, mayEcho, onSentUnacknowledged, onTooLarge } = this.options;
+    const { limits, echoes, mayEcho, onTooLarge } = this.options;
     const isRepeated = (flags & QOS_2_REPEATED) === QOS_2_REPEATED; // one that the remote knows already does not come back
     const watchedName = (mayEcho || echoes.isShared) && !isRepeated ? topic.toString("utf8", topicStart, topicEnd) : undefined;
-    const taken = this.flagsTaken(flags);
+    const taken = limits.retainAvailable ? flags : flags & ~RETAIN; // [MQTT-3.2.2-14]
     if (!this.send(taken, message, topicStart, packetId, expirySeconds)) {
       onTooLarge(topic.toString("utf8", topicStart, topicEnd));
       return false;
     }
     if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(watchedName, payload, payloadStart, payloadEnd);
-    if ((taken & QOS_BITS) === 0 && (flags & QOS_BITS) !== 0) onSentUnacknowledged(packetId);
     return true;
-  }
-
-  /** A QoS that is too high is lowered [MQTT-3.2.2-11], RETAIN taken off where nothing is retained [MQTT-3.2.2-14]. */
-  private flagsTaken(flags: number): number {
-    const { maximumQoS, retainAvailable } = this.options.limits;
-    const kept = retainAvailable ? flags : flags & ~RETAIN;
-    if ((flags & QOS_BITS) >> 1 <= maximumQoS) return kept;
-    return maximumQoS === 1 ? (kept & ~QOS_BITS) | 2 : kept & RETAIN;
   }
 
   /** A message that fits only without our mark goes without it. */
@@ -82,5 +71,4 @@ export class RemotePeer implements Peer {
 }
 
 const RETAIN = 1;
-const QOS_BITS = 6;
 const QOS_2_REPEATED = 8 | 4;

@@ -1,5 +1,6 @@
 import { readUInt48, writeUInt48 } from "./record.ts";
 import type { SeqRange } from "./seq-ranges.ts";
+import { Slot } from "./window.ts";
 
 /** Layout of a queue's progress record: `doc/store-format.md`. */
 const FORMAT = 3;
@@ -23,7 +24,10 @@ export interface Progress {
   readonly dropped: readonly SeqRange[];
 }
 
-/** States 2 (PUBREC received) and 3 (acknowledged out of order) are kept; what was merely sent is sent again. */
+/** What was merely sent is sent again. */
+const isKept = (state: number | undefined): state is number => state === Slot.received || state === Slot.acknowledged;
+
+/** Keeps the states 2 (PUBREC received) and 3 (acknowledged out of order). */
 export function encodeProgress(
   queue: { readonly nextSeq: number; readonly ackedBelow: number; readonly messages: number; readonly bytes: number },
   firstPage: number,
@@ -35,7 +39,7 @@ export function encodeProgress(
   const mask = slots.length - 1;
   const span = Math.min(slots.length, queue.nextSeq - queue.ackedBelow);
   let count = 0;
-  for (let offset = 0; offset < span; offset++) if ((slots[(queue.ackedBelow + offset) & mask] ?? 0) >= 2) count += 1;
+  for (let offset = 0; offset < span; offset++) if (isKept(slots[(queue.ackedBelow + offset) & mask])) count += 1;
   const record = Buffer.allocUnsafe(FIXED_BYTES + count * SLOT_BYTES + dropped.length * RANGE_BYTES);
   record[0] = FORMAT;
   writeUInt48(record, 1, queue.nextSeq);
@@ -48,8 +52,8 @@ export function encodeProgress(
   record.writeUInt16BE(count, 41);
   let at = FIXED_BYTES;
   for (let offset = 0; offset < span && count > 0; offset++) {
-    const state = slots[(queue.ackedBelow + offset) & mask] ?? 0;
-    if (state < 2) continue;
+    const state = slots[(queue.ackedBelow + offset) & mask];
+    if (!isKept(state)) continue;
     record.writeUInt16BE(offset, at);
     record[at + 2] = state;
     at += SLOT_BYTES;

@@ -183,12 +183,12 @@ export class Queue implements Keeper {
   }
 
   /** Gives a sequence number to a message that is sent at once and need not be kept (its session ends with the connection). */
-  sendUnkept(): number {
+  sendUnkept(slot: number): number {
     const { window } = this;
     const seq = this.nextSeq;
     this.nextSeq += 1;
     this.count(1, 0);
-    window.set(seq, Slot.sent);
+    window.set(seq, slot);
     window.inFlight += 1;
     window.passedBelow = this.nextSeq;
     return seq;
@@ -249,12 +249,12 @@ export class Queue implements Keeper {
     return !this.durable || this.clearance.maySend(seq, qos);
   }
 
-  /** The record under the cursor has been sent (again): it takes a slot of the window. Returns whether it carries DUP. */
-  advanceSent(): boolean {
+  /** The record under the cursor has been sent (again): it takes a slot of the window, and stands at `slot`. Returns whether it carries DUP. */
+  advanceSent(slot: number): boolean {
     const { window } = this;
     const seq = this.cursorSeq;
     const again = this.clearance.pass(seq);
-    if (window.stateOf(seq) === Slot.unsent) window.set(seq, Slot.sent);
+    window.set(seq, slot);
     window.inFlight += 1;
     window.inFlightBytes += this.backlog.cursorRecordBytes;
     this.stepCursor();
@@ -269,7 +269,7 @@ export class Queue implements Keeper {
 
   /** PUBREC has come; true if the message was waiting for it, be it since an earlier connection: the peer has it, it must not be sent again. */
   receive(seq: number): boolean {
-    if (this.slotOf(seq) !== Slot.sent) return false;
+    if (this.window.exactStateOf(seq) !== Slot.sentQoS2) return false;
     this.window.set(seq, Slot.received);
     this.notedIn = this.touch("synced");
     return true;
@@ -293,7 +293,7 @@ export class Queue implements Keeper {
    */
   acknowledge(seq: number, expected: number): boolean {
     const { window, backlog } = this;
-    if (seq >= window.passedBelow || window.stateOf(seq) !== expected) return false;
+    if (seq >= window.passedBelow || window.exactStateOf(seq) !== expected) return false;
     window.set(seq, Slot.acknowledged);
     // What was sent from a durable queue lies in RAM: at the head there is nothing to look for.
     const size = this.durable && seq === window.ackedBelow && backlog.isHeadInRam ? backlog.headBytes : backlog.bytesOf(seq);

@@ -1,5 +1,9 @@
-/** Where a message of the window stands. `unsent` is also what a slot outside the window holds. */
-export const Slot = { unsent: 0, sent: 1, received: 2, acknowledged: 3 } as const;
+/**
+ * Where a message of the window stands. `unsent` is also what a slot outside the window holds. `sentQoS2` is a kind of `sent`: the answer to it is PUBREC,
+ * to any other PUBACK [MQTT-4.3.3-4].
+ */
+export const Slot = { unsent: 0, sent: 1, received: 2, acknowledged: 3, sentQoS2: 5 } as const;
+const KINDS = 3;
 
 /**
  * Where the messages of one lane stand from the head on: a ring with one slot for each sequence number from `ackedBelow`, as far as it reaches.
@@ -43,6 +47,11 @@ export class Window {
   }
 
   stateOf(seq: number): number {
+    return this.exactStateOf(seq) & KINDS;
+  }
+
+  /** Tells how it was sent, too. */
+  exactStateOf(seq: number): number {
     if (seq < this.ackedBelow || seq - this.ackedBelow >= this.slots.length) return Slot.unsent;
     return this.slots[seq & this.mask] ?? Slot.unsent;
   }

@@ -26,6 +26,8 @@ export class Sender {
   only: Queue | undefined;
   private readonly record = new Message();
   private isPumping = false;
+  /** The peer takes no higher one [MQTT-3.2.2-11]. */
+  private maxQoS: QoS = 2;
 
   constructor(
     private readonly clock: Clock,
@@ -38,8 +40,9 @@ export class Sender {
   ) {}
 
   /** A connection begins. */
-  begin(): void {
+  begin(maxQoS: QoS): void {
     this.isPumping = false;
+    this.maxQoS = maxQoS;
     this.only = undefined;
   }
 
@@ -47,15 +50,20 @@ export class Sender {
   sendUnkept(peer: Peer, queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const expirySeconds = this.expirySeconds(message);
     if (expirySeconds === EXPIRED) return this.countExpired();
-    const id = packetIdOf(queue.lane, queue.nextSeq);
-    if (!peer.publish((qos << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
-    queue.sendUnkept();
+    const sentQoS = this.lowered(qos);
+    const id = sentQoS === 0 ? 0 : packetIdOf(queue.lane, queue.nextSeq);
+    if (!peer.publish((sentQoS << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
+    if (sentQoS > 0) queue.sendUnkept(sentSlot(sentQoS));
     return Admission.taken;
   }
 
   private countExpired(): GroupNumber {
     this.bounds.expired += 1;
     return Admission.dropped;
+  }
+
+  private lowered(qos: QoS): QoS {
+    return qos < this.maxQoS ? qos : this.maxQoS;
   }
 
   /** What the peer can't take is done for it [MQTT-3.1.2-25]. */
@@ -116,7 +124,7 @@ export class Sender {
       return true;
     }
     if (slot === Slot.received) {
-      queue.advanceSent();
+      queue.advanceSent(Slot.received);
       peer.acknowledge(PUBREL_BYTE, id, queue.receivedNoted, 0);
       return true;
     }
@@ -133,20 +141,25 @@ export class Sender {
       this.onWaits();
       return false;
     }
-    const flags = (record.qos << 1) | (record.retain ? 1 : 0);
+    const qos = this.lowered(record.qos);
+    const sent = sentSlot(qos);
     this.parking.noteSent(queue);
-    const again = queue.advanceSent();
+    const again = queue.advanceSent(sent);
     this.drain.note(record.payloadEnd - record.topicStart);
-    if (peer.publish(again ? flags | DUP_FLAG : flags, record, record.topicStart + view.prefix.length, id, expirySeconds)) return true;
-    this.countOversized();
-    queue.acknowledge(seq, Slot.sent);
+    const flags = (again && qos > 0 ? DUP_FLAG : 0) | (qos << 1) | (record.retain ? 1 : 0);
+    const isSent = peer.publish(flags, record, record.topicStart + view.prefix.length, qos === 0 ? 0 : id, expirySeconds);
+    if (!isSent) this.countOversized();
+    if (!isSent || qos === 0) queue.acknowledge(seq, sent);
     return true;
   }
 
   /** The record under the cursor is done without being sent. */
   private passBy(queue: Queue, seq: number): boolean {
-    queue.advanceSent();
+    queue.advanceSent(Slot.sent);
     queue.acknowledge(seq, Slot.sent);
     return true;
   }
 }
+
+/** Where a message stands that is sent. */
+const sentSlot = (qos: QoS): number => (qos === 2 ? Slot.sentQoS2 : Slot.sent);

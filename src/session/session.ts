@@ -210,10 +210,10 @@ export class Session {
     await this.parking.recoverBeyondRecord();
   }
 
-  /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. */
-  attach(peer: Peer, maxInflight: number): void {
+  /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. `maxQoS`: the peer takes no higher one. */
+  attach(peer: Peer, maxInflight: number, maxQoS: QoS = 2): void {
     this.peer = peer;
-    this.sender.begin();
+    this.sender.begin(maxQoS);
     this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
     this.parking.attach();
     for (const queue of this.lanes.queues) queue.attach();
@@ -487,7 +487,9 @@ export class Session {
 
   /** PUBACK: true if it ended a message. */
   onPuback(packetId: number, reasonCode = 0): boolean {
-    return reasonCode < FIRST_ERROR ? this.finish(packetId, Slot.sent) : this.onRefused(packetId);
+    if (!this.finish(packetId, Slot.sent)) return false;
+    if (reasonCode >= FIRST_ERROR) this.refusedMessages += 1;
+    return true;
   }
 
   /** PUBCOMP: true if it ended a message. */
@@ -506,9 +508,9 @@ export class Session {
     return true;
   }
 
-  /** PUBACK or PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. True if it was. */
+  /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. True if it was. */
   onRefused(packetId: number): boolean {
-    if (!this.finish(packetId, Slot.sent)) return false;
+    if (!this.finish(packetId, Slot.sentQoS2)) return false;
     this.refusedMessages += 1;
     return true;
   }

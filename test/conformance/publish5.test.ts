@@ -44,6 +44,16 @@ const conversations: readonly Conversation[] = [
     "s+ 5k", "s< 3c LL <q2o> ID {} 32", "s> 50 02 ID", "s< 62 02 ID", "s-", "s!", "s+ 5k", "s< 62 02 ID", "s> 70 02 ID", "s!", "s+ 5k", "s-", "s> e0 LL 00 {11 00000000}", "s$",
   ],
   [
+    "MQTT-4.3.3-4", "QoS 2 out: PUBACK is no answer",
+    "s+ 5k", ...sub("other2", "02"), "p+ 5", "p> 34 LL <other2> 0001 {} 31", "p< 50 02 0001", "s< 34 LL <other2> ID {} 31", "s> 40 02 ID", "s> 40 03 ID 80", "s-", "s!",
+    "s+ 5k", "s< 3c LL <other2> ID {} 31", "s> 50 02 ID", "s< 62 02 ID", "s> 70 02 ID", "s-", "s!", "s+ 5k", "s-", "s> e0 LL 00 {11 00000000}", "s$",
+  ],
+  [
+    "MQTT-4.3.2-3", "QoS 1 out: PUBREC is no answer",
+    "s+ 5k", ...sub("other1", "02"), "p+ 5", "p> 32 LL <other1> 0001 {} 31", "p< 40 02 0001", "s< 32 LL <other1> ID {} 31", "s> 50 03 ID 80", "s> 50 02 ID", "s< 62 03 ID 92", "s> 70 02 ID", "s-", "s!",
+    "s+ 5k", "s< 3a LL <other1> ID {} 31", "s> 40 02 ID", "s-", "s!", "s+ 5k", "s-", "s> e0 LL 00 {11 00000000}", "s$",
+  ],
+  [
     "MQTT-4.3.2-3 MQTT-4.4.0-1 MQTT-4.6.0-1", "QoS 1 out: what is unacknowledged comes again with DUP, in order, once",
     "s+ 5k", ...sub("q1o", "01"), "p+ 5", "p> 32 LL <q1o> 0001 {} 31", "p< 40 02 0001", "p> 32 LL <q1o> 0002 {} 32", "p< 40 02 0002", "s< 32 LL <q1o> ID {} 31", "s< 32 LL <q1o> ID {} 32", "s-", "s!",
     "s+ 5k", "s< 3a LL <q1o> ID {} 31", "s> 40 02 ID", "s< 3a LL <q1o> ID {} 32", "s> 40 02 ID", "s-", "s!", "s+ 5k", "s-", "s> e0 LL 00 {11 00000000}", "s$",

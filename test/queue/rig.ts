@@ -65,7 +65,8 @@ export class Rig {
       if (!queue.maySend(seq, record.qos)) return undefined;
       const { qos, retain, receivedMs } = record;
       const [topic, payload] = [topicOf(record), Buffer.from(payloadOf(record))];
-      return { seq, topic, payload, qos, retain, receivedMs, again: queue.advanceSent() };
+      const slot = queue.slotOf(seq) === Slot.received ? Slot.received : qos === 2 ? Slot.sentQoS2 : Slot.sent;
+      return { seq, topic, payload, qos, retain, receivedMs, again: queue.advanceSent(slot) };
     }
     return undefined;
   }
@@ -102,6 +103,11 @@ export class Rig {
     this.queue.attach();
   }
 
+  /** The receiver takes the message, or refuses it, before PUBREC. */
+  end({ seq, qos }: { readonly seq: number; readonly qos: number }): boolean {
+    return this.queue.acknowledge(seq, qos === 2 ? Slot.sentQoS2 : Slot.sent);
+  }
+
   /** Sends and acknowledges in order until nothing comes any more; returns the topics. */
   async drain(): Promise<string[]> {
     const topics: string[] = [];
@@ -109,7 +115,7 @@ export class Rig {
       await this.pass(5);
       for (let next; (next = this.sendNext()); idle = 0) {
         topics.push(next.topic);
-        expect(this.queue.acknowledge(next.seq, Slot.sent)).toBe(true);
+        expect(this.end(next)).toBe(true);
       }
     }
     return topics;

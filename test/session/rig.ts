@@ -92,9 +92,9 @@ export class SessionRig {
     if (incoming) this.session.incoming.recover(incoming);
   }
 
-  attach(inflight = 100): RecordingPeer {
+  attach(inflight = 100, maxQoS: QoS = 2): RecordingPeer {
     const peer = new RecordingPeer();
-    this.session.attach(peer, inflight);
+    this.session.attach(peer, inflight, maxQoS);
     return peer;
   }
 

@@ -61,6 +61,61 @@ describe("the in-flight window", () => {
     expect(peer.take().length).toBe(2);
   });
 
+  it.each([true, false])("does not take the answer to another QoS for one: PUBREC ends nothing of QoS 1, PUBACK nothing of QoS 2 [MQTT-4.3.3-4] (durable: %s)", async (durable) => {
+    const rig = new SessionRig({ durable });
+    const peer = rig.attach();
+    rig.deliver("once", 2);
+    await rig.settle();
+    expect(rig.session.onPuback(2)).toBe(false);
+    rig.session.detach();
+    const again = rig.attach();
+    await rig.settle();
+    expect(peer.take()).toEqual(["PUBLISH once q2 id2"]);
+    if (durable) expect(again.take()).toEqual(["PUBLISH once q2 id2 dup"]);
+    const id = durable ? 2 : 3;
+    if (!durable) rig.deliver("once", 2);
+    expect(rig.session.onPuback(id)).toBe(false);
+    expect(rig.session.onPubrec(id)).toBe(true);
+    expect(rig.session.onPubcomp(id)).toBe(true);
+    rig.deliver("least", 1);
+    await rig.settle();
+    expect(rig.session.onPubrec(id + 1)).toBe(false);
+    expect(rig.session.onRefused(id + 1)).toBe(false);
+    expect(rig.session.onPuback(id + 1)).toBe(true);
+  });
+
+  it("sends with the QoS that the peer takes at most, and takes the answer to that", async () => {
+    const rig = new SessionRig({ inflight: 8 });
+    const first = rig.attach();
+    rig.deliver("a", 2);
+    rig.deliver("b", 2);
+    rig.deliver("c", 1);
+    await rig.settle();
+    expect(first.take()).toEqual(["PUBLISH a q2 id2", "PUBLISH b q2 id3", "PUBLISH c q1 id4"]);
+    expect(rig.session.onPubrec(2)).toBe(true);
+    rig.session.detach();
+    const second = rig.attach(100, 1);
+    await rig.settle();
+    expect(second.take().slice(1)).toEqual(["PUBLISH b q1 id3 dup", "PUBLISH c q1 id4 dup"]);
+    expect(rig.session.onPubrec(3)).toBe(false);
+    expect(rig.session.onPuback(3)).toBe(true);
+    expect(rig.session.onPubcomp(2)).toBe(true);
+    rig.session.detach();
+    const third = rig.attach(100, 0);
+    rig.deliver("d", 2);
+    await rig.settle();
+    expect(third.take()).toEqual(["PUBLISH c q0", "PUBLISH d q0"]);
+    expect(rig.session.queuedMessages).toBe(0);
+  });
+
+  it.each([1, 2] as const)("keeps no identifier for what goes with QoS 0 to a peer that takes no more (QoS %i, session of one connection)", (qos) => {
+    const rig = new SessionRig({ durable: false, inflight: 2 });
+    const peer = rig.attach(2, 0);
+    for (const topic of ["a", "b", "c", "d"]) rig.deliver(topic, qos);
+    expect(peer.take()).toEqual(["PUBLISH a q0", "PUBLISH b q0", "PUBLISH c q0", "PUBLISH d q0"]);
+    expect(rig.session.queuedMessages).toBe(0);
+  });
+
   it("does not end a message for the acknowledgement of an identifier eight places away", () => {
     const rig = new SessionRig({ inflight: 2 });
     rig.attach();
