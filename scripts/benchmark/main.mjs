@@ -1,0 +1,76 @@
+// Runs each mode against amqtdd and mosquitto in turn and prints medians. The load comes from a process of its own (load/main.mjs); the broker has
+// one core, the load another, where taskset allows it.
+import { writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { parseArgs } from "node:util";
+import { mosquittoVersion, settings } from "./brokers.mjs";
+import { printGrowth } from "./growth.mjs";
+import { fdatasyncMs, pinned } from "./machine.mjs";
+import { runsNamed } from "./runs.mjs";
+import { printSoak } from "./soak.mjs";
+import { shown, shownSummary, summary } from "./statistics.mjs";
+
+const { values } = parseArgs({
+  options: {
+    runs: { type: "string", default: "3" }, modes: { type: "string" }, scale: { type: "string", default: "1" }, json: { type: "string" },
+    growth: { type: "boolean", default: false }, soak: { type: "string" },
+  },
+});
+const [runs, scale] = [Number(values.runs), Number(values.scale)];
+if (!(runs >= 1) || !(scale > 0)) throw new Error("--runs and --scale are positive numbers");
+
+const brokers = mosquittoVersion === undefined ? ["amqtdd"] : ["amqtdd", "mosquitto"];
+const machine = {
+  cpu: cpus()[0]?.model.trim(), cores: cpus().length, node: process.version, mosquitto: mosquittoVersion ?? "not installed",
+  pinned, fdatasyncMs: fdatasyncMs(tmpdir()), settings,
+};
+
+function printMachine() {
+  console.log(`${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, mosquitto ${machine.mosquitto}; fdatasync of 4 KiB below ${tmpdir()} takes ${machine.fdatasyncMs.toFixed(2)} ms`);
+  console.log(`The broker has ${pinned ? "one core, the load another" : "no core of its own"}. Medians of ${runs} (least-most), the brokers in alternation; messages of 100 bytes.`);
+  console.log(`  amqtdd:    ${settings.amqtdd}`);
+  console.log(`  mosquitto: ${settings.mosquitto}`);
+}
+
+/** Samples of all brokers in alternation; with `own` figures alone, of amqtdd. */
+async function sample({ measure, figures }) {
+  const samples = Object.fromEntries(brokers.map((broker) => [broker, []]));
+  const measured = figures.every(({ own }) => own) ? ["amqtdd"] : brokers;
+  for (let run = 0; run < runs; run++) for (const broker of measured) samples[broker].push(await measure(broker));
+  return samples;
+}
+
+/** A figure of all samples: medians, how many times better than mosquitto, and whether that is what it should be. */
+function evaluate({ name, of, less = false, own = false, atLeast, atMost }, samples) {
+  const amqtdd = summary(samples.amqtdd.map(of));
+  const mosquitto = own || !samples.mosquitto?.length ? undefined : summary(samples.mosquitto.map(of));
+  const better = mosquitto && (less ? mosquitto.median / amqtdd.median : amqtdd.median / mosquitto.median);
+  const target = atMost !== undefined ? `<= ${shown(atMost)}` : atLeast !== undefined ? `>= ${atLeast.toFixed(2)}x` : undefined;
+  const met = atMost !== undefined ? amqtdd.median <= atMost : atLeast !== undefined && better !== undefined ? better >= atLeast : undefined;
+  return { name, amqtdd, mosquitto, better, target, met };
+}
+
+const row = (cells) => console.log(cells.map((cell, i) => (i === 0 ? cell.padEnd(42) : cell.padStart([0, 30, 30, 10, 12, 5][i]))).join("").trimEnd());
+
+async function printTable() {
+  const results = [];
+  console.log("");
+  row(["", "amqtdd", "mosquitto", "better", "target", ""]);
+  for (const run of runsNamed(values.modes?.split(","), scale)) {
+    const samples = await sample(run);
+    const figures = run.figures.map((figure) => evaluate(figure, samples));
+    results.push({ mode: run.name, title: run.title, figures, samples });
+    console.log(run.title);
+    for (const { name, amqtdd, mosquitto, better, target, met } of figures) {
+      const loadIsLimit = /a second/.test(name) && summary(samples.amqtdd.map((one) => one.brokerBusy ?? 1)).median < 0.9;
+      row([`  ${name}`, `${shownSummary(amqtdd)}${loadIsLimit ? "*" : " "}`, mosquitto ? shownSummary(mosquitto) : "", better ? `${better.toFixed(2)}x` : "", target ?? "", met === undefined ? "" : met ? "yes" : "no"]);
+    }
+  }
+  console.log("\nbetter: how many times less CPU, time or memory, or more messages, by the medians. *: amqtdd's core was less than 90 % busy: the load, or the");
+  console.log("broker behind the bridge, was the limit. In every run nothing was lost, out of order or doubled: the load checks each message and fails otherwise.");
+  return results;
+}
+
+printMachine();
+const results = values.soak !== undefined ? await printSoak(Number(values.soak)) : values.growth ? await printGrowth({ brokers, runs, scale }) : await printTable();
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ date: new Date().toISOString(), machine, runs, scale, results }, null, 2)}\n`);
