@@ -120,5 +120,9 @@ async function idle() {
 }
 
 const jobs = { traffic, offline, idle };
+process.on("uncaughtException", (error) => {
+  console.error(String(error));
+  process.exit(1);
+});
 const result = await jobs[job.kind]();
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));

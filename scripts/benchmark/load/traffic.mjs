@@ -3,7 +3,6 @@ import { Publisher } from "./publisher.mjs";
 import { Receipts, Subscriber } from "./subscriber.mjs";
 
 const TOPIC = "bench";
-const STUCK_MS = 15_000;
 const AT_ONCE = 100;
 
 /** The results of `make(0)` to `make(count - 1)`, so many at a time. */
@@ -15,7 +14,7 @@ export async function forEach(count, make) {
 
 /**
  * `job`: `{ place, subscriberPlace, publishers, subscribers, pairs, qos, window, batch, ahead, payloadBytes, topics,
- * publisherVersions, subscriberVersions, subscriberQos, perSecond }`. With `pairs` each publisher has one subscriber; else every subscriber gets everything. `ahead`: deliveries that
+ * publisherVersions, subscriberVersions, subscriberQos, perSecond, stuckMs }`. With `pairs` each publisher has one subscriber; else every subscriber gets everything. `ahead`: deliveries that
  * may be outstanding. `perSecond`: publish so many at even times, whatever the broker does, instead of as many as it takes.
  */
 export class Traffic {
@@ -32,7 +31,7 @@ export class Traffic {
   #stopped = false;
 
   constructor(job) {
-    this.#job = { batch: 512, window: 20, publisherVersions: [4], subscriberVersions: [4], payloadBytes: 100, topics: 1, ...job };
+    this.#job = { batch: 512, window: 20, publisherVersions: [4], subscriberVersions: [4], payloadBytes: 100, topics: 1, stuckMs: 15_000, ...job };
     this.receipts = new Receipts({ latencies: job.perSecond !== undefined });
     this.#fanOut = job.pairs ? 1 : job.subscribers;
     this.#ahead = job.ahead ?? Infinity;
@@ -106,7 +105,7 @@ export class Traffic {
       const watch = setInterval(() => {
         if (receipts.delivered === lastDelivered && this.sent === lastSent) end(new Error(`nothing goes on: ${receipts.delivered} delivered of ${this.sent} published`));
         [lastDelivered, lastSent] = [receipts.delivered, this.sent];
-      }, STUCK_MS);
+      }, this.#job.stuckMs);
       const end = (error) => {
         clearInterval(watch);
         this.#onTurn = () => {};
