@@ -88,13 +88,13 @@ const bridgeLines = (port) => [
 ];
 
 /**
- * Starts `name` ("amqtdd" or "mosquitto") with a new store and waits until it listens. `words` are further lines for amqtdd. Gives `{ port, pid, stop }`;
+ * Starts `name` ("amqtdd" or "mosquitto") with a new store and waits until it listens. `words` are further lines for amqtdd, `nodeFlags` Node's for it. Gives `{ port, pid, stop }`;
  * `stop` leaves nothing behind.
  */
-export async function startBroker(name, { webSocket = false, secure = false, upstreamPort, words = [], core = cores.broker } = {}) {
+export async function startBroker(name, { webSocket = false, secure = false, upstreamPort, words = [], nodeFlags = [], core = cores.broker } = {}) {
   const folder = newFolder();
   const port = await freePort();
-  const broker = new Broker(onCore(core, await command(name, folder, port, { webSocket, secure, upstreamPort, words })), port);
+  const broker = new Broker(onCore(core, await command(name, folder, port, { webSocket, secure, upstreamPort, words, nodeFlags })), port);
   const stop = async () => {
     await broker.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -109,7 +109,7 @@ export async function startBroker(name, { webSocket = false, secure = false, ups
 }
 
 /** Writes the configuration into `folder` and gives the words that start the broker with it. */
-async function command(name, folder, port, { webSocket = false, secure = false, upstreamPort, words = [] }) {
+async function command(name, folder, port, { webSocket = false, secure = false, upstreamPort, words = [], nodeFlags = [] }) {
   const listener = [`listener ${port} 127.0.0.1`, ...(webSocket ? ["protocol websockets"] : []), ...(secure ? tlsKeywords(folder) : [])];
   const bridge = upstreamPort === undefined ? [] : bridgeLines(upstreamPort);
   const file = path.join(folder, "broker.cfg");
@@ -117,7 +117,7 @@ async function command(name, folder, port, { webSocket = false, secure = false, 
     mkdirSync(path.join(folder, "store"), { recursive: true });
     const lines = [`persistence_location ${folder}/store/`, ...amqtddWords, ...accessKeywords(folder), ...words, ...listener, "max_connections 20000", ...bridge];
     writeFileSync(file, `${lines.join("\n")}\n`);
-    return [process.execPath, program, "-c", file];
+    return [process.execPath, ...nodeFlags, program, "-c", file];
   }
   // mosquitto does not start with WebSockets alone.
   const second = webSocket ? [`listener ${await freePort()} 127.0.0.1`] : [];

@@ -12,13 +12,17 @@ const both = (load) => ({ burst: { ...burst, ...load }, single: { ...singles, ..
 /** By title: the points in order, each with a load of either kind. */
 const series = {
   "subscriptions that do not match": [1, 10, 100, 1_000, 10_000].map((otherFilters) => [otherFilters.toLocaleString("en-US"), both({ otherFilters })]),
-  "topic names in turn": [10, 1_000, 65_536, 100_000, 1_000_000].map((topics) => [
+  "topic names in turn": [10, 1_000, 10_000, 60_000, 100_000, 1_000_000].map((topics) => [
     topics.toLocaleString("en-US"),
     { burst: { ...burst, topics }, single: { ...singles, publishers: Math.min(100, topics), topics } },
   ]),
   "payload, bytes": [20, 100, 1_000, 10_000, 100_000, 1_000_000].map((payloadBytes) => {
     const ahead = Math.max(2, Math.min(10_000, Math.floor(MAX_OUTSTANDING_BYTES / payloadBytes)));
-    return [payloadBytes.toLocaleString("en-US"), { burst: { ...burst, payloadBytes, ahead }, single: { ...singles, publishers: Math.min(100, ahead), payloadBytes } }];
+    const warmUpDeliveries = Math.min(20_000, 200_000_000 / payloadBytes);
+    return [
+      payloadBytes.toLocaleString("en-US"),
+      { burst: { ...burst, payloadBytes, ahead, warmUpDeliveries }, single: { ...singles, publishers: Math.min(100, ahead), payloadBytes, warmUpDeliveries } },
+    ];
   }),
   "publishers (single: pairs)": [1, 10, 100, 1_000, 5_000].map((publishers) => [
     publishers.toLocaleString("en-US"),

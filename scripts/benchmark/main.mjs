@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { mosquittoVersion, settings } from "./brokers.mjs";
 import { printGrowth } from "./growth.mjs";
 import { fdatasyncMs, pinned } from "./machine.mjs";
+import { printProfile } from "./profile.mjs";
 import { runsNamed } from "./runs.mjs";
 import { printSoak } from "./soak.mjs";
 import { shown, shownSummary, summary } from "./statistics.mjs";
@@ -13,7 +14,7 @@ import { shown, shownSummary, summary } from "./statistics.mjs";
 const { values } = parseArgs({
   options: {
     runs: { type: "string", default: "3" }, modes: { type: "string" }, scale: { type: "string", default: "1" }, json: { type: "string" },
-    growth: { type: "boolean", default: false }, soak: { type: "string" },
+    growth: { type: "boolean", default: false }, soak: { type: "string" }, profile: { type: "string" },
   },
 });
 const [runs, scale] = [Number(values.runs), Number(values.scale)];
@@ -32,11 +33,21 @@ function printMachine() {
   console.log(`  mosquitto: ${settings.mosquitto}`);
 }
 
+const failures = [];
+
 /** Samples of all brokers in alternation; with `own` figures alone, of amqtdd. */
-async function sample({ measure, figures }) {
+async function sample({ name, measure, figures }) {
   const samples = Object.fromEntries(brokers.map((broker) => [broker, []]));
   const measured = figures.every(({ own }) => own) ? ["amqtdd"] : brokers;
-  for (let run = 0; run < runs; run++) for (const broker of measured) samples[broker].push(await measure(broker));
+  for (let run = 0; run < runs; run++) {
+    for (const broker of measured) {
+      try {
+        samples[broker].push(await measure(broker));
+      } catch (error) {
+        failures.push(`${name}, ${broker}: ${error.message}`);
+      }
+    }
+  }
   return samples;
 }
 
@@ -67,10 +78,18 @@ async function printTable() {
     }
   }
   console.log("\nbetter: how many times less CPU, time or memory, or more messages, by the medians. *: amqtdd's core was less than 90 % busy: the load, or the");
-  console.log("broker behind the bridge, was the limit. In every run nothing was lost, out of order or doubled: the load checks each message and fails otherwise.");
+  console.log("broker behind the bridge, was the limit. The load checks each message, and fails when one is lost, out of order or doubled.");
+  console.log(failures.length === 0 ? `No run has failed. It took ${Math.round(performance.now() / 1000)} s.` : `FAILED:\n  ${failures.join("\n  ")}`);
+  if (failures.length > 0) process.exitCode = 1;
   return results;
 }
 
+function print() {
+  if (values.soak !== undefined) return printSoak(Number(values.soak));
+  if (values.profile !== undefined) return printProfile(values.profile, scale);
+  return values.growth ? printGrowth({ brokers, runs, scale }) : printTable();
+}
+
 printMachine();
-const results = values.soak !== undefined ? await printSoak(Number(values.soak)) : values.growth ? await printGrowth({ brokers, runs, scale }) : await printTable();
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ date: new Date().toISOString(), machine, runs, scale, results }, null, 2)}\n`);
+const results = await print();
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ date: new Date().toISOString(), machine, runs, scale, results, failures }, null, 2)}\n`);

@@ -20,8 +20,9 @@ export async function runLoad(job) {
 }
 
 /** Starts the broker, runs the job against it, stops it. */
-export async function measureLoad(name, job, { webSocket = false, secure = false, words } = {}) {
-  const broker = await startBroker(name, { webSocket, secure, words });
+async function measureLoad(name, job, options = {}) {
+  const { webSocket, secure } = options;
+  const broker = await startBroker(name, options);
   try {
     return await runLoad({ ...job, place: { ...user, port: broker.port, webSocket, secure }, pid: broker.pid });
   } finally {
@@ -29,7 +30,7 @@ export async function measureLoad(name, job, { webSocket = false, secure = false
   }
 }
 
-export const traffic = (load, options) => (name) => measureLoad(name, { kind: "traffic", ...load }, options);
+export const traffic = (load, options) => (name, more) => measureLoad(name, { kind: "traffic", ...load }, { ...options, ...more });
 
 /** The first messages after a start; of mosquitto those of a warm process, with which they are compared. */
 export const firstMessages = (load, messages) => (name) =>

@@ -6,8 +6,9 @@ export function summary(numbers) {
   return { median, min: sorted[0], max: sorted.at(-1) };
 }
 
-/** A number with three digits that count, thousands parted. */
+/** A number with three digits that count, thousands parted; "-" where nothing could be measured. */
 export function shown(number) {
+  if (!Number.isFinite(number)) return "-";
   if (Math.abs(number) >= 100) return Math.round(number).toLocaleString("en-US");
   return number.toFixed(Math.abs(number) >= 10 ? 1 : 2);
 }

@@ -6,6 +6,8 @@ import { forEach, Traffic } from "./traffic.mjs";
 
 const LATE_MS = 100;
 const SETTLE_MS = 1_000;
+/** By then Node has compiled the way of a message. */
+const WARM_UP_DELIVERIES = 20_000;
 
 const job = JSON.parse(process.argv[2]);
 const { place, pid } = job;
@@ -38,7 +40,7 @@ async function settled(traffic, expected) {
 
 const quantile = (sorted, part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))];
 
-/** `seconds` of traffic after `warmUpSeconds`, or `messages` from the first one on. */
+/** `seconds` of traffic after `warmUpSeconds` and `warmUpDeliveries`, or `messages` from the first one on. */
 async function traffic() {
   const traffic = new Traffic(job);
   await holdFilters(job.otherFilters ?? 0);
@@ -57,7 +59,7 @@ async function traffic() {
   };
   let longestPauseMs;
   if (job.messages === undefined) {
-    await traffic.publishFor((job.warmUpSeconds ?? 0) * 1000, job.seconds * 1000, mark);
+    await traffic.publishFor({ ms: job.warmUpSeconds * 1000, deliveries: job.warmUpDeliveries ?? WARM_UP_DELIVERIES }, job.seconds * 1000, mark);
   } else {
     mark();
     await traffic.publish(job.messages);

@@ -65,19 +65,22 @@ export class Traffic {
     await this.#run(() => publishers.every((publisher) => publisher.isDone) && (this.subscribers.length === 0 || this.#isDelivered));
   }
 
-  /** Publishes for `warmUpMs` and then `ms` more, calling `onMeasure` at the beginning and the end of those. Resolves when everything is delivered. */
-  async publishFor(warmUpMs, ms, onMeasure) {
-    const from = performance.now() + warmUpMs;
-    let begun = false;
+  /**
+   * Publishes until the broker is warm, after `warmUp.ms` at the earliest and `warmUp.deliveries`, and then for `ms` more, calling `onMeasure` at the beginning
+   * and the end of those. Resolves when everything is delivered.
+   */
+  async publishFor(warmUp, ms, onMeasure) {
+    const warmAt = performance.now() + warmUp.ms;
+    let overAt;
     this.publishers.forEach((publisher) => publisher.grant(Infinity));
     await this.#run(() => {
       if (this.#stopped) return this.#isDelivered && this.publishers.every((publisher) => publisher.isDone);
       const now = performance.now();
-      if (!begun && now >= from) {
-        begun = true;
+      if (overAt === undefined && now >= warmAt && this.receipts.delivered >= warmUp.deliveries) {
+        overAt = now + ms;
         onMeasure();
       }
-      if (now < from + ms) return false;
+      if (overAt === undefined || now < overAt) return false;
       onMeasure();
       this.#stopped = true;
       this.publishers.forEach((publisher) => publisher.stop());
