@@ -59,7 +59,7 @@ function allRuns(scale) {
     },
     start: {
       title: "start: exec until a connection is accepted, the store open",
-      measure: start(7),
+      measure: start(5),
       figures: [
         { name: "listening, ms", of: (sample) => sample.listeningMs, less: true, atMost: 75 },
         { name: "a bare Node listening, ms", of: (sample) => sample.bareNodeMs, less: true, own: true },

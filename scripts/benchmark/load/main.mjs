@@ -5,7 +5,7 @@ import { Connection } from "./connection.mjs";
 import { forEach, Traffic } from "./traffic.mjs";
 
 const LATE_MS = 100;
-const SETTLE_MS = 1_000;
+const SETTLE_MS = 500;
 /** By then Node has compiled the way of a message. */
 const WARM_UP_DELIVERIES = 20_000;
 
@@ -38,10 +38,20 @@ async function settled(traffic, expected) {
   if (delivered !== expected || wrong > 0) throw new Error(`${delivered} deliveries instead of ${expected}, ${wrong} of them wrong`);
 }
 
+/** Warms this process up with another broker, so that it is quick when the one that is measured is cold. */
+async function rehearse(place) {
+  const traffic = new Traffic({ ...job, place });
+  await traffic.openSubscribers();
+  await traffic.openPublishers();
+  await traffic.publish(WARM_UP_DELIVERIES);
+  await Promise.all([...traffic.publishers, ...traffic.subscribers].map((connection) => connection.close()));
+}
+
 const quantile = (sorted, part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))];
 
 /** `seconds` of traffic after `warmUpSeconds` and `warmUpDeliveries`, or `messages` from the first one on. */
 async function traffic() {
+  if (job.rehearsal) await rehearse(job.rehearsal);
   const traffic = new Traffic(job);
   await holdFilters(job.otherFilters ?? 0);
   await traffic.openSubscribers();
@@ -112,12 +122,12 @@ async function offline() {
 
 /** Opens `connections` that do nothing; memory before and after. */
 async function idle() {
-  await wait(SETTLE_MS);
+  await wait(2 * SETTLE_MS);
   const before = residentKiB(pid);
   const startedAt = performance.now();
   await forEach(job.connections, (i) => opened(`bench-idle${i}`));
   const seconds = (performance.now() - startedAt) / 1000;
-  await wait(2 * SETTLE_MS);
+  await wait(4 * SETTLE_MS);
   return { before, after: residentKiB(pid), connectsPerSecond: job.connections / seconds };
 }
 
