@@ -21,7 +21,7 @@ const amqtddWords = [
   "max_total_queued_bytes 2147483648", "max_connections_per_address 20000", "persistent_client_expiration 14d", "max_keepalive 3600",
 ];
 export const settings = {
-  amqtdd: `${amqtddWords.join(", ")}, password_file (12 users), acl_file (26 lines), max_connections 20000`,
+  amqtdd: `${amqtddWords.join(", ")}, password_file and acl_file of 12 users, max_connections 20000`,
   mosquitto: mosquittoWords.join(", "),
 };
 
