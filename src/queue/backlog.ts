@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { Chunk, ChunkList, recycle } from "./chunk.ts";
+import { Chunk, ChunkList } from "./chunk.ts";
 import { Cursor } from "./cursor.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Message } from "./message.ts";
@@ -283,7 +283,7 @@ export class Backlog {
       this.front.splitAfter(last, this.back);
     }
     this.knownOldestMs = this.oldestMs;
-    for (let chunk = this.front.head; chunk; chunk = chunk.next) this.release(chunk);
+    for (let chunk = this.front.head; chunk; chunk = chunk.next) this.leaveToDisk(chunk);
     this.front.head = this.front.tail = undefined;
     this.headAt = 0;
     this.gapPage = page;
@@ -294,14 +294,21 @@ export class Backlog {
     if (this.gapTo === 0) return;
     for (let chunk = this.back.head; chunk && isEvictable(chunk, storedBelow); chunk = this.back.head) {
       this.gapTo = chunk.endSeq;
-      this.release(chunk);
+      this.leaveToDisk(chunk);
       this.back.shift();
     }
   }
 
+  /** The chunk leaves RAM; its bytes may still be on their way to the disk. */
   private release(chunk: Chunk): void {
     this.budget.usedBytes -= chunk.bytes.length;
-    if (!this.durable) recycle(chunk);
+    if (!this.durable) chunk.recycle();
+  }
+
+  /** The same for one that is on disk. */
+  private leaveToDisk(chunk: Chunk): void {
+    this.release(chunk);
+    chunk.recycle();
   }
 
   /** Forgets everything; nothing is handed over to be written or deleted. */

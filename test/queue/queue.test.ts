@@ -214,6 +214,28 @@ describe("memory", () => {
     expect(rig.send().map(({ topic }) => topic)).toEqual(["t/1"]);
   });
 
+  it("that others have left holds messages of any size", async () => {
+    const other = new Rig();
+    for (let number = 1; number <= 2_000; number++) other.queue.append(message(number, 100), 1);
+    await other.settle();
+    other.detach();
+    const sizes = [2_300, 4_400, 10, 5_000, 9_500, 70_000, 100, 1_500, 3_000];
+    const rig = new Rig();
+    for (const [index, payloadBytes] of sizes.entries()) rig.queue.append(message(index + 1, payloadBytes), 1);
+    await rig.settle();
+    rig.detach();
+    rig.attach();
+    const payloads: Buffer[] = [];
+    for (let idle = 0; idle < 10; idle++) {
+      await rig.settle();
+      for (let next; (next = rig.sendNext()); idle = 0) {
+        payloads.push(next.payload);
+        rig.end(next);
+      }
+    }
+    expect(payloads).toEqual(sizes.map((payloadBytes, index) => Buffer.alloc(payloadBytes, index + 1)));
+  });
+
   it("is filled from the disk ahead of the cursor", async () => {
     const before = new Rig();
     await appendPages(before, 1, 3, 200_000);
