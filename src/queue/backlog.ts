@@ -17,16 +17,15 @@ export class Backlog {
   gapTo = 0;
   /** No page that begins below holds anything of the gap. */
   gapPage = 0;
-  /** First sequence numbers of the pages that are to be deleted from the disk. */
-  deletedPages: number[] = [];
+  private deleted = NO_PAGES;
   private readonly front = new ChunkList();
   private readonly back = new ChunkList();
   /** Offset in `front.head` of the first record that is not done. */
   private headAt = 0;
   private foundAt = 0;
   private readonly cursor = new Cursor();
-  /** Stands somewhere before the first message that may be dropped. */
-  private readonly dropCursor = new Cursor();
+  /** Stands somewhere before the first message that may be dropped, once one is looked for. */
+  private dropCursor: Cursor | undefined;
   private firstUnwritten: Chunk | undefined;
   /** When the oldest message came, or earlier: what is known of it while it does not lie in RAM. */
   private knownOldestMs = 0;
@@ -130,7 +129,8 @@ export class Backlog {
    * are left, and their pages are to be deleted.
    */
   settleDrop(seq: number, dropped: SeqRanges): Cursor | undefined {
-    const { dropCursor, front } = this;
+    const { front } = this;
+    const dropCursor = (this.dropCursor ??= new Cursor());
     for (;;) {
       const { chunk } = dropCursor;
       if (!dropCursor.settle(front.head, this.headAt)) return undefined;
@@ -146,7 +146,7 @@ export class Backlog {
       this.cursor.at = 0;
     }
     if (this.firstUnwritten === chunk) this.firstUnwritten = chunk.next;
-    for (const page of chunk.pages) this.deletedPages.push(page);
+    for (const page of chunk.pages) this.deletePage(page);
     this.release(chunk);
     this.front.remove(chunk);
   }
@@ -177,13 +177,13 @@ export class Backlog {
       return;
     }
     this.knownOldestMs = recordReceivedMs(head.bytes, this.headAt);
-    for (const page of head.pages) this.deletedPages.push(page);
+    for (const page of head.pages) this.deletePage(page);
     this.release(head);
     this.front.shift();
     this.headAt = 0;
     if (this.firstUnwritten === head) this.firstUnwritten = head.next;
     if (this.cursor.chunk === head) this.cursor.reset();
-    if (this.dropCursor.chunk === head) this.dropCursor.reset();
+    if (this.dropCursor?.chunk === head) this.dropCursor.reset();
     // A head chunk that is emptied while its bytes wait for the store is simply left: nothing in it is owed any more.
   }
 
@@ -249,6 +249,22 @@ export class Backlog {
     this.firstUnwritten = undefined;
   }
 
+  /** The page that begins with this message is to be deleted from the disk. */
+  deletePage(firstSeq: number): void {
+    if (this.deleted === NO_PAGES) this.deleted = [];
+    this.deleted.push(firstSeq);
+  }
+
+  /** First sequence numbers of the pages that are to be deleted. */
+  get deletedPages(): readonly number[] {
+    return this.deleted;
+  }
+
+  /** They are deleted with the group that is being written. */
+  forgetDeleted(): void {
+    this.deleted = NO_PAGES;
+  }
+
   /** No page with a lower first sequence number counts any more. */
   firstPage(ackedBelow: number): number {
     return this.front.head?.pages[0] ?? (this.hasGap ? this.gapPage : ackedBelow);
@@ -256,7 +272,7 @@ export class Backlog {
 
   /** Leaves to the disk what is stored there: everything, or what lies behind the chunk of the cursor or of the head. */
   evict(keeping: "nothing" | "cursor" | "head", ackedBelow: number, storedBelow: number): void {
-    this.dropCursor.reset();
+    this.dropCursor = undefined;
     if (keeping === "nothing") this.evictFront(ackedBelow, storedBelow);
     else this.evictBehind(keeping === "cursor" ? this.cursor.chunk : this.front.head, storedBelow);
     this.evictBack(storedBelow);
@@ -318,12 +334,15 @@ export class Backlog {
       list.head = list.tail = undefined;
     }
     this.cursor.reset();
-    this.dropCursor.reset();
+    this.dropCursor = undefined;
     this.firstUnwritten = undefined;
     this.gapFrom = this.gapTo = 0;
     this.headAt = 0;
   }
 }
+
+/** What most backlogs have to delete at most times. */
+const NO_PAGES: number[] = [];
 
 /** Whether everything of the chunk is on disk. */
 function isEvictable(chunk: Chunk, storedBelow: number): boolean {

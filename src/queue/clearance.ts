@@ -36,8 +36,8 @@ export class Clearance {
 
   constructor(
     private readonly store: Store,
-    /** Has a record of the queue written with a group that is synced. */
-    private readonly askForRecord: () => void,
+    /** Whose messages these are; it has its record written with a group that is synced. */
+    private readonly queue: { askForRecord(): void },
   ) {}
 
   recover(sentLimit: number, ackedBelow: number, nextSeq: number): void {
@@ -58,7 +58,7 @@ export class Clearance {
   /** Has a record written that allows more to be sent, unless one is on its way. */
   private keepAhead(): void {
     this.countSynced();
-    if (this.sentBelow + SEND_AHEAD / 2 > this.sendableBelow && !this.needsSync && this.syncedIn === 0) this.askForRecord();
+    if (this.sentBelow + SEND_AHEAD / 2 > this.sendableBelow && !this.needsSync && this.syncedIn === 0) this.queue.askForRecord();
   }
 
   /** Takes notice of a record that is stored by now; true if it allows more. */

@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { MAX_SEQ, queueKey, type SessionNumber } from "../store/keys.ts";
+import { MAX_SEQ, pageKey, queueKey, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import { Backlog } from "./backlog.ts";
 import { Clearance } from "./clearance.ts";
@@ -18,14 +18,19 @@ import { Slot, Window } from "./window.ts";
 /** What came of looking for a message to drop: `kept`: the first that may be dropped is not over; `unread`: it is on disk alone, and being read. */
 export type Dropping = "dropped" | "kept" | "unread" | "none";
 
+/** What queues share. */
 export interface QueueContext {
   readonly store: Store;
   readonly budget: MemoryBudget;
   readonly totals: QueueTotals;
-  /** Called when pages that were read ahead have arrived. */
-  readonly onLoaded: () => void;
-  /** Called when messages that had been stored can't be read any more. */
-  readonly onLost: (messages: number) => void;
+}
+
+/** Whose messages a queue has. */
+export interface QueueOwner {
+  /** Pages that were read ahead have arrived. */
+  onLoaded(): void;
+  /** Messages that had been stored can't be read any more. */
+  onLost(messages: number): void;
 }
 
 /**
@@ -42,13 +47,13 @@ export class Queue implements Keeper {
   bytes = 0;
   lost = 0;
   /** Beside the numbered messages, which alone `messages` and `bytes` count. */
-  readonly qos0: WaitingQoS0;
+  qos0 = WaitingQoS0.none;
 
   private readonly window: Window;
   private readonly backlog: Backlog;
-  private readonly gapReader: GapReader;
+  /** Made when something is to be read. */
+  private gapReader: GapReader | undefined;
   private readonly clearance: Clearance;
-  private readonly pages: StoredPages;
   /** Above the head: what lies below it is forgotten. */
   private readonly dropped = new SeqRanges();
   private touchedIn: GroupNumber = 0;
@@ -62,13 +67,15 @@ export class Queue implements Keeper {
     readonly durable: boolean,
     windowSlots: number,
     private readonly context: QueueContext,
+    private readonly owner: QueueOwner,
   ) {
     this.window = new Window(windowSlots);
     this.backlog = new Backlog(durable, context.budget);
-    this.pages = new StoredPages(session, lane, context.store);
-    this.gapReader = new GapReader(this.pages, this.backlog, this.window, this.dropped, () => this.onRead());
-    this.qos0 = new WaitingQoS0(context.budget, context.totals);
-    this.clearance = new Clearance(context.store, () => void this.touch("synced"));
+    this.clearance = new Clearance(context.store, this);
+  }
+
+  private get pages(): StoredPages {
+    return new StoredPages(this.session, this.lane, this.context.store);
   }
 
   /** Takes up a stored queue where its progress record left it; its pages stay on disk until they are wanted. */
@@ -111,7 +118,7 @@ export class Queue implements Keeper {
   async removeLeftovers(): Promise<void> {
     if (this.firstPage === 1) return;
     const remove = (firstSeq: number): void => {
-      this.backlog.deletedPages.push(firstSeq);
+      this.backlog.deletePage(firstSeq);
       this.touch("soon");
     };
     await this.pages.visit(0, this.firstPage, remove).catch(() => undefined); // the next start tries again
@@ -182,6 +189,13 @@ export class Queue implements Keeper {
     return this.touch("synced");
   }
 
+  /** Copies a message of QoS 0 to the end of those. */
+  appendQoS0(message: Message): void {
+    const { budget, totals } = this.context;
+    if (this.qos0 === WaitingQoS0.none) this.qos0 = new WaitingQoS0(budget, totals);
+    this.qos0.append(message, this.nextSeq);
+  }
+
   /** Gives a sequence number to a message that is sent at once and need not be kept (its session ends with the connection). */
   sendUnkept(slot: number): number {
     const { window } = this;
@@ -206,7 +220,7 @@ export class Queue implements Keeper {
       readRecord(message, backlog.cursorBytes, backlog.cursorOffset);
       if (message.topicEnd > message.topicStart || !this.passEmpty(backlog.cursorSeq)) return true;
     }
-    this.gapReader.readAhead();
+    this.readAhead();
     return false;
   }
 
@@ -230,7 +244,7 @@ export class Queue implements Keeper {
     this.advanceHead();
     this.touch("soon");
     this.lost += 1;
-    this.context.onLost(1);
+    this.owner.onLost(1);
     return true;
   }
 
@@ -264,7 +278,7 @@ export class Queue implements Keeper {
   /** The record under the cursor needs no sending. */
   stepCursor(): void {
     this.window.passedBelow = this.cursorSeq + 1;
-    if (this.backlog.stepCursor()) this.gapReader.readAhead();
+    if (this.backlog.stepCursor()) this.readAhead();
   }
 
   /** PUBREC has come; true if the message was waiting for it, be it since an earlier connection: the peer has it, it must not be sent again. */
@@ -278,6 +292,11 @@ export class Queue implements Keeper {
   /** The group that holds the note of every PUBREC so far: PUBREL waits for it, the first one and those sent again. */
   get receivedNoted(): GroupNumber {
     return this.notedIn;
+  }
+
+  /** For the clearance: see there. */
+  askForRecord(): void {
+    this.touch("synced");
   }
 
   private touch(need: "synced" | "soon"): GroupNumber {
@@ -369,7 +388,7 @@ export class Queue implements Keeper {
     // Acknowledged by a peer that has forgotten the rest.
     while (place && window.stateOf(place.seq) !== Slot.unsent) place = backlog.settleDrop(dropped.next(place.seq + 1), dropped);
     if (!place) {
-      this.gapReader.readAhead();
+      this.readAhead();
       return backlog.hasGap ? "unread" : "none";
     }
     if (isOver && !isOver(place.bytes, place.at)) return "kept";
@@ -407,7 +426,7 @@ export class Queue implements Keeper {
     }
     this.clearance.skipTo(window.ackedBelow); // what was lost was never sent
     if (window.ackedBelow === this.nextSeq) this.count(0, -this.bytes);
-    this.gapReader.forgetBelow(window.ackedBelow);
+    this.gapReader?.forgetBelow(window.ackedBelow);
   }
 
   /** A connection begins. */
@@ -419,6 +438,8 @@ export class Queue implements Keeper {
   /** The connection is over: what it did not send need not carry DUP after a crash. */
   detach(): void {
     this.rewind();
+    this.window.rest();
+    if (this.qos0.messages === 0) this.qos0 = WaitingQoS0.none;
     if (this.clearance.detach() && this.messages > 0) this.touch("soon");
     this.evict("nothing");
   }
@@ -479,13 +500,13 @@ export class Queue implements Keeper {
   }
 
   writeTo(group: GroupWriter): void {
-    const { window, backlog } = this;
-    if (this.hasEnded) return group.delete(queueKey(this.session, this.lane));
-    backlog.writePages(window.ackedBelow, (firstSeq, page) => group.put(this.pages.key(firstSeq), page));
-    for (const page of backlog.deletedPages) group.delete(this.pages.key(page));
-    backlog.deletedPages = [];
+    const { session, lane, window, backlog } = this;
+    if (this.hasEnded) return group.delete(queueKey(session, lane));
+    backlog.writePages(window.ackedBelow, (firstSeq, page) => group.put(pageKey(session, lane, firstSeq), page));
+    for (const page of backlog.deletedPages) group.delete(pageKey(session, lane, page));
+    backlog.forgetDeleted();
     const sentLimit = this.clearance.noteWritten(this.touchedIn, this.nextSeq);
-    group.put(queueKey(this.session, this.lane), encodeProgress(this, this.firstPage, this.oldestMs, sentLimit, window.slots, this.dropped.all));
+    group.put(queueKey(session, lane), encodeProgress(this, this.firstPage, this.oldestMs, sentLimit, window.slots, this.dropped.all));
   }
 
   /** Group `upTo` is on disk. Returns whether messages that waited for it may now be sent. */
@@ -500,7 +521,7 @@ export class Queue implements Keeper {
 
   /** Leaves to the disk what is stored there; see `Backlog.evict`. `cursor` is for a queue whose peer is there, the others for one without. */
   evict(keeping: "nothing" | "cursor" | "head"): void {
-    if (!this.durable || this.gapReader.isReading) return;
+    if (!this.durable || this.gapReader?.isReading) return;
     if (keeping !== "cursor") this.rewind();
     this.backlog.evict(keeping, this.ackedBelow, this.clearance.storedBelow);
   }
@@ -510,26 +531,31 @@ export class Queue implements Keeper {
     return this.backlog.countBytes((seq) => seq >= window.ackedBelow && window.stateOf(seq) !== Slot.acknowledged && !dropped.has(seq));
   }
 
-  /** The head is past the beginning of the gap: the keys of the pages that are done with are wanted. */
-  private readPassed(): void {
-    if (this.backlog.hasGap && this.backlog.gapFrom < this.ackedBelow) this.gapReader.readAhead();
+  private readAhead(): void {
+    if (!this.backlog.hasGap) return;
+    this.gapReader ??= new GapReader(this.pages, this.backlog, this.window, this.dropped, this);
+    this.gapReader.readAhead();
   }
 
-  /** Pages that were read stand in the backlog. */
-  private onRead(): void {
+  /** The head is past the beginning of the gap: the keys of the pages that are done with are wanted. */
+  private readPassed(): void {
+    if (this.backlog.hasGap && this.backlog.gapFrom < this.ackedBelow) this.readAhead();
+  }
+
+  /** For the gap reader: pages that were read stand in the backlog. */
+  onRead(lost: number): void {
     const { backlog, gapReader } = this;
-    const lost = gapReader.found;
-    gapReader.found = 0;
     this.lost += lost;
     this.count(-lost, 0);
     if (!backlog.hasGap) {
       backlog.join(this.ackedBelow);
-      if (gapReader.hasMissed) this.count(0, this.countBytes() - this.bytes);
-      gapReader.hasMissed = false;
+      if (gapReader?.hasMissed) this.count(0, this.countBytes() - this.bytes);
+      if (gapReader) gapReader.hasMissed = false;
     }
     this.advanceHead();
-    if (lost > 0) this.context.onLost(lost);
+    if (!backlog.hasGap && gapReader?.isDone) this.gapReader = undefined;
+    if (lost > 0) this.owner.onLost(lost);
     if (lost > 0 || backlog.deletedPages.length > 0) this.touch("soon");
-    this.context.onLoaded();
+    this.owner.onLoaded();
   }
 }

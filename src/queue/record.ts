@@ -159,7 +159,9 @@ export function writeUInt48(target: Buffer, at: number, value: number): void {
 }
 
 export function readUInt48(bytes: Buffer, at: number): number {
-  return (((bytes[at] as number) << 8) | (bytes[at + 1] as number)) * 0x1_0000_0000 + readUInt32(bytes, at + 2);
+  const upper = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+  const lower = readUInt32(bytes, at + 2);
+  return upper === 0 ? lower : upper * 0x1_0000_0000 + lower; // a small number stays an integer to V8: as a product it would take 16 bytes wherever it is kept
 }
 
 /** Byte by byte: several of these stand in the way of each queued message, and Node's own cost a call and its checks. */

@@ -8,8 +8,8 @@ import type { GroupNumber } from "../store/store.ts";
 import { Admission } from "./admission.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Drain } from "./drain.ts";
+import type { Lanes, QueuedMessage } from "./lanes.ts";
 import { packetIdOf } from "./packet-id.ts";
-import type { Parking } from "./parking.ts";
 import type { Peer } from "./peer.ts";
 import type { View } from "./view.ts";
 
@@ -18,41 +18,38 @@ const DUP_FLAG = 8;
 const EXPIRED = -2;
 const NO_EXPIRY = -1;
 
-/** Takes messages out of a session's queues, in order, and sends to the peer what it may have of them. */
+/** A session's connection: takes messages out of the session's queues, in order, and sends to the peer what it may have of them. */
 export class Sender {
-  /** Messages that were larger than the peer takes. */
-  oversizedMessages = 0;
   /** If set, only from this queue messages are sent. */
   only: Queue | undefined;
+  /** The queue of the message in flight that was sent first. */
+  private sentFirst: Queue | undefined;
   private readonly record = new Message();
   private isPumping = false;
-  /** The peer takes no higher one [MQTT-3.2.2-11]. */
-  private maxQoS: QoS = 2;
 
   constructor(
-    private readonly clock: Clock,
+    readonly peer: Peer,
+    /** So many may be in flight. */
+    public maxInflight: number,
+    /** The peer takes no higher one [MQTT-3.2.2-11]. */
+    private readonly maxQoS: QoS,
+    /** Undefined: what waits goes as fast as the peer takes it. */
+    public drain: Drain | undefined,
     private readonly view: View,
-    private readonly parking: Parking,
+    private readonly lanes: Lanes,
     private readonly bounds: Bounds,
-    private readonly drain: Drain,
+    private readonly clock: Clock,
     /** Something has to wait for the store. */
     private readonly onWaits: () => void,
   ) {}
 
-  /** A connection begins. */
-  begin(maxQoS: QoS): void {
-    this.isPumping = false;
-    this.maxQoS = maxQoS;
-    this.only = undefined;
-  }
-
   /** A message of QoS 1 or 2 whose turn it is, and which need not be kept: its session ends with the connection. */
-  sendUnkept(peer: Peer, queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
+  sendUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const expirySeconds = this.expirySeconds(message);
     if (expirySeconds === EXPIRED) return this.countExpired();
     const sentQoS = this.lowered(qos);
     const id = sentQoS === 0 ? 0 : packetIdOf(queue.lane, queue.nextSeq);
-    if (!peer.publish((sentQoS << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
+    if (!this.peer.publish((sentQoS << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
     if (sentQoS > 0) queue.sendUnkept(sentSlot(sentQoS));
     return Admission.taken;
   }
@@ -68,7 +65,7 @@ export class Sender {
 
   /** What the peer can't take is done for it [MQTT-3.1.2-25]. */
   private countOversized(): GroupNumber {
-    this.oversizedMessages += 1;
+    this.bounds.oversized += 1;
     return Admission.taken;
   }
 
@@ -79,7 +76,8 @@ export class Sender {
     return leftMs < 0 ? EXPIRED : Math.ceil(leftMs / 1000);
   }
 
-  sendQoS0(peer: Peer, message: Message, retain: boolean): GroupNumber {
+  sendQoS0(message: Message, retain: boolean): GroupNumber {
+    const { peer } = this;
     const strip = this.view.prefix.length;
     if (message.frameEnd > message.frameStart && strip === 0 && !retain && peer.forward(message, 1)) return Admission.taken;
     const expirySeconds = this.expirySeconds(message);
@@ -89,33 +87,39 @@ export class Sender {
   }
 
   /** Sends what the window allows. `isLive`: what there is to send has just come. */
-  pump(peer: Peer, queue: Queue, maxInflight: number, isLive = false): void {
+  pump(queue: Queue, isLive = false): void {
+    const { peer } = this;
     if (this.only !== undefined && this.only !== queue) return;
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
     this.bounds.dropOld();
-    if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
-    while (!peer.congested && queue.windowOpen(maxInflight) && queue.peek(this.record) && (isLive || this.drain.mayGo())) {
-      if (!this.sendNext(peer, queue)) break;
-      if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
+    if (queue.qos0.messages > 0) this.pumpQoS0(queue);
+    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record) && (isLive || this.mayDrain)) {
+      if (!this.sendNext(queue)) break;
+      if (queue.qos0.messages > 0) this.pumpQoS0(queue);
     }
     this.isPumping = false;
   }
 
+  /** Whether what has waited may go now. */
+  private get mayDrain(): boolean {
+    return this.drain === undefined || this.drain.mayGo();
+  }
+
   /** Sends the messages of QoS 0 whose turn it is. */
-  private pumpQoS0(peer: Peer, queue: Queue): void {
-    const { record, view } = this;
-    while (!peer.congested && queue.isQoS0Due && this.drain.mayGo()) {
+  private pumpQoS0(queue: Queue): void {
+    const { peer, record, view } = this;
+    while (!peer.congested && queue.isQoS0Due && this.mayDrain) {
       queue.qos0.read(record);
-      this.drain.note(record.payloadEnd - record.topicStart);
-      if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
+      this.drain?.note(record.payloadEnd - record.topicStart);
+      if (view.shows(record)) this.sendQoS0(record, record.retain);
       queue.qos0.dropFirst();
     }
   }
 
   /** Handles the record under the cursor, which lies under `record`; false if it has to wait. */
-  private sendNext(peer: Peer, queue: Queue): boolean {
-    const { record, view } = this;
+  private sendNext(queue: Queue): boolean {
+    const { peer, record, view } = this;
     const seq = queue.cursorSeq;
     const slot = queue.slotOf(seq);
     const id = packetIdOf(queue.lane, seq);
@@ -143,14 +147,26 @@ export class Sender {
     }
     const qos = this.lowered(record.qos);
     const sent = sentSlot(qos);
-    this.parking.noteSent(queue);
+    this.sentFirst ??= queue;
     const again = queue.advanceSent(sent);
-    this.drain.note(record.payloadEnd - record.topicStart);
+    this.drain?.note(record.payloadEnd - record.topicStart);
     const flags = (again && qos > 0 ? DUP_FLAG : 0) | (qos << 1) | (record.retain ? 1 : 0);
     const isSent = peer.publish(flags, record, record.topicStart + view.prefix.length, qos === 0 ? 0 : id, expirySeconds);
     if (!isSent) this.countOversized();
     if (!isSent || qos === 0) queue.acknowledge(seq, sent);
     return true;
+  }
+
+  /** Nothing of the queue is in flight any more. */
+  noteAnswered(queue: Queue): void {
+    if (queue === this.sentFirst) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
+  }
+
+  /** What has no answer yet, the first of each lane; the one that was sent first leads. */
+  get unanswered(): readonly QueuedMessage[] {
+    const { sentFirst, lanes } = this;
+    const inOrder = [...(sentFirst ? [sentFirst] : []), ...lanes.queues.filter((queue) => queue !== sentFirst)];
+    return inOrder.map(({ lane, firstUnanswered }) => ({ lane, seq: firstUnanswered })).filter(({ seq }) => seq > 0);
   }
 
   /** The record under the cursor is done without being sent. */

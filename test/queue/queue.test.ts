@@ -250,7 +250,7 @@ describe("memory", () => {
 
   it("is all there is without a store: nothing waits, nothing is evicted", () => {
     const budget = new MemoryBudget(0);
-    const queue = new Queue(SESSION, LANE, false, 16, { store: new MemoryStore(), budget, totals: { messages: 0, bytes: 0 }, onLoaded: () => undefined, onLost: () => undefined });
+    const queue = new Queue(SESSION, LANE, false, 16, { store: new MemoryStore(), budget, totals: { messages: 0, bytes: 0 } }, { onLoaded: () => undefined, onLost: () => undefined });
     expect(queue.append(message(1), 2)).toBe(0);
     expect(queue.maySend(1, 2)).toBe(true);
     queue.evict("nothing");

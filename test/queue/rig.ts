@@ -42,8 +42,9 @@ export class Rig {
   ) {
     this.store = new SimulatedStore(clock, rng, disk);
     const store: Store = companion ? accompanied(this.store, companion) : this.store;
-    const context = { store, budget: this.budget, totals: this.totals, onLoaded: () => void this.loads++, onLost: (messages: number) => void (this.lost += messages) };
-    this.queue = new Queue(SESSION, LANE, true, options.windowSlots, context);
+    const context = { store, budget: this.budget, totals: this.totals };
+    const owner = { onLoaded: () => void this.loads++, onLost: (messages: number) => void (this.lost += messages) };
+    this.queue = new Queue(SESSION, LANE, true, options.windowSlots, context, owner);
     this.store.onStored((upTo) => this.queue.onStored(upTo));
     const progress = disk.get(queueKey(SESSION, LANE).toString("latin1"));
     if (progress) {
