@@ -303,7 +303,7 @@ class RunningDaemon implements Daemon, Host {
 
   /** The 1st, the 10th and every 100th, as the original did; of many not more than one every few seconds. */
   private reportDropped(session: Session): void {
-    const { droppedMessages: dropped, clientId: client } = session;
+    const { bounds: { dropped }, clientId: client } = session;
     if (dropped !== 1 && dropped !== 10 && dropped % 100 !== 0) return;
     const nowMs = this.surroundings.clock.nowMs();
     if (dropped > MANY_DROPPED && nowMs - (this.droppedLoggedMs.get(session) ?? -Infinity) < REPEATED_LOG_INTERVAL_MS) return;
@@ -311,8 +311,8 @@ class RunningDaemon implements Daemon, Host {
     this.log.write("queueFull", { client, dropped });
   }
 
-  private reportLevel({ clientId: client, waitingMessages: messages, queueLimits }: Session, isNearlyFull: boolean): void {
-    this.log.write(isNearlyFull ? "queueNearlyFull" : "queueBelowLimit", { client, messages, limit: queueLimits.maxQueuedMessages });
+  private reportLevel({ clientId: client, waitingMessages: messages, bounds: { limits } }: Session, isNearlyFull: boolean): void {
+    this.log.write(isNearlyFull ? "queueNearlyFull" : "queueBelowLimit", { client, messages, limit: limits.maxQueuedMessages });
   }
 
   private reportNotTaken(connections: number): void {

@@ -92,7 +92,7 @@ No configuration file: listening on 127.0.0.1:${port} only, messages kept in ./a
 `;
 
 // The young generation stays at 2 MiB, and old garbage is collected before it is half as much as what lives: with 10,000 queues being filled RssAnon
-// is 115 MiB instead of 195 (doc/durability.md), and the way of a message makes too little garbage to feel it.
+// is 90 MiB instead of 170 (doc/durability.md), and the way of a message makes too little garbage to feel it.
 setFlagsFromString("--semi-space-growth-factor=1");
 setFlagsFromString("--heap-growing-percent=40");
 

@@ -316,7 +316,7 @@ export class Operations implements Administration {
     const clients = [...broker.sessions.all()].filter(({ kind }) => kind === "client");
     const connected = clients.filter(({ holder }) => holder !== undefined).length;
     const sum = (count: (session: Session) => number): number => clients.reduce((total, { session }) => total + count(session), 0);
-    const dropped = sum(({ droppedMessages }) => droppedMessages);
+    const dropped = sum(({ bounds }) => bounds.dropped);
     const losses = clients.map(({ session }) => lossesOf(session)).reduce(sumOfLosses, NO_LOSSES);
     const lines = [
       `up ${Math.round((this.host.surroundings.clock.nowMs() - this.host.startedMs) / 1000)} s, listening on ${listeners.ports.join(", ") || "no port"}`,
@@ -327,9 +327,9 @@ export class Operations implements Administration {
     return lines.join("\n");
   }
 
-  private queueText({ queuedMessages, queuedBytes, oldestMs, droppedMessages }: Session): string {
+  private queueText({ queuedMessages, queuedBytes, oldestMs, bounds: { dropped } }: Session): string {
     const age = oldestMs === undefined ? "" : ` (${queuedBytes} bytes, the oldest ${Math.max(0, Math.round((this.parts.clock.nowMs() - oldestMs) / 1000))} s old)`;
-    return `${queuedMessages} messages queued${age}${droppedMessages === 0 ? "" : `, ${droppedMessages} dropped`}`;
+    return `${queuedMessages} messages queued${age}${dropped === 0 ? "" : `, ${dropped} dropped`}`;
   }
 
   requestStop(): string {

@@ -85,18 +85,18 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     switch (firstByte >> 4) {
       case PacketType.PUBACK: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd, details);
-        if (!session.onPuback(id, details.reasonCode)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
+        if (!session.sender?.onPuback(id, details.reasonCode)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
         return;
       }
       case PacketType.PUBREC: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd, details);
-        if (details.reasonCode >= FIRST_ERROR) session.onRefused(id);
-        else session.onPubrec(id);
+        if (details.reasonCode >= FIRST_ERROR) session.sender?.onRefused(id);
+        else session.sender?.onPubrec(id);
         return;
       }
       case PacketType.PUBCOMP: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd);
-        if (!session.onPubcomp(id)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
+        if (!session.sender?.onPubcomp(id)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
         return;
       }
       case PacketType.PUBREL:

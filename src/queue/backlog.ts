@@ -60,7 +60,7 @@ export class Backlog {
   }
 
   /** Copies the message, whose record has `size`, to the end. */
-  append(message: Message, qos: QoS, seq: number, size: number): void {
+  append(message: Message, qos: QoS, retain: boolean, seq: number, size: number): void {
     const list = this.hasGap ? this.back : this.front;
     let chunk = list.tail;
     if (!chunk || chunk.room < size) {
@@ -69,7 +69,7 @@ export class Backlog {
       chunk.firstSeq = seq;
       list.push(chunk);
     }
-    chunk.used = writeRecord(chunk.bytes, chunk.used, message, qos, seq);
+    chunk.used = writeRecord(chunk.bytes, chunk.used, message, qos, seq, retain);
     chunk.endSeq = seq + 1;
     if (this.durable) this.firstUnwritten ??= chunk;
   }

@@ -180,20 +180,20 @@ export class Queue implements Keeper {
   }
 
   /** Copies the message to the end. Returns the group that makes it durable, 0 if nothing is to be waited for. */
-  append(message: Message, qos: QoS): GroupNumber {
+  append(message: Message, qos: QoS, retain = message.retain): GroupNumber {
     const size = recordSize(message);
     if (this.messages === 0) this.backlog.beginAt(message.receivedMs);
-    this.backlog.append(message, qos, this.nextSeq, size);
+    this.backlog.append(message, qos, retain, this.nextSeq, size);
     this.nextSeq += 1;
     this.count(1, size);
     return this.touch("synced");
   }
 
   /** Copies a message of QoS 0 to the end of those. */
-  appendQoS0(message: Message): void {
+  appendQoS0(message: Message, retain: boolean): void {
     const { budget, totals } = this.context;
     if (this.qos0 === WaitingQoS0.none) this.qos0 = new WaitingQoS0(budget, totals);
-    this.qos0.append(message, this.nextSeq);
+    this.qos0.append(message, retain, this.nextSeq);
   }
 
   /** Gives a sequence number to a message that is sent at once and need not be kept (its session ends with the connection). */

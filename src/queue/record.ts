@@ -47,7 +47,7 @@ function propertiesSize({ propertiesStart, propertiesEnd, subscriptionIds }: Mes
 }
 
 /** Writes the record, its CRC left open: it is sealed when it goes to disk, so what never goes there never pays for it. */
-export function writeRecord(target: Buffer, at: number, message: Message, qos: QoS, seq: number): number {
+export function writeRecord(target: Buffer, at: number, message: Message, qos: QoS, seq: number, retain = message.retain): number {
   const topicLength = message.topicEnd - message.topicStart;
   const flags = flagsOf(message);
   const end = at + RECORD_HEADER_BYTES + topicLength + message.payloadLength + (flags === 0 ? 0 : optionalSize(message));
@@ -55,7 +55,7 @@ export function writeRecord(target: Buffer, at: number, message: Message, qos: Q
   writeUInt32(target, at + CRC_AT, 0);
   writeUInt48(target, at + SEQ_AT, seq);
   writeUInt48(target, at + RECEIVED_AT, message.receivedMs);
-  target[at + FLAGS_AT] = qos | (message.retain ? FLAG_RETAIN : 0) | flags;
+  target[at + FLAGS_AT] = qos | (retain ? FLAG_RETAIN : 0) | flags;
   let position = at + REST_AT;
   if ((flags & FLAG_EXPIRY) !== 0) {
     writeUInt48(target, position, message.expiresAtMs);

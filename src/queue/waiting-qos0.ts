@@ -25,7 +25,7 @@ export class WaitingQoS0 {
   static readonly none = new WaitingQoS0(new MemoryBudget(0), { messages: 0, bytes: 0 });
 
   /** Copies the message to the end, before the message `nextSeq`. */
-  append(message: Message, nextSeq: number): void {
+  append(message: Message, retain: boolean, nextSeq: number): void {
     const size = recordSize(message);
     let chunk = this.list.tail;
     if (!chunk || chunk.room < size) {
@@ -33,7 +33,7 @@ export class WaitingQoS0 {
       this.budget.usedBytes += chunk.bytes.length;
       this.list.push(chunk);
     }
-    chunk.used = writeRecord(chunk.bytes, chunk.used, message, 0, nextSeq);
+    chunk.used = writeRecord(chunk.bytes, chunk.used, message, 0, nextSeq, retain);
     this.count(1, size);
   }
 

@@ -2,7 +2,7 @@ import type { Clock } from "../clock/clock.ts";
 import type { Queue, QueueContext } from "../queue/queue.ts";
 import { recordExpiresAtMs, recordReceivedMs } from "../queue/record.ts";
 import type { Lanes } from "./lanes.ts";
-import type { Replayed } from "./replayed.ts";
+import { Replayed } from "./replayed.ts";
 
 /** What happens to a message for a queue that has reached a limit; `block`: its publisher waits. */
 export type QueueFull = "drop_oldest" | "drop_newest" | "block";
@@ -48,6 +48,10 @@ export class Bounds {
   expired = 0;
   /** Messages that were larger than the peer takes. */
   oversized = 0;
+  /** Messages that the peer has answered with a reason code of an error. */
+  refused = 0;
+  /** Retained messages, which do not count. */
+  readonly replayed = new Replayed();
   private isNearlyFull = false;
   /** Publishers wait for room. */
   private isAwaited = false;
@@ -59,9 +63,9 @@ export class Bounds {
   private owedBytes = 0;
 
   constructor(
+    /** Those of all sessions of its kind, unless it has its own. */
     public limits: QueueLimits,
     private readonly lanes: Lanes,
-    private readonly replayed: Replayed,
     private readonly owner: BoundsOwner,
     private readonly context: BoundsContext,
   ) {}

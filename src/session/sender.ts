@@ -1,6 +1,8 @@
 import type { Clock } from "../clock/clock.ts";
 import { PUBREL_BYTE } from "../mqtt/acks.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import { FIRST_ERROR } from "../mqtt/reason-codes.ts";
+import { Reason } from "../mqtt/reason.ts";
 import { Message } from "../queue/message.ts";
 import type { Queue } from "../queue/queue.ts";
 import { Slot } from "../queue/window.ts";
@@ -8,7 +10,7 @@ import type { GroupNumber } from "../store/store.ts";
 import { Admission } from "./admission.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Drain } from "./drain.ts";
-import type { Lanes, QueuedMessage } from "./lanes.ts";
+import { type Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
 import { packetIdOf } from "./packet-id.ts";
 import type { Peer } from "./peer.ts";
 import type { View } from "./view.ts";
@@ -18,30 +20,92 @@ const DUP_FLAG = 8;
 const EXPIRED = -2;
 const NO_EXPIRY = -1;
 
+/** The peer keeps up while less than this waits for it: messages in the queue, bytes that it has not read. */
+const IDLE_WAITING_MESSAGES = 32;
+const IDLE_UNSENT_BYTES = 256 * 1024;
+
+export interface SenderContext {
+  readonly clock: Clock;
+  readonly limits: { readonly maxInflightMessages: number };
+}
+
+/** The session whose connection it is. */
+export interface SenderOwner {
+  readonly view: View;
+  readonly lanes: Lanes;
+  readonly bounds: Bounds;
+  /** Something has to wait for the store. */
+  noteAwaited(): void;
+  /** Sends what the window allows, of all lanes. */
+  pump(): void;
+  /** The peer has taken something. */
+  noteRoom(): void;
+}
+
 /** A session's connection: takes messages out of the session's queues, in order, and sends to the peer what it may have of them. */
 export class Sender {
   /** If set, only from this queue messages are sent. */
-  only: Queue | undefined;
+  private only: Queue | undefined;
   /** The queue of the message in flight that was sent first. */
   private sentFirst: Queue | undefined;
   private readonly record = new Message();
   private isPumping = false;
+  /** So many may be in flight. */
+  private maxInflight: number;
+  private readonly view: View;
+  private readonly lanes: Lanes;
+  private readonly bounds: Bounds;
 
   constructor(
+    private readonly session: SenderOwner,
+    private readonly context: SenderContext,
     readonly peer: Peer,
-    /** So many may be in flight. */
-    public maxInflight: number,
+    maxInflight: number,
     /** The peer takes no higher one [MQTT-3.2.2-11]. */
     private readonly maxQoS: QoS,
     /** Undefined: what waits goes as fast as the peer takes it. */
     public drain: Drain | undefined,
-    private readonly view: View,
-    private readonly lanes: Lanes,
-    private readonly bounds: Bounds,
-    private readonly clock: Clock,
-    /** Something has to wait for the store. */
-    private readonly onWaits: () => void,
-  ) {}
+  ) {
+    this.maxInflight = Math.min(maxInflight, context.limits.maxInflightMessages);
+    this.view = session.view;
+    this.lanes = session.lanes;
+    this.bounds = session.bounds;
+  }
+
+  /** More may be on its way from now on. */
+  widen(maxInflight: number): void {
+    this.only = undefined;
+    this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
+    this.session.pump();
+  }
+
+  /** Sends this message when it is the first of its lane, and nothing of QoS 1 and 2 beside it; after an `attach` that let nothing go. */
+  sendAlone({ lane }: QueuedMessage): void {
+    this.only = this.lanes.get(lane);
+    this.maxInflight = 1;
+    this.session.pump();
+  }
+
+  /** Nothing new is sent on this connection; exchanges that have begun go on. */
+  quiesce(): void {
+    this.maxInflight = 0;
+  }
+
+  /** Whether one more message of QoS 1 or 2 would be on its way to the peer at once. */
+  get hasRoom(): boolean {
+    return !this.peer.congested && (this.lanes.get(0)?.messages ?? 0) < this.maxInflight;
+  }
+
+  /** Nothing waits before a message that comes to the queue now. */
+  goesAtOnce(queue: Queue): boolean {
+    return !this.peer.congested && queue.waiting === 0 && queue.windowOpen(this.maxInflight);
+  }
+
+  /** Whether the peer keeps up with what it gets: the time for what can wait. */
+  get isIdle(): boolean {
+    const { peer } = this;
+    return !peer.congested && peer.unsentBytes < IDLE_UNSENT_BYTES && (this.lanes.get(0)?.waiting ?? 0) < IDLE_WAITING_MESSAGES;
+  }
 
   /** A message of QoS 1 or 2 whose turn it is, and which need not be kept: its session ends with the connection. */
   sendUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
@@ -72,7 +136,7 @@ export class Sender {
   /** How long the message may still be delivered: EXPIRED not at all, -1 for ever. */
   private expirySeconds({ expiresAtMs }: Message): number {
     if (expiresAtMs === 0) return NO_EXPIRY;
-    const leftMs = expiresAtMs - this.clock.nowMs();
+    const leftMs = expiresAtMs - this.context.clock.nowMs();
     return leftMs < 0 ? EXPIRED : Math.ceil(leftMs / 1000);
   }
 
@@ -142,7 +206,7 @@ export class Sender {
     }
     if (!view.shows(record)) return this.passBy(queue, seq);
     if (!queue.maySend(seq, record.qos)) {
-      this.onWaits();
+      this.session.noteAwaited();
       return false;
     }
     const qos = this.lowered(record.qos);
@@ -157,11 +221,6 @@ export class Sender {
     return true;
   }
 
-  /** Nothing of the queue is in flight any more. */
-  noteAnswered(queue: Queue): void {
-    if (queue === this.sentFirst) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
-  }
-
   /** What has no answer yet, the first of each lane; the one that was sent first leads. */
   get unanswered(): readonly QueuedMessage[] {
     const { sentFirst, lanes } = this;
@@ -174,6 +233,44 @@ export class Sender {
     queue.advanceSent(Slot.sent);
     queue.acknowledge(seq, Slot.sent);
     return true;
+  }
+
+  /** PUBACK: true if it ended a message. */
+  onPuback(packetId: number, reasonCode = 0): boolean {
+    if (!this.finish(packetId, Slot.sent)) return false;
+    if (reasonCode >= FIRST_ERROR) this.bounds.refused += 1;
+    return true;
+  }
+
+  /** PUBCOMP: true if it ended a message. */
+  onPubcomp(packetId: number): boolean {
+    return this.finish(packetId, Slot.received);
+  }
+
+  private finish(packetId: number, expected: number): boolean {
+    const queue = this.lanes.ofPacket(packetId);
+    if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
+    if (queue === this.sentFirst && queue.inFlight === 0) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
+    if (queue.waiting > 0) this.pump(queue);
+    this.session.noteRoom();
+    return true;
+  }
+
+  /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. True if it was. */
+  onRefused(packetId: number): boolean {
+    if (!this.finish(packetId, Slot.sentQoS2)) return false;
+    this.bounds.refused += 1;
+    return true;
+  }
+
+  /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */
+  onPubrec(packetId: number): boolean {
+    const queue = this.lanes.ofPacket(packetId);
+    const seq = queue ? seqOfPacket(queue, packetId) : 0;
+    const isNew = queue?.receive(seq) ?? false;
+    const isKnown = isNew || queue?.slotOf(seq) === Slot.received;
+    this.peer.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0, isKnown ? 0 : Reason.PacketIdentifierNotFound);
+    return isNew;
   }
 }
 

@@ -15,7 +15,7 @@ export interface SessionContext<S> extends QueueContext {
   readonly limits: SessionLimits;
   /** The queue changed: it wants to hear when its group is stored. */
   readonly onAppended: (session: S) => void;
-  /** A limit has cost a message; `droppedMessages` is the count so far. */
+  /** A limit has cost a message; `bounds.dropped` is the count so far. */
   readonly onDropped: (session: S) => void;
   /** There may be room for messages that wait with their publishers (`queue_full block`). */
   readonly onRoom: () => void;

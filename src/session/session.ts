@@ -1,50 +1,40 @@
 import { PUBREL_BYTE } from "../mqtt/acks.ts";
-import { FIRST_ERROR } from "../mqtt/reason-codes.ts";
-import { Reason } from "../mqtt/reason.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import type { Message } from "../queue/message.ts";
 import type { ParkedMessage } from "../queue/parked.ts";
 import type { Queue, QueueOwner } from "../queue/queue.ts";
 import { recordSize } from "../queue/record.ts";
-import { Slot } from "../queue/window.ts";
 import type { SessionNumber } from "../store/keys.ts";
 import type { GroupNumber } from "../store/store.ts";
 import { Admission } from "./admission.ts";
-import { Bounds, type BoundsOwner, type QueueLimits } from "./bounds.ts";
+import { Bounds, type BoundsOwner } from "./bounds.ts";
 import { Drain, type DrainLimits, isUnlimited } from "./drain.ts";
 import { IncomingIds } from "./incoming.ts";
-import { Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
+import { Lanes, type QueuedMessage } from "./lanes.ts";
 import { LANES, packetIdOf, PARKED_LANE } from "./packet-id.ts";
 import { Parking } from "./parking.ts";
 import type { Peer } from "./peer.ts";
-import { type Replay, Replayed } from "./replayed.ts";
-import { Sender } from "./sender.ts";
+import type { Replay } from "./replayed.ts";
+import { Sender, type SenderOwner } from "./sender.ts";
 import type { SessionContext } from "./session-context.ts";
 import { type ReadRights, View } from "./view.ts";
-
-/** Retained messages that can wait go out while less than this waits for the peer: messages in the queue, bytes that it has not read. */
-const REPLAY_WAITING_MESSAGES = 32;
-const REPLAY_UNSENT_BYTES = 256 * 1024;
 
 const NONE: readonly QueuedMessage[] = [];
 
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
-export class Session implements QueueOwner, BoundsOwner {
+export class Session implements QueueOwner, BoundsOwner, SenderOwner {
   readonly incoming: IncomingIds;
-  /** Messages that the peer has answered with a reason code of an error. */
-  refusedMessages = 0;
   /** Called when the peer has taken something, or has come: there may be room for more. */
   onRoom: (() => void) | undefined;
   /** Retained messages for new subscriptions that are not all handed over yet. */
   replay: Replay | undefined;
   /** What the last connection left without any answer, the first of each lane; the one that was sent first leads. */
   unanswered: readonly QueuedMessage[] = NONE;
-  private readonly view = new View();
-  private readonly replayed = new Replayed();
-  private readonly lanes: Lanes;
-  private readonly bounds: Bounds;
-  /** While a connection is there. */
-  private sender: Sender | undefined;
+  /** The connection; undefined while none is there. */
+  sender: Sender | undefined;
+  readonly view = new View();
+  readonly lanes: Lanes;
+  readonly bounds: Bounds;
   /** If there is a limit to how fast what waits is sent. */
   private drain: Drain | undefined;
   /** Once something was put aside. */
@@ -59,7 +49,7 @@ export class Session implements QueueOwner, BoundsOwner {
   ) {
     this.incoming = new IncomingIds(number, context.store, this.isStored, context.incomingTotal);
     this.lanes = new Lanes(number, this.isStored, context, this);
-    this.bounds = new Bounds(context.limits, this.lanes, this.replayed, this, context);
+    this.bounds = new Bounds(context.limits, this.lanes, this, context);
   }
 
   private get isStored(): boolean {
@@ -92,27 +82,6 @@ export class Session implements QueueOwner, BoundsOwner {
     return this.sender !== undefined;
   }
 
-  /** Messages whose time was over before they could be sent. */
-  get expiredMessages(): number {
-    return this.bounds.expired;
-  }
-
-  /** Messages that were larger than the peer takes. */
-  get oversizedMessages(): number {
-    return this.bounds.oversized;
-  }
-
-  get isCongested(): boolean {
-    return this.sender?.peer.congested ?? false;
-  }
-
-  /** Whether one more message of QoS 1 or 2 would be on its way to the peer at once. */
-  get hasRoom(): boolean {
-    const { sender } = this;
-    if (!sender || sender.peer.congested) return false;
-    return (this.lanes.get(0)?.messages ?? 0) < sender.maxInflight;
-  }
-
   get queuedMessages(): number {
     return this.lanes.messages;
   }
@@ -127,26 +96,12 @@ export class Session implements QueueOwner, BoundsOwner {
     return this.lanes.bytes;
   }
 
-  /** Messages that a limit has cost, since the start. */
-  get droppedMessages(): number {
-    return this.bounds.dropped;
-  }
-
-  /** What its queue may hold, if not what all sessions of its kind may. */
-  set queueLimits(limits: QueueLimits) {
-    this.bounds.limits = limits;
-  }
-
   /** How fast what waits is sent. */
   set drainLimits(limits: DrainLimits) {
     if (!this.drain && isUnlimited(limits)) return;
     this.drain ??= new Drain(this.context.clock, () => this.pump());
     this.drain.limits = limits;
     if (this.sender) this.sender.drain = this.drain;
-  }
-
-  get queueLimits(): QueueLimits {
-    return this.bounds.limits;
   }
 
   /** About when the oldest queued message came; undefined if none is queued. */
@@ -191,10 +146,8 @@ export class Session implements QueueOwner, BoundsOwner {
 
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. `maxQoS`: the peer takes no higher one. */
   attach(peer: Peer, maxInflight: number, maxQoS: QoS = 2): void {
-    const { context, lanes } = this;
-    const inflight = Math.min(maxInflight, context.limits.maxInflightMessages);
-    this.sender = new Sender(peer, inflight, maxQoS, this.drain, this.view, lanes, this.bounds, context.clock, () => context.onAppended(this));
-    lanes.attach();
+    this.sender = new Sender(this, this.context, peer, maxInflight, maxQoS, this.drain);
+    this.lanes.attach();
     this.pump();
   }
 
@@ -219,7 +172,7 @@ export class Session implements QueueOwner, BoundsOwner {
     if (!head) return undefined;
     return this.aside.park(head, () => this.unanswered === unanswered, (queue, qos, group) => {
       this.unanswered = NONE;
-      if (group !== 0) this.context.onAppended(this);
+      if (group !== 0) this.noteAwaited();
       // The peer may have kept the identifier: PUBREL has it forgotten, so that the next message under it is not taken for this one.
       if (qos === 2) this.sender?.peer.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, head.seq), group, 0);
       this.pump();
@@ -246,7 +199,7 @@ export class Session implements QueueOwner, BoundsOwner {
   /** Returns how many were dropped. */
   dropParked(): number {
     const dropped = this.parking?.drop() ?? 0;
-    if (this.parking?.awaitsStore) this.context.onAppended(this);
+    if (this.parking?.awaitsStore) this.noteAwaited();
     return dropped;
   }
 
@@ -257,31 +210,8 @@ export class Session implements QueueOwner, BoundsOwner {
   forgetPeer(): GroupNumber {
     const group = Math.max(this.incoming.clear(), this.lanes.forgetPeer());
     this.bounds.forgetPeer();
-    if (this.lanes.awaitsStore) this.context.onAppended(this);
+    if (this.lanes.awaitsStore) this.noteAwaited();
     return group;
-  }
-
-  /** More may be on its way from now on. */
-  widen(maxInflight: number): void {
-    const { sender } = this;
-    if (!sender) return;
-    sender.only = undefined;
-    sender.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
-    this.pump();
-  }
-
-  /** Sends this message when it is the first of its lane, and nothing of QoS 1 and 2 beside it; after an `attach` that let nothing go. */
-  sendAlone({ lane }: QueuedMessage): void {
-    const { sender } = this;
-    if (!sender) return;
-    sender.only = this.lanes.get(lane);
-    sender.maxInflight = 1;
-    this.pump();
-  }
-
-  /** Nothing new is sent until the next `attach`; exchanges that have begun go on. */
-  quiesce(): void {
-    if (this.sender) this.sender.maxInflight = 0;
   }
 
   /** Whether messages are on their way, in either direction, whose exchange is not over. */
@@ -318,7 +248,7 @@ export class Session implements QueueOwner, BoundsOwner {
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(laneNumber);
     const size = this.bounds.countsBytes ? recordSize(message) : 0;
-    if (!this.bounds.fits(1, size) && !this.goesAtOnce(queue) && !this.bounds.makeRoom(queue, size)) return this.drop();
+    if (!this.bounds.fits(1, size) && !this.sender?.goesAtOnce(queue) && !this.bounds.makeRoom(queue, size)) return this.drop();
     return this.enqueue(queue, message, qos, retain);
   }
 
@@ -345,10 +275,7 @@ export class Session implements QueueOwner, BoundsOwner {
   /** In RAM, or not at all. */
   private queueQoS0(queue: Queue, message: Message, retain: boolean): GroupNumber {
     if (this.context.budget.exceeded || !this.bounds.admitsQoS0(recordSize(message))) return this.drop();
-    const wasRetain = message.retain;
-    message.retain = retain;
-    queue.appendQoS0(message);
-    message.retain = wasRetain;
+    queue.appendQoS0(message, retain);
     this.bounds.watch();
     return Admission.taken;
   }
@@ -359,41 +286,19 @@ export class Session implements QueueOwner, BoundsOwner {
 
   /** Whether a message of `bytes` for this lane has to wait, with its publisher. */
   hasNoRoom(bytes: number, copies: number, laneNumber: number): boolean {
-    return !this.goesAtOnce(this.lanes.at(laneNumber)) && this.bounds.blocks(bytes, copies);
-  }
-
-  /** Nothing waits before a message that comes to the queue now. */
-  private goesAtOnce(queue: Queue): boolean {
-    const { sender } = this;
-    return sender?.peer.congested === false && queue.waiting === 0 && queue.windowOpen(sender.maxInflight);
+    return !this.sender?.goesAtOnce(this.lanes.at(laneNumber)) && this.bounds.blocks(bytes, copies);
   }
 
   private enqueue(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
-    if (!this.durable) return this.deliverUnkept(queue, message, qos, retain);
+    const { sender } = this;
     const isLive = queue.waiting === 0;
-    const wasRetain = message.retain;
-    message.retain = retain;
-    const group = queue.append(message, qos);
-    message.retain = wasRetain;
-    if (queue.durable) this.context.onAppended(this);
-    this.sender?.pump(queue, isLive);
+    // A message for a session that ends with its connection need not be kept once it is sent.
+    if (!this.durable && sender && message.share === 0 && sender.goesAtOnce(queue)) return sender.sendUnkept(queue, message, qos, retain);
+    const group = queue.append(message, qos, retain);
+    if (queue.durable) this.noteAwaited();
+    sender?.pump(queue, isLive);
     this.bounds.watch();
     return group;
-  }
-
-  /** A message for a session that ends with its connection need not be kept once it is sent. */
-  private deliverUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
-    const { sender } = this;
-    if (sender && queue.waiting === 0 && message.share === 0 && queue.windowOpen(sender.maxInflight) && !sender.peer.congested) {
-      return sender.sendUnkept(queue, message, qos, retain);
-    }
-    const wasRetain = message.retain;
-    message.retain = retain;
-    queue.append(message, qos);
-    message.retain = wasRetain;
-    sender?.pump(queue);
-    this.bounds.watch();
-    return Admission.taken;
   }
 
   /** Queues a retained message of QoS 1 or 2 for a new subscription, whatever `maxQueuedMessages` says [MQTT-3.3.1-6]. */
@@ -401,28 +306,27 @@ export class Session implements QueueOwner, BoundsOwner {
     if (!this.view.reaches(message)) return Admission.taken;
     const queue = this.lanes.at(0);
     message.receivedMs = this.context.clock.nowMs(); // it waits from now on, however old the value is
-    const waitingBefore = this.replayed.waitingIn(queue);
+    const { replayed } = this.bounds;
+    const waitingBefore = replayed.waitingIn(queue);
     const group = this.enqueue(queue, message, qos, true);
-    this.replayed.add(queue, waitingBefore);
+    replayed.add(queue, waitingBefore);
     return group;
   }
 
   /** Whether `queueRetained` may go on. */
   get takesRetained(): boolean {
     const queue = this.lanes.get(0);
-    return !queue || this.replayed.hasRoomIn(queue);
-  }
-
-  /** Whether a peer is there that keeps up with what it gets: the time for what can wait. */
-  get isReady(): boolean {
-    const peer = this.sender?.peer;
-    if (!peer || peer.congested || peer.unsentBytes >= REPLAY_UNSENT_BYTES) return false;
-    return (this.lanes.get(0)?.waiting ?? 0) < REPLAY_WAITING_MESSAGES;
+    return !queue || this.bounds.replayed.hasRoomIn(queue);
   }
 
   private drop(): GroupNumber {
     this.bounds.noteDropped();
     return Admission.dropped;
+  }
+
+  /** The queue, or what is put aside, waits for the store. */
+  noteAwaited(): void {
+    this.context.onAppended(this);
   }
 
   onDropped(): void {
@@ -442,7 +346,7 @@ export class Session implements QueueOwner, BoundsOwner {
     this.bounds.trim();
     if (this.sender) this.pump();
     else for (const queue of this.lanes.queues) this.evict(queue);
-    if (this.lanes.awaitsStore) this.context.onAppended(this);
+    if (this.lanes.awaitsStore) this.noteAwaited();
   }
 
   /** What is on disk need not be in RAM. */
@@ -462,6 +366,11 @@ export class Session implements QueueOwner, BoundsOwner {
     const { sender } = this;
     if (!sender) return;
     for (const queue of this.lanes.queues) sender.pump(queue);
+    this.noteRoom();
+  }
+
+  /** The peer has come, or has taken something. */
+  noteRoom(): void {
     this.bounds.noteLess();
     this.replay?.peerHasRoom();
     this.onRoom?.();
@@ -478,46 +387,5 @@ export class Session implements QueueOwner, BoundsOwner {
     this.bounds.noteLess();
     // Also for what the pump has just asked for.
     return !this.lanes.awaitsStore && this.parking?.awaitsStore !== true;
-  }
-
-  /** PUBACK: true if it ended a message. */
-  onPuback(packetId: number, reasonCode = 0): boolean {
-    if (!this.finish(packetId, Slot.sent)) return false;
-    if (reasonCode >= FIRST_ERROR) this.refusedMessages += 1;
-    return true;
-  }
-
-  /** PUBCOMP: true if it ended a message. */
-  onPubcomp(packetId: number): boolean {
-    return this.finish(packetId, Slot.received);
-  }
-
-  private finish(packetId: number, expected: number): boolean {
-    const queue = this.lanes.ofPacket(packetId);
-    if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
-    const { sender } = this;
-    if (queue.inFlight === 0) sender?.noteAnswered(queue);
-    if (queue.waiting > 0) sender?.pump(queue);
-    this.bounds.noteLess();
-    this.replay?.peerHasRoom();
-    this.onRoom?.();
-    return true;
-  }
-
-  /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. True if it was. */
-  onRefused(packetId: number): boolean {
-    if (!this.finish(packetId, Slot.sentQoS2)) return false;
-    this.refusedMessages += 1;
-    return true;
-  }
-
-  /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */
-  onPubrec(packetId: number): boolean {
-    const queue = this.lanes.ofPacket(packetId);
-    const seq = queue ? seqOfPacket(queue, packetId) : 0;
-    const isNew = queue?.receive(seq) ?? false;
-    const isKnown = isNew || queue?.slotOf(seq) === Slot.received;
-    this.sender?.peer.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0, isKnown ? 0 : Reason.PacketIdentifierNotFound);
-    return isNew;
   }
 }

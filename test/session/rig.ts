@@ -78,7 +78,7 @@ export class SessionRig {
       budget,
       limits: this.limits,
       onAppended: () => undefined,
-      onDropped: ({ droppedMessages }) => void this.dropped.push(droppedMessages),
+      onDropped: ({ bounds }) => void this.dropped.push(bounds.dropped),
       onRoom: () => undefined,
       onLevel: (_session, isNearlyFull) => void this.levels.push(isNearlyFull),
       onLost: (_session, messages) => void (this.lost += messages),
