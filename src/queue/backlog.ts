@@ -17,13 +17,15 @@ export class Backlog {
   gapTo = 0;
   /** No page that begins below holds anything of the gap. */
   gapPage = 0;
-  private deleted = NO_PAGES;
+  /** First sequence numbers of the pages that are to be deleted from the disk. */
+  deletedPages = NO_PAGES;
   private readonly front = new ChunkList();
   private readonly back = new ChunkList();
   /** Offset in `front.head` of the first record that is not done. */
   private headAt = 0;
   private foundAt = 0;
-  private readonly cursor = new Cursor();
+  /** Stands before a record once settleCursor has returned true. */
+  readonly cursor = new Cursor();
   /** Stands somewhere before the first message that may be dropped, once one is looked for. */
   private dropCursor: Cursor | undefined;
   private firstUnwritten: Chunk | undefined;
@@ -93,25 +95,6 @@ export class Backlog {
   /** Moves the cursor to a record; false if there is none in RAM. */
   settleCursor(): boolean {
     return this.cursor.settle(this.front.head, this.headAt);
-  }
-
-  /** Where the record under the cursor lies; settleCursor returned true. */
-  get cursorBytes(): Buffer {
-    return this.cursor.bytes;
-  }
-
-  get cursorOffset(): number {
-    return this.cursor.at;
-  }
-
-  /** The record under the cursor; settleCursor returned true. */
-  get cursorSeq(): number {
-    return this.cursor.seq;
-  }
-
-  /** Size of that record. */
-  get cursorRecordBytes(): number {
-    return this.cursor.recordBytes;
   }
 
   /** Passes the record under the cursor. Returns whether it stood in the last chunk before the gap. */
@@ -251,18 +234,13 @@ export class Backlog {
 
   /** The page that begins with this message is to be deleted from the disk. */
   deletePage(firstSeq: number): void {
-    if (this.deleted === NO_PAGES) this.deleted = [];
-    this.deleted.push(firstSeq);
-  }
-
-  /** First sequence numbers of the pages that are to be deleted. */
-  get deletedPages(): readonly number[] {
-    return this.deleted;
+    if (this.deletedPages === NO_PAGES) this.deletedPages = [];
+    this.deletedPages.push(firstSeq);
   }
 
   /** They are deleted with the group that is being written. */
   forgetDeleted(): void {
-    this.deleted = NO_PAGES;
+    this.deletedPages = NO_PAGES;
   }
 
   /** No page with a lower first sequence number counts any more. */

@@ -1,15 +1,14 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { MAX_SEQ, pageKey, queueKey, type SessionNumber } from "../store/keys.ts";
-import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
+import { pageKey, queueKey, type SessionNumber } from "../store/keys.ts";
+import type { GroupNumber, GroupWriter, Keeper, Need, Store } from "../store/store.ts";
 import { Backlog } from "./backlog.ts";
 import { Clearance } from "./clearance.ts";
 import { GapReader } from "./gap-reader.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { Message } from "./message.ts";
 import type { QueueTotals } from "./queue-totals.ts";
-import { intactRecords } from "./page.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
-import { readRecord, recordEnd, recordReceivedMs, recordSeq, recordSize } from "./record.ts";
+import { readRecord, recordReceivedMs, recordSeq, recordSize } from "./record.ts";
 import { SeqRanges } from "./seq-ranges.ts";
 import { StoredPages } from "./stored-pages.ts";
 import { WaitingQoS0 } from "./waiting-qos0.ts";
@@ -49,7 +48,7 @@ export class Queue implements Keeper {
   /** Beside the numbered messages, which alone `messages` and `bytes` count. */
   qos0 = WaitingQoS0.none;
 
-  private readonly window: Window;
+  readonly window: Window;
   private readonly backlog: Backlog;
   /** Made when something is to be read. */
   private gapReader: GapReader | undefined;
@@ -57,8 +56,8 @@ export class Queue implements Keeper {
   /** Above the head: what lies below it is forgotten. */
   private readonly dropped = new SeqRanges();
   private touchedIn: GroupNumber = 0;
-  /** The group that holds the last note of a PUBREC. */
-  private notedIn: GroupNumber = 0;
+  /** The group that holds the note of every PUBREC so far: PUBREL waits for it, the first one and those sent again. */
+  receivedNoted: GroupNumber = 0;
   private hasEnded = false;
 
   constructor(
@@ -97,16 +96,12 @@ export class Queue implements Keeper {
    */
   async recoverBeyondRecord(): Promise<void> {
     const before = this.nextSeq;
-    await this.pages.visit(before, MAX_SEQ, (firstSeq, page) => {
-      if (firstSeq < this.nextSeq) return; // within another one: not of this queue's time
-      const records = intactRecords(page, firstSeq, MAX_SEQ);
-      let end = firstSeq;
-      for (let at = 0; at < records.length; at = recordEnd(records, at)) end = recordSeq(records, at);
+    await this.pages.visitBehind(before, (firstSeq, records, endSeq) => {
       // Without a record nothing below the first page is owed.
       if (this.nextSeq === 1) this.window.ackedBelow = this.nextSeq = firstSeq;
       if (this.messages === 0 && records.length > 0) this.backlog.beginAt(recordReceivedMs(records, 0));
-      this.count(end + 1 - this.nextSeq, records.length);
-      this.nextSeq = end + 1;
+      this.count(endSeq - this.nextSeq, records.length);
+      this.nextSeq = endSeq;
     });
     if (this.nextSeq === before) return;
     this.clearance.recover(this.nextSeq, this.ackedBelow, this.nextSeq);
@@ -144,10 +139,6 @@ export class Queue implements Keeper {
     return this.window.inFlight;
   }
 
-  get isEmpty(): boolean {
-    return this.messages === 0;
-  }
-
   /** Messages beyond the in-flight window. */
   get waiting(): number {
     return this.messages - this.window.inFlight + this.qos0.messages;
@@ -171,7 +162,7 @@ export class Queue implements Keeper {
   /** The number of the next message to send, which need not be in RAM; `nextSeq` if there is none. */
   private get nextToSend(): number {
     const { backlog } = this;
-    return this.settleCursor() ? backlog.cursorSeq : backlog.hasGap ? backlog.gapFrom : this.nextSeq;
+    return this.settleCursor() ? backlog.cursor.seq : backlog.hasGap ? backlog.gapFrom : this.nextSeq;
   }
 
   /** Whether some of the messages are on disk alone. */
@@ -215,10 +206,10 @@ export class Queue implements Keeper {
 
   /** Puts the next record to handle under `message`; false if none is in RAM (one may be on its way from the disk). */
   peek(message: Message): boolean {
-    const { backlog } = this;
+    const { cursor } = this.backlog;
     while (this.settleCursor()) {
-      readRecord(message, backlog.cursorBytes, backlog.cursorOffset);
-      if (message.topicEnd > message.topicStart || !this.passEmpty(backlog.cursorSeq)) return true;
+      readRecord(message, cursor.bytes, cursor.at);
+      if (message.topicEnd > message.topicStart || !this.passEmpty(cursor.seq)) return true;
     }
     this.readAhead();
     return false;
@@ -228,7 +219,7 @@ export class Queue implements Keeper {
   private settleCursor(): boolean {
     const { backlog, dropped } = this;
     while (backlog.settleCursor()) {
-      if (dropped.isEmpty || !dropped.has(backlog.cursorSeq)) return true;
+      if (dropped.isEmpty || !dropped.has(backlog.cursor.seq)) return true;
       this.stepCursor();
     }
     return false;
@@ -236,7 +227,7 @@ export class Queue implements Keeper {
 
   /** The record under the cursor has no content. Unless only its exchange is to be finished the message is lost after all: the peer has forgotten it. */
   private passEmpty(seq: number): boolean {
-    const state = this.slotOf(seq);
+    const state = this.window.stateOf(seq);
     if (state === Slot.received || state === Slot.acknowledged || seq < this.ackedBelow) return false;
     this.stepCursor();
     this.window.set(seq, Slot.acknowledged);
@@ -250,12 +241,7 @@ export class Queue implements Keeper {
 
   /** The record under the cursor; peek returned true. */
   get cursorSeq(): number {
-    return this.backlog.cursorSeq;
-  }
-
-  /** Where a message stands; outside the ring nothing has been sent. */
-  slotOf(seq: number): number {
-    return this.window.stateOf(seq);
+    return this.backlog.cursor.seq;
   }
 
   /** Whether the record under the cursor may go out. */
@@ -270,7 +256,7 @@ export class Queue implements Keeper {
     const again = this.clearance.pass(seq);
     window.set(seq, slot);
     window.inFlight += 1;
-    window.inFlightBytes += this.backlog.cursorRecordBytes;
+    window.inFlightBytes += this.backlog.cursor.recordBytes;
     this.stepCursor();
     return again;
   }
@@ -285,21 +271,12 @@ export class Queue implements Keeper {
   receive(seq: number): boolean {
     if (this.window.exactStateOf(seq) !== Slot.sentQoS2) return false;
     this.window.set(seq, Slot.received);
-    this.notedIn = this.touch("synced");
+    this.receivedNoted = this.touch("synced");
     return true;
   }
 
-  /** The group that holds the note of every PUBREC so far: PUBREL waits for it, the first one and those sent again. */
-  get receivedNoted(): GroupNumber {
-    return this.notedIn;
-  }
-
-  /** For the clearance: see there. */
-  askForRecord(): void {
-    this.touch("synced");
-  }
-
-  private touch(need: "synced" | "soon"): GroupNumber {
+  /** Has the queue written with the present group. Returns that group, 0 if there is none. */
+  touch(need: Need): GroupNumber {
     if (!this.durable) return 0;
     if (need === "synced") this.clearance.expectSync();
     this.touchedIn = this.context.store.touch(this, need);
@@ -325,25 +302,20 @@ export class Queue implements Keeper {
     return true;
   }
 
-  /** The first message that was sent on this connection and has no answer; 0 if there is none. */
-  get firstUnanswered(): number {
-    return this.window.firstUnanswered;
-  }
-
   /**
    * What the peer owes an answer to: the oldest message in flight and where it stands, as one number that changes with either. 0 if nothing, or if
    * PUBREL is still to leave.
    */
   get awaited(): number {
     const { ackedBelow, passedBelow } = this.window;
-    const state = passedBelow > ackedBelow ? this.slotOf(ackedBelow) : Slot.unsent;
+    const state = passedBelow > ackedBelow ? this.window.stateOf(ackedBelow) : Slot.unsent;
     if (state === Slot.unsent || (state === Slot.received && this.receivedNoted > this.context.store.stored)) return 0;
     return ackedBelow * (Slot.acknowledged + 1) + state;
   }
 
   /** Whether the message has been sent, or may be, and neither PUBREC nor an end of it is known: then it is nobody else's. */
   isOpen(seq: number): boolean {
-    const state = this.slotOf(seq);
+    const state = this.window.stateOf(seq);
     return seq >= this.ackedBelow && seq < this.nextSeq && (state === Slot.unsent || state === Slot.sent);
   }
 
@@ -371,11 +343,6 @@ export class Queue implements Keeper {
     this.advanceHead();
     this.readPassed();
     return this.touch("synced");
-  }
-
-  /** The first sequence number from the head on that `packetIndex` (the low part of a packet id) stands for. It may be far beyond the window. */
-  seqOf(packetIndex: number, modulus: number): number {
-    return this.window.seqOf(packetIndex, modulus);
   }
 
   /**
@@ -472,7 +439,7 @@ export class Queue implements Keeper {
     const message = new Message();
     this.backlog.visitUnwritten((bytes, at) => {
       const seq = recordSeq(bytes, at);
-      if (seq < this.ackedBelow || this.slotOf(seq) === Slot.acknowledged || this.dropped.has(seq)) return;
+      if (seq < this.ackedBelow || this.window.stateOf(seq) === Slot.acknowledged || this.dropped.has(seq)) return;
       readRecord(message, bytes, at);
       visit(message, this.hasBeenSent(seq));
     });

@@ -124,4 +124,4 @@ export class Lanes {
 const NO_QUEUES: readonly Queue[] = [];
 
 /** The sequence number that a packet identifier stands for. */
-export const seqOfPacket = (queue: Queue, packetId: number): number => queue.seqOf(indexOf(packetId), IDS_PER_LANE);
+export const seqOfPacket = (queue: Queue, packetId: number): number => queue.window.seqOf(indexOf(packetId), IDS_PER_LANE);

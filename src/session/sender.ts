@@ -185,7 +185,7 @@ export class Sender {
   private sendNext(queue: Queue): boolean {
     const { peer, record, view } = this;
     const seq = queue.cursorSeq;
-    const slot = queue.slotOf(seq);
+    const slot = queue.window.stateOf(seq);
     const id = packetIdOf(queue.lane, seq);
     if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
       queue.stepCursor();
@@ -225,7 +225,7 @@ export class Sender {
   get unanswered(): readonly QueuedMessage[] {
     const { sentFirst, lanes } = this;
     const inOrder = [...(sentFirst ? [sentFirst] : []), ...lanes.queues.filter((queue) => queue !== sentFirst)];
-    return inOrder.map(({ lane, firstUnanswered }) => ({ lane, seq: firstUnanswered })).filter(({ seq }) => seq > 0);
+    return inOrder.map(({ lane, window }) => ({ lane, seq: window.firstUnanswered })).filter(({ seq }) => seq > 0);
   }
 
   /** The record under the cursor is done without being sent. */
@@ -268,7 +268,7 @@ export class Sender {
     const queue = this.lanes.ofPacket(packetId);
     const seq = queue ? seqOfPacket(queue, packetId) : 0;
     const isNew = queue?.receive(seq) ?? false;
-    const isKnown = isNew || queue?.slotOf(seq) === Slot.received;
+    const isKnown = isNew || queue?.window.stateOf(seq) === Slot.received;
     this.peer.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0, isKnown ? 0 : Reason.PacketIdentifierNotFound);
     return isNew;
   }

@@ -109,7 +109,7 @@ describe("what is unacknowledged", () => {
     rig.attach();
     await rig.settle();
     expect(rig.send().map(({ seq, again }) => [seq, again])).toEqual([[1, false], [3, false], [4, false]]);
-    expect(rig.queue.slotOf(3)).toBe(Slot.sent);
+    expect(rig.queue.window.stateOf(3)).toBe(Slot.sent);
   });
 });
 
@@ -348,7 +348,7 @@ describe("on disk", () => {
     await rig.settle();
     expect(rig.store.stored).toBeGreaterThanOrEqual(rig.queue.receivedNoted);
     const after = new Rig(rig.store.crash(), rig.options, rig.clock);
-    expect(after.queue.slotOf(1)).toBe(Slot.received);
+    expect(after.queue.window.stateOf(1)).toBe(Slot.received);
   });
 
   it("counts the bytes of what is left, though a message acknowledged out of turn had been left to the disk", async () => {
@@ -404,7 +404,7 @@ describe("a damaged page", () => {
         for (let idle = 0; idle < 12; idle++) {
           await after.settle();
           for (let next; (next = after.sendNext()); idle = 0) {
-            const state = after.queue.slotOf(next.seq);
+            const state = after.queue.window.stateOf(next.seq);
             expect(state).toBe(received.has(next.seq) ? Slot.received : Slot.sent);
             if (state === Slot.sent) expect(next.topic).toBe(`t/${next.seq}`);
             sent.push(next.seq);
@@ -507,7 +507,7 @@ describe("a damaged page", () => {
     expect(after.send().map(({ seq }) => seq)).toEqual([1]);
     await after.settle();
     expect(after.send().map(({ seq, topic }) => [seq, topic])).toEqual([[2, ""]]);
-    expect({ slot: after.queue.slotOf(2), lost: after.lost, messages: after.queue.messages }).toEqual({ slot: Slot.received, lost: 1, messages: 2 });
+    expect({ slot: after.queue.window.stateOf(2), lost: after.lost, messages: after.queue.messages }).toEqual({ slot: Slot.received, lost: 1, messages: 2 });
     after.detach();
     await after.settle();
     after.attach();
