@@ -20,6 +20,7 @@ export interface QueueLimits {
   readonly maxTotalQueuedBytes: number;
 }
 
+/** Of what sessions share. */
 export interface BoundsContext extends QueueContext {
   readonly clock: Clock;
   /** There may be room for messages that wait with their publishers. */

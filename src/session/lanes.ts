@@ -14,6 +14,7 @@ export interface QueuedMessage {
   readonly seq: number;
 }
 
+/** Of what sessions share. */
 export interface LanesContext extends QueueContext {
   readonly limits: { readonly maxInflightMessages: number };
 }

@@ -24,6 +24,7 @@ const NO_EXPIRY = -1;
 const IDLE_WAITING_MESSAGES = 32;
 const IDLE_UNSENT_BYTES = 256 * 1024;
 
+/** Of what sessions share. */
 export interface SenderContext {
   readonly clock: Clock;
   readonly limits: { readonly maxInflightMessages: number };
