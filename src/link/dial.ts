@@ -2,7 +2,7 @@ import net, { type LookupFunction } from "node:net";
 import { Attempt, type Dialled } from "./attempt.ts";
 import { lookUp } from "./look-up.ts";
 import { plainTransport } from "./plain.ts";
-import { openTunnel, type Proxy } from "./proxy.ts";
+import type { Proxy } from "./proxy.ts";
 import type { TlsClient } from "./tls-client.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
@@ -35,7 +35,10 @@ export function dial(
 /** Rejects with the reason. */
 async function connect({ host, port, tls, proxy, webSocket }: Destination, attempt: Attempt): Promise<Dialled> {
   const carrier = await connectTcp(proxy ?? { host, port }, attempt);
-  if (proxy) await openTunnel(carrier, { host, port }, proxy);
+  if (proxy) {
+    const { openTunnel } = await import("./proxy.ts"); // with node:http, of no use to others
+    await openTunnel(carrier, { host, port }, proxy);
+  }
   const dialled = tls ? await (await tls()).connect(carrier, host, attempt) : { socket: carrier, carrier, transport: (listener: TransportListener) => plainTransport(carrier, listener) };
   if (!webSocket) return dialled;
   const { connectWebSocket } = await import("./websocket-client.ts"); // with what it needs, of no use to others
