@@ -1,6 +1,8 @@
 import type { Timer } from "../clock/clock.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
-import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
+import type { CloseReason } from "../link/close-reason.ts";
+import { Link } from "../link/link.ts";
+import type { PacketHandler } from "../link/packet-handler.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import type { Log } from "../log/console.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";

@@ -13,10 +13,16 @@ export interface DoorLimits {
 /** A line about who was refused comes this often. */
 const LOG_INTERVAL_MS = 10_000;
 
+/** Sockets of one address, and what the end of each calls. */
+interface Network {
+  sockets: number;
+  readonly leave: () => void;
+}
+
 /** Whether a socket that a port has accepted may stay: there are not too many of all, nor of its address. */
 export class Door {
   private sockets = 0;
-  private readonly socketsOf = new Map<string, number>();
+  private readonly networks = new Map<string, Network>();
   private loggedMs = -Infinity;
 
   constructor(
@@ -30,13 +36,14 @@ export class Door {
 
   /** False: it has been closed. */
   enter(socket: Socket): boolean {
-    const network = networkOf(socket.remoteAddress ?? "");
-    const ofNetwork = this.socketsOf.get(network) ?? 0;
-    if (ofNetwork >= this.limits.maxConnectionsPerAddress) return this.refuse(socket, network, ofNetwork);
+    const name = networkOf(socket.remoteAddress ?? "");
+    const network = this.networks.get(name) ?? { sockets: 0, leave: () => this.leave(name) };
+    if (network.sockets >= this.limits.maxConnectionsPerAddress) return this.refuse(socket, name, network.sockets);
     if (this.sockets >= this.maxSockets && !this.makeRoom()) return this.refuse(socket, undefined, this.sockets);
     this.sockets += 1;
-    this.socketsOf.set(network, ofNetwork + 1);
-    socket.once("close", () => this.leave(network));
+    network.sockets += 1;
+    this.networks.set(name, network);
+    socket.once("close", network.leave);
     return true;
   }
 
@@ -46,11 +53,12 @@ export class Door {
     return crowd.endOldest();
   }
 
-  private leave(network: string): void {
+  private leave(name: string): void {
+    const network = this.networks.get(name);
+    if (!network) return;
     this.sockets -= 1;
-    const left = (this.socketsOf.get(network) ?? 1) - 1;
-    if (left > 0) this.socketsOf.set(network, left);
-    else this.socketsOf.delete(network);
+    network.sockets -= 1;
+    if (network.sockets === 0) this.networks.delete(name);
   }
 
   private refuse(socket: Socket, network: string | undefined, sockets: number): false {

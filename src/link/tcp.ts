@@ -9,27 +9,26 @@ export const PROBE_AFTER_MS = 60_000;
 
 /** A TCP socket as a transport. */
 export class TcpTransport implements Transport {
-  readonly remoteAddress: string;
-
   constructor(
     protected readonly socket: net.Socket,
     listener: TransportListener,
+    readonly remoteAddress = addressOf(socket),
   ) {
-    this.remoteAddress = `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? 0}`;
-    let failure: Error | undefined;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, PROBE_AFTER_MS);
     this.listen(listener);
+  }
+
+  protected listen(listener: TransportListener): void {
+    const { socket } = this;
+    let failure: Error | undefined;
+    socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
     socket.on("drain", () => listener.onDrain());
     socket.on("error", (error) => {
       failure = explained(error);
     });
     socket.on("end", () => socket.end());
     socket.on("close", () => listener.onClose(failure));
-  }
-
-  protected listen(listener: TransportListener): void {
-    this.socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
   }
 
   get unsentBytes(): number {
@@ -76,6 +75,9 @@ export class TcpTransport implements Transport {
     this.socket.destroy();
   }
 }
+
+/** For the log: address and port of a socket's other side. */
+export const addressOf = ({ remoteAddress, remotePort }: net.Socket): string => `${remoteAddress ?? "?"}:${remotePort ?? 0}`;
 
 /** How many bytes the system has taken. What libuv has not handed to it yet falls with each part; `writableLength`, where its name is not there, with whole writes. */
 export function takenBytes(socket: net.Socket): number {

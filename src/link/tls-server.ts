@@ -8,6 +8,7 @@ import { handshakes } from "./handshakes.ts";
 import type { Accepted, Secure } from "./secure.ts";
 import { certificateUser } from "./tls-identity.ts";
 import { tlsReason } from "./tls-reason.ts";
+import { addressOf } from "./tcp.ts";
 import { TlsTransport } from "./tls.ts";
 
 interface Pending {
@@ -94,5 +95,3 @@ export class TlsServer implements Secure {
 function asError(problem: string | Error): Error {
   return typeof problem === "string" ? Object.assign(new Error(problem), { code: problem }) : problem;
 }
-
-const addressOf = ({ remoteAddress, remotePort }: net.Socket): string => `${remoteAddress ?? "?"}:${remotePort ?? 0}`;

@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { AckGate } from "../../src/link/ack-gate.ts";
-import { type CloseReason, Link, type LinkLimits, type PacketHandler } from "../../src/link/link.ts";
+import type { CloseReason } from "../../src/link/close-reason.ts";
+import { Link, type LinkLimits } from "../../src/link/link.ts";
+import type { PacketHandler } from "../../src/link/packet-handler.ts";
 import type { Transport } from "../../src/link/transport.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../../src/mqtt/acks.ts";
 import { malformed } from "../../src/mqtt/violation.ts";
