@@ -164,6 +164,22 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : 
     expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]/.test(line))).toEqual([]);
   });
 
+  it("full to the last byte, and killed again and again: each start opens the store, and all that was acknowledged is there", { timeout: 180_000 }, async () => {
+    const { daemon, port } = await place("store_min_free 0", 60);
+    await durableSubscriber(port);
+    const publisher = await publisherOn(port, 1);
+    await daemon.waitForLine(/CWNAN0304E/, { timeoutMs: 60_000 });
+    await daemon.kill("SIGKILL");
+    await publisher.client.client.endAsync(true);
+    for (let time = 0; time < 2; time++) {
+      await daemon.start();
+      await daemon.kill("SIGKILL");
+    }
+    await daemon.start();
+    await receivesAll(port, publisher.acknowledged.size);
+    expect(daemon.lines.filter((line) => /CWNAN0341|CWNAN\d{4}[SF]/.test(line))).toEqual([]);
+  });
+
   it("without a byte left: subscribers are sent what is stored, and with room again all that was acknowledged is there", { timeout: 180_000 }, async () => {
     const { disk, daemon, port } = await place("store_min_free 1000000");
     await durableSubscriber(port);

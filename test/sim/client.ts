@@ -39,7 +39,7 @@ export interface ClientOptions {
   /** Hears of a message that the daemon has not taken, and may never have taken. */
   readonly onRefused?: (message: Published, mayBeThere: boolean) => void;
   /** Hears of a message that may be refused, which the client need never hear of: it comes behind others then. */
-  readonly onRefusable?: (message: Published) => void;
+  readonly onRefusable?: (message: Published, isRepeated: boolean) => void;
   /** Hears of what the daemon must not do. */
   readonly onViolation: (text: string) => void;
 }
@@ -257,7 +257,7 @@ export class SimulatedClient {
   private sendAcknowledged(message: Outgoing, dup: boolean): void {
     const { qos, packetId } = message;
     message.sendings += 1;
-    if (this.connection?.version === 5) this.options.onRefusable?.(message);
+    if (this.connection?.version === 5) this.options.onRefusable?.(message, message.sendings > 1);
     this.awaitedAcks.push(`${qos === 1 ? "PUBACK" : "PUBREC"} ${packetId}`);
     this.sendMessage(message, packetId, dup);
   }

@@ -122,7 +122,7 @@ export class Watch {
     const owed = this.ledger.owed(topic, next, number);
     this.missed += owed.length;
     for (const missing of owed) {
-      if (isKept && this.ledger.mayBeLate(missing)) this.overtaken.set(missing, topic);
+      if (qos > 0 && this.ledger.mayBeLate(missing)) this.overtaken.set(missing, topic);
       else if (isKept) return onViolation(`${this.name}: ${topic} ${number} came where ${next} was due`);
     }
   }

@@ -35,6 +35,8 @@ export class World extends Stage {
   /** Last retained value of each topic; empty: removed. */
   private readonly retained = new Map<string, string>();
   private readonly upstreamRetained = new Map<string, string>();
+  /** Values, as `topic=value`, that were sent again and may have been refused before: they may stand though newer ones were sent. */
+  private readonly resent = new Set<string>();
   private readonly faults: Faults;
   private readonly mostlyQoS: number;
   private readonly maxQueuedMessages: number;
@@ -127,7 +129,7 @@ listener ${CENTRAL_PORT}
         keepAliveSeconds: this.keepAliveSeconds,
         onMessage: (topic, payload, qos) => watch?.take(topic, payload, qos),
         onRefused: (message, mayBeThere) => this.onRefused(client, message, mayBeThere),
-        onRefusable: ({ payload }) => this.ledger.allowLate(payload),
+        onRefusable: (message, isRepeated) => this.onRefusable(message, isRepeated),
         onViolation: (text) => this.onViolation(text),
       },
       this.network,
@@ -135,6 +137,11 @@ listener ${CENTRAL_PORT}
       this.rng,
     );
     return client;
+  }
+
+  private onRefusable({ topic, payload, retain }: Published, isRepeated: boolean): void {
+    this.ledger.allowLate(payload);
+    if (retain && isRepeated) this.resent.add(`${topic}=${payload}`);
   }
 
   /** A publisher has been told so: it need not arrive, and does not if it was sent once only. The last value of a retained topic is published again. */
@@ -186,12 +193,12 @@ listener ${CENTRAL_PORT}
 
   private async judgeRetained(): Promise<void> {
     const expected = valuesOf(this.retained, "");
-    await this.until(() => !this.upstream || this.upstreamValues(this.upstream) === expected, `${expected} as retained values at the upstream`);
+    await this.until(() => !this.upstream || valuesOf(this.settled(this.upstreamValues(this.upstream), "site/"), "site/") === expected, `${expected} as retained values at the upstream`);
     for (const [port, prefix] of this.central ? ([[EDGE_PORT, ""], [CENTRAL_PORT, "site/"]] as const) : ([[EDGE_PORT, ""]] as const)) {
       const found = new Map<string, string>();
       const reader = this.client(`reader${port}`, port, [`${prefix}r/#`], { take: (topic, payload) => void found.set(topic, payload) });
       reader.start();
-      await this.until(() => reader.isSubscribed && valuesOf(found, prefix) === expected, `${expected} as retained values at port ${port}`);
+      await this.until(() => reader.isSubscribed && valuesOf(this.settled(found, prefix), prefix) === expected, `${expected} as retained values at port ${port}`);
     }
   }
 
@@ -199,13 +206,23 @@ listener ${CENTRAL_PORT}
    * A value of QoS 2 whose PUBCOMP the upstream has swallowed before it lost its session comes once more, after newer ones: that is the
    * protocol's. It stands for the newest.
    */
-  private upstreamValues({ hasSwallowed }: Upstream): string {
+  private upstreamValues({ hasSwallowed }: Upstream): Map<string, string> {
     const values = new Map<string, string>();
     for (const [topic, value] of this.upstreamRetained) {
       const isOld = hasSwallowed && this.remoteWatch.mayRepeat.has(value);
       values.set(topic, isOld ? (this.retained.get(topic.slice("site/".length)) ?? value) : value);
     }
-    return valuesOf(values, "site/");
+    return values;
+  }
+
+  /** An older value stands for the newest where it was refused at first, and the publisher did not hear of it. */
+  private settled(values: ReadonlyMap<string, string>, prefix: string): ReadonlyMap<string, string> {
+    if (!this.ledger.hasRefusals) return values;
+    const settled = new Map(values);
+    for (const [topic, newest] of this.retained) {
+      if (this.resent.has(`${topic}=${values.get(prefix + topic) ?? ""}`)) settled.set(prefix + topic, newest);
+    }
+    return settled;
   }
 
   private beginPublishing(): void {
