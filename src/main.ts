@@ -1,7 +1,5 @@
-#!/usr/bin/env node
 import { Command } from "commander";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
-import { setFlagsFromString } from "node:v8";
 import type { AclQuestion } from "./cli/acl.ts";
 import { readConfig, type ReadResult } from "./config/read-config.ts";
 import { LineWriter } from "./log/destinations.ts";
@@ -90,11 +88,6 @@ No configuration file: listening on 127.0.0.1:${port} only, messages kept in ./a
 
 `;
 
-// The young generation stays at 2 MiB, and old garbage is collected before it is half as much as what lives: with 10,000 queues being filled RssAnon
-// is 115 MiB instead of 195 (doc/durability.md), and the way of a message makes too little garbage to feel it.
-setFlagsFromString("--semi-space-growth-factor=1");
-setFlagsFromString("--heap-growing-percent=40");
-
 // Whoever reads our lines may go; the daemon stays.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
 
@@ -143,4 +136,4 @@ acl
   .option("--connection <name>", "ask for a bridge instead of a client")
   .action(async (file: string, question: AclQuestion) => process.exit((await import("./cli/acl.ts")).explainAcl(file, question)));
 
-await program.parseAsync();
+void program.parseAsync();
