@@ -66,8 +66,11 @@ await Promise.all([
   build({
     ...cjs,
     entryPoints: { main: "src/main.ts" },
+    outExtension: { ".js": ".script" },
     plugins: [levelBinary, seldomNeeded],
-    banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
+    // One function, which the launcher calls: to put it around the text there would copy it.
+    banner: { js: "(function (require, __filename) { const __url = require('node:url').pathToFileURL(__filename).href;" },
+    footer: { js: "})" },
     define: { ...common.define, "import.meta.url": "__url" },
   }),
   build({ ...cjs, entryPoints: { ws: "node_modules/ws/index.js", send: "node_modules/send/index.js" } }),

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// dist/amqtdd.js: runs the command, main.cjs, with what V8 has compiled of it before (main.cache): compiling is a quarter of a start otherwise.
+// dist/amqtdd.js: runs the command, main.script, with what V8 has compiled of it before (main.cache): compiling is a quarter of a start otherwise.
 // A cache of another V8, or none, only costs that time.
 "use strict";
 const { readFileSync } = require("node:fs");
@@ -21,9 +21,8 @@ function readIfThere(file) {
   }
 }
 
-const filename = join(__dirname, "main.cjs");
-const source = `(function (require, __filename) {${readFileSync(filename, "utf8")}\n})`;
-const script = new Script(source, { filename, cachedData: readIfThere(join(__dirname, "main.cache")), importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
+const filename = join(__dirname, "main.script");
+const script = new Script(readFileSync(filename, "latin1"), { filename, cachedData: readIfThere(join(__dirname, "main.cache")), importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
 script.runInThisContext()(require, filename);
 
 /** For the build, which makes the cache of it. */

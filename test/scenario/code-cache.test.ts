@@ -19,7 +19,7 @@ function run(): { taken: boolean; status: number | null; output: string } {
 
 beforeEach(() => {
   folder = makeFolder("dist");
-  for (const name of ["amqtdd.js", "main.cjs", "main.cache", "package.json"]) copyFileSync(path.join(root, "dist", name), path.join(folder, name));
+  for (const name of ["amqtdd.js", "main.script", "main.cache", "package.json"]) copyFileSync(path.join(root, "dist", name), path.join(folder, name));
 });
 
 afterEach(() => removeFolder(folder));
