@@ -16,9 +16,9 @@ export function simulate(share: number, shares: number): void {
     const complaints: string[] = [];
     for (const seed of chosen) {
       const world = new World(seed);
-      await world.run();
-      if (world.complaints.length > 0) console.log(`replay it with AMQTDD_SEED=${seed} scripts/test test/sim`);
-      complaints.push(...world.complaints);
+      const thrown = await world.run().then(() => [], (error: unknown) => [`seed ${seed}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`]);
+      complaints.push(...world.complaints, ...thrown);
+      if (world.complaints.length + thrown.length > 0) console.log(`replay it with AMQTDD_SEED=${seed} scripts/test test/sim`);
     }
     expect(complaints).toEqual([]);
   });
