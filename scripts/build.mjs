@@ -42,7 +42,14 @@ const common = {
   define: { "process.env.AMQTDD_VERSION": JSON.stringify(version), "process.env.AMQTDD_BUILT": JSON.stringify(new Date().toISOString()) },
   logLevel: "warning",
 };
-const cjs = { ...common, format: "cjs", outExtension: { ".js": ".cjs" }, minifyWhitespace: true, minifySyntax: true };
+const cjs = {
+  ...common,
+  format: "cjs",
+  outExtension: { ".js": ".cjs" },
+  minifyWhitespace: true,
+  minifySyntax: true,
+  supported: { "dynamic-import": false }, // a script that comes from a code cache can't import; it requires when it is asked to
+};
 
 /** Makes the code cache by a start of the daemon. Without one everything works as well. */
 async function makeCodeCache() {

@@ -5,7 +5,7 @@
 const { readFileSync } = require("node:fs");
 const { join } = require("node:path");
 const { setFlagsFromString } = require("node:v8");
-const { constants, Script } = require("node:vm");
+const { Script } = require("node:vm");
 
 // The young generation stays at 2 MiB, and old garbage is collected before it is half as much as what lives: with 10,000 queues being filled RssAnon
 // is 115 MiB instead of 195 (doc/durability.md), and the way of a message makes too little garbage to feel it. V8 takes a cache only with the flags
@@ -22,7 +22,7 @@ function readIfThere(file) {
 }
 
 const filename = join(__dirname, "main.script");
-const script = new Script(readFileSync(filename, "latin1"), { filename, cachedData: readIfThere(join(__dirname, "main.cache")), importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
+const script = new Script(readFileSync(filename, "latin1"), { filename, cachedData: readIfThere(join(__dirname, "main.cache")) });
 script.runInThisContext()(require, filename);
 
 /** For the build, which makes the cache of it. */

@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { DaemonProcess, freePort } from "./daemon.ts";
 import { makeFolder, removeFolder } from "./process.ts";
 
 const root = path.join(import.meta.dirname, "..", "..");
@@ -25,6 +26,11 @@ beforeEach(() => {
 afterEach(() => removeFolder(folder));
 
 describe("the command", () => {
+  it("loads later what few need: here, what looks up names", async () => {
+    const daemon = await DaemonProcess.start(`listener ${await freePort()} localhost`);
+    await daemon.cleanup();
+  });
+
   it("runs with the code that was compiled when it was built", () => {
     expect(run()).toMatchObject({ taken: true, status: 0, output: expect.stringContaining("no problems") as string });
   });
