@@ -30,6 +30,7 @@ const answered = new Strangers(MAX_ANSWERED);
 /** A connection that has not become a WebSocket. */
 interface Open {
   readonly accepted: Accepted;
+  readonly onClose: () => void;
   isAnswered: boolean;
   deadline: NodeJS.Timeout | undefined;
 }
@@ -79,8 +80,9 @@ export class WebServer {
 
   private wait(accepted: Accepted): void {
     const { socket } = accepted;
-    this.open.set(socket, { accepted, isAnswered: false, deadline: undefined });
-    socket.once("close", () => this.leave(socket));
+    const onClose = (): void => void this.leave(socket);
+    this.open.set(socket, { accepted, onClose, isAnswered: false, deadline: undefined });
+    socket.once("close", onClose);
     this.turn(socket, { isAnswered: false });
   }
 
@@ -100,11 +102,13 @@ export class WebServer {
   /** It is no connection of HTTP any more. */
   private leave(socket: Socket): Accepted | undefined {
     const open = this.open.get(socket);
+    if (!open) return undefined;
     this.open.delete(socket);
     this.strangers.delete(socket);
     answered.delete(socket);
-    clearTimeout(open?.deadline);
-    return open?.accepted;
+    clearTimeout(open.deadline);
+    socket.removeListener("close", open.onClose); // it would keep the socket for as long as its connection lasts
+    return open.accepted;
   }
 
   private onRequest(request: IncomingMessage, response: ServerResponse): void {
