@@ -1,6 +1,6 @@
 import type { Clock } from "../clock/clock.ts";
 import { checkShortestHeader } from "../mqtt/frame.ts";
-import type { ProtocolVersion } from "../mqtt/protocol.ts";
+import { PacketType, type ProtocolVersion } from "../mqtt/protocol.ts";
 import type { PublishFields, PublishFrame } from "../mqtt/publish-fields.ts";
 import { Reason } from "../mqtt/reason.ts";
 import type { AckGate } from "./ack-gate.ts";
@@ -22,7 +22,7 @@ export interface LinkLimits {
 
 let linksMade = 0;
 
-/** One MQTT byte stream, dialled or accepted. What is written in a turn leaves in one write; acknowledgements wait here for their group. */
+/** One MQTT byte stream, dialled or accepted. Reads packets for its handler; a writer and what holds its answers belong to it. */
 export class Link implements TransportListener, FrameSink, Author {
   /** Counts links from 1: where the original shows its socket's number. */
   private readonly number = ++linksMade;
@@ -151,7 +151,7 @@ export class Link implements TransportListener, FrameSink, Author {
     this.packetsRead += 1;
     if (this.version === 5) checkShortestHeader(start, bodyStart, bodyEnd);
     if (this.gate.trace) {
-      if (first >> 4 === CONNECT) this.peerName = clientIdOf(bytes, bodyStart, bodyEnd);
+      if (first >> 4 === PacketType.CONNECT) this.peerName = clientIdOf(bytes, bodyStart, bodyEnd);
       this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
     }
     this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
@@ -234,10 +234,6 @@ export class Link implements TransportListener, FrameSink, Author {
     return this.answers.heldBytes > this.limits.maxUncommittedBytes;
   }
 
-  onFlushed(): void {
-    this.regulateReading();
-  }
-
   /** What the peer takes, as its CONNECT or CONNACK said: the largest packet, and the highest topic alias. */
   takeLimits(maxPacketBytes: number, topicAliasMaximum: number): void {
     this.writer.takeLimits(maxPacketBytes, topicAliasMaximum);
@@ -306,4 +302,3 @@ const FREE_UNFINISHED_BYTES = 4 * 1024;
 const SHARE_WHEN_EXCEEDED_BYTES = 64 * 1024;
 /** Answers that may be added to output that is too much already. */
 const MAX_ANSWERS_BYTES = 256 * 1024;
-const CONNECT = 1;

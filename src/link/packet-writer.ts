@@ -11,8 +11,8 @@ import type { Transport } from "./transport.ts";
 
 /** Whose packets are written; a link. */
 export interface Author {
-  /** Something has been handed to the transport. */
-  onFlushed(): void;
+  /** Something has been handed to the transport: whether more is read may have changed. */
+  regulateReading(): void;
   /** Tells the trace of a packet, which is whole in `bytes`. */
   traceSent(bytes: Buffer): void;
 }
@@ -105,7 +105,7 @@ export class PacketWriter {
       this.gate.totals.unsentBytes += out.length;
       this.transport.write(out.subarray(taken, outEnd), () => this.onWritten(out));
     }
-    this.author.onFlushed();
+    this.author.regulateReading();
   }
 
   /** Appends a PUBLISH. False if it would be larger than the peer takes. */
