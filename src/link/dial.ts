@@ -34,11 +34,10 @@ export function dial(
 
 /** Rejects with the reason. */
 async function connect({ host, port, tls, proxy, webSocket }: Destination, attempt: Attempt): Promise<Dialled> {
+  // With node:http, of no use to others; loaded before there is a connection, whose end nobody would hear meanwhile.
+  const { openTunnel } = proxy ? await import("./proxy.ts") : {};
   const carrier = await connectTcp(proxy ?? { host, port }, attempt);
-  if (proxy) {
-    const { openTunnel } = await import("./proxy.ts"); // with node:http, of no use to others
-    await openTunnel(carrier, { host, port }, proxy);
-  }
+  if (proxy && openTunnel) await openTunnel(carrier, { host, port }, proxy);
   const dialled = tls ? await (await tls()).connect(carrier, host, attempt) : { socket: carrier, carrier, transport: (listener: TransportListener) => plainTransport(carrier, listener) };
   if (!webSocket) return dialled;
   const { connectWebSocket } = await import("./websocket-client.ts"); // with what it needs, of no use to others
