@@ -4,6 +4,7 @@ import { Trail } from "./bridge/trail.ts";
 import { Bridges } from "./bridge/bridges.ts";
 import { AddedConnections } from "./broker/added-connections.ts";
 import { Broker } from "./broker/broker.ts";
+import { Changes } from "./changes.ts";
 import type { Timer } from "./clock/clock.ts";
 import { parseAddedConnection } from "./config/added-connection.ts";
 import { readAccessFiles } from "./config/access-files.ts";
@@ -75,6 +76,7 @@ class RunningDaemon implements Daemon, Host {
   readonly log: Log;
   startedMs = 0;
   readonly startedConfig: Config;
+  readonly changes = new Changes();
   private store: Store | undefined;
   private parts: Parts | undefined;
   private operations: Operations | undefined;
@@ -105,7 +107,7 @@ class RunningDaemon implements Daemon, Host {
     log.write("version", { version: process.env["AMQTDD_VERSION"] ?? "unbuilt", built: process.env["AMQTDD_BUILT"] ?? "" });
     log.write("features", { features: "bridge" });
     try {
-      await this.open();
+      await this.changes.make(() => this.open());
     } catch (error) {
       await this.stop();
       throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
@@ -247,7 +249,7 @@ class RunningDaemon implements Daemon, Host {
     this.storeTimer = this.surroundings.clock.after(STORE_RETRY_MS, () => {
       this.openStore()
         .then(
-          (store) => this.takeUpStore(store),
+          (store) => this.changes.make(() => this.takeUpStore(store)),
           (error: unknown) => {
             if (!isUnavailable(error)) this.log.write("storeUnavailable", { detail: error instanceof Error ? error.message : String(error) });
             if (this.parts) this.openStoreLater();

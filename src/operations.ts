@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { Access } from "./access/access.ts";
 import type { BridgeConnection } from "./bridge/connection.ts";
 import { lossesOf, NO_LOSSES, sumOfLosses, textOfLosses } from "./broker/losses.ts";
+import type { Changes } from "./changes.ts";
 import { readAccessFiles } from "./config/access-files.ts";
 import { isSameConnection, parseAddedConnection } from "./config/added-connection.ts";
 import { problemText, type Config, type ConnectionConfig } from "./config/config.ts";
@@ -25,6 +26,7 @@ export interface Host {
   readonly surroundings: Surroundings;
   readonly log: Log;
   readonly startedMs: number;
+  readonly changes: Changes;
   /** Reads the configuration again; undefined if there is no file. */
   readAgain(): ReadResult | undefined;
   stopByCommand(): void;
@@ -42,6 +44,7 @@ export class Operations implements Administration {
   private readonly deleted = new Set<string>();
   /** Commands that wait for the disk. */
   private readonly awaited = new Set<() => void>();
+  private nextReload: Promise<string> | undefined;
   private remembersPackets = false;
   private capturedMs = -Infinity;
 
@@ -65,7 +68,18 @@ export class Operations implements Administration {
     this.parts.broker.sessions.expireAfter(sessionExpiryMs, (client, messages) => this.host.log.write("sessionExpired", { client, messages }));
   }
 
-  async reload(): Promise<string> {
+  /** One that has not begun finds all that is there by then: who asks meanwhile gets no other. */
+  reload(): Promise<string> {
+    const { changes, surroundings } = this.host;
+    this.nextReload ??= changes.make(async () => {
+      await new Promise<void>((resolve) => surroundings.clock.endOfTurn(resolve)); // signals come one by one
+      this.nextReload = undefined;
+      return this.readAgain();
+    });
+    return this.nextReload;
+  }
+
+  private async readAgain(): Promise<string> {
     const { parts, host } = this;
     parts.broker.retained.saveLazy();
     const read = host.readAgain();
