@@ -81,7 +81,10 @@ export class Link implements TransportListener {
   private closed = false;
   private isClosing = false;
   private readingPaused = false;
-  private readingStopped = false;
+  /** Why no packet is handed on: STOPPED, RESTING; 0 if they are. */
+  private halts = 0;
+  /** When the first large read of this turn came; more may follow. 0: none has. */
+  private burstBegunMs = 0;
   /** What had come already when reading was stopped. */
   private unread: Buffer[] = [];
   /** FIFO of held packets: groups[i] must be stored before packets[i] leaves; a number is an acknowledgement (reason code, byte 0, packet id). */
@@ -111,7 +114,7 @@ export class Link implements TransportListener {
         this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
       }
       this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
-      return !this.closed && !this.readingStopped;
+      return !this.closed && this.halts === 0;
     }, limits.maxPacketSizeBytes, handler.onOversized?.bind(handler));
   }
 
@@ -144,7 +147,7 @@ export class Link implements TransportListener {
   silentMs(nowMs: number): number {
     if (this.readingPaused) {
       const mark = this.transport?.progressMark ?? 0;
-      if (this.isHolding || this.readingStopped || mark !== this.progressMark) this.lastHeardMs = nowMs;
+      if (this.isHolding || this.halts !== 0 || mark !== this.progressMark) this.lastHeardMs = nowMs;
       this.progressMark = mark;
     }
     return nowMs - this.lastHeardMs;
@@ -152,8 +155,9 @@ export class Link implements TransportListener {
 
   onBytes(bytes: Buffer): void {
     if (this.closed) return;
-    if (this.readingStopped) return void this.unread.push(Buffer.from(bytes));
+    if (this.halts !== 0) return void this.unread.push(Buffer.from(bytes));
     const nowMs = this.clock.nowMs();
+    if (bytes.length >= LARGE_READ_BYTES && this.burstBegunMs === 0) this.beginBurst(nowMs);
     this.lastReceivedMs = nowMs;
     const { packetsRead } = this;
     if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
@@ -168,6 +172,36 @@ export class Link implements TransportListener {
       this.trickledBytes = 0;
     }
     if (this.reader.partialBytes !== this.unfinishedBytes) this.countUnfinished();
+    this.restIfLong();
+    this.regulateReading();
+  }
+
+  private beginBurst(nowMs: number): void {
+    this.burstBegunMs = nowMs;
+    this.clock.endOfTurn(this.endBurst);
+  }
+
+  /**
+   * The system may hand over megabytes in one turn, a hundred thousand packets: the others are to have theirs before more of them are taken. Asked
+   * after each read; a handler asks itself after what takes long.
+   */
+  restIfLong(): void {
+    if (this.burstBegunMs > 0 && this.clock.nowMs() - this.burstBegunMs > MAX_TURN_MS) this.halts |= RESTING;
+  }
+
+  private readonly endBurst = (): void => {
+    this.burstBegunMs = 0;
+    if ((this.halts & RESTING) === 0) return;
+    this.beginBurst(this.clock.nowMs());
+    this.unhalt(RESTING);
+  };
+
+  private unhalt(reason: number): void {
+    this.halts &= ~reason;
+    if (this.halts !== 0) return;
+    const { unread } = this;
+    this.unread = [];
+    for (const bytes of unread) this.onBytes(bytes);
     this.regulateReading();
   }
 
@@ -219,21 +253,17 @@ export class Link implements TransportListener {
 
   /** No packet is handed on until `resumeReading`. */
   stopReading(): void {
-    this.readingStopped = true;
+    this.halts |= STOPPED;
     this.regulateReading();
   }
 
   resumeReading(): void {
-    this.readingStopped = false;
-    const { unread } = this;
-    this.unread = [];
-    for (const bytes of unread) this.onBytes(bytes);
-    this.regulateReading();
+    this.unhalt(STOPPED);
   }
 
   regulateReading(): void {
     // A slow subscriber's PINGREQ is still read: only answers are added then, and they have their own bound.
-    const pause = this.isHolding || this.readingStopped || this.unsentBytes > this.unsentLimit + MAX_ANSWERS_BYTES;
+    const pause = this.isHolding || this.halts !== 0 || this.unsentBytes > this.unsentLimit + MAX_ANSWERS_BYTES;
     if (pause === this.readingPaused || this.closed) return;
     this.readingPaused = pause;
     if (pause) {
@@ -494,6 +524,12 @@ function reasonOf(error: unknown): CloseReason {
   return { kind: "internal", code: Reason.UnspecifiedError, text: error instanceof Error ? (error.stack ?? error.message) : String(error) };
 }
 
+/** A socket that gives so much may give more in the same turn. */
+const LARGE_READ_BYTES = 16 * 1024;
+/** What one peer's packets may take of a turn. */
+const MAX_TURN_MS = 5;
+const STOPPED = 1;
+const RESTING = 2;
 /** So many bytes of a packet that is not whole yet are a sign of life. */
 const TRICKLE_BYTES = 1024;
 /** A packet of this size is never too much. */
