@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { pbkdf2Sync } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -12,6 +12,7 @@ import { makePacket, publishPacket } from "./packets.ts";
 import { makeFolder, removeFolder, within } from "./process.ts";
 import { RawConnection, upgradeRequest } from "./web-clients.ts";
 
+const program = path.join(import.meta.dirname, "..", "..", "dist", "amqtdd.js");
 const cleanups: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const clean of cleanups.splice(0).reverse()) await clean();
@@ -218,6 +219,42 @@ describe("wrong passwords", () => {
   });
 });
 
+describe("a peer that could fill the log", () => {
+  const PACKETS = 2_000;
+
+  it("with acknowledgements of what it was never sent causes few lines", async () => {
+    const { daemon, port } = await start((at) => `listener ${at} 127.0.0.1`);
+    const connection = await raw(port);
+    connection.write(connectPacket("liar"));
+    connection.write(Buffer.concat([...Array.from({ length: PACKETS }, () => makePacket(0x40, Buffer.from([0, 1]))), Buffer.from([0xc0, 0])]));
+    await connection.until(() => connection.received.length === 6, "no PINGRESP");
+    await daemon.waitForLine(/CWNAN0050W/);
+    expect(daemon.lines.filter((line) => line.includes("CWNAN0050W")).length).toBeLessThan(100);
+  });
+
+  it("with messages that a bridge does not take causes few lines, none of them long", async () => {
+    const flood = Buffer.concat(Array.from({ length: PACKETS }, () => publishPacket(`nobody/${"x".repeat(2_000)}`, "x")));
+    const upstream = net.createServer((socket) => {
+      socket.on("error", () => undefined).once("data", () => socket.write(Buffer.concat([Buffer.from([0x20, 2, 0, 0]), flood, publishPacket("remote/last", "x")])));
+    }).listen(0, "127.0.0.1");
+    await once(upstream, "listening");
+    cleanups.push(() => void upstream.close());
+    const { daemon, port } = await start((at) => `listener ${at} 127.0.0.1
+connection hostile
+address 127.0.0.1:${(upstream.address() as net.AddressInfo).port}
+cleansession true
+start_type manual
+topic # in 2 "" remote/`);
+    const witness = await client(port, "witness");
+    await witness.subscribe("#", 1);
+    spawnSync(process.execPath, [program, "ctl", "-c", daemon.configFile, "start_connection", "hostile"]);
+    await witness.waitFor("last", "x");
+    const lines = daemon.lines.filter((line) => line.includes("CWNAN0135W"));
+    expect(lines.length).toBeLessThan(100);
+    expect(Math.max(...lines.map(({ length }) => length))).toBeLessThan(500);
+  });
+});
+
 describe("a reader of the console that does not read", () => {
   it("costs lines, counted, and nobody his service", async () => {
     const port = await freePort();
@@ -225,7 +262,6 @@ describe("a reader of the console that does not read", () => {
     cleanups.push(() => removeFolder(folder));
     const config = path.join(folder, "amqtdd.cfg");
     writeFileSync(config, `persistence_location ${folder}/\nlistener ${port} 127.0.0.1\ntrace_output protocol\n`);
-    const program = path.join(import.meta.dirname, "..", "..", "dist", "amqtdd.js");
     const child = spawn(process.execPath, [program, "-c", config], { stdio: ["ignore", "pipe", "inherit"] });
     cleanups.push(async () => {
       child.stdout.resume();
