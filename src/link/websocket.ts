@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { giveBack, takeBuffer } from "./buffers.ts";
-import { LINGER_MS } from "./tcp.ts";
+import { lingering, LINGER_MS } from "./lingering.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 import { CLOSE, FrameError, MAX_SERVER_HEADER_BYTES, OPCODE, serverHeaderBytes, WebSocketFrames, writeHeader } from "./websocket-frames.ts";
 
@@ -79,8 +79,13 @@ export class WebSocketTransport implements Transport, TransportListener {
 
   onClose(error: Error | undefined): void {
     this.isOver = true;
-    clearTimeout(this.closeTimer);
+    this.endLingering();
     this.listener.onClose(error);
+  }
+
+  private endLingering(): void {
+    clearTimeout(this.closeTimer);
+    lingering.delete(this);
   }
 
   /** All of it or nothing: a frame that has been begun is ours to end. */
@@ -129,6 +134,7 @@ export class WebSocketTransport implements Transport, TransportListener {
     if (this.isClosing) return;
     this.sendClose(codeBytes(CLOSE.normal));
     this.carrier.resume();
+    lingering.add(this, () => this.carrier.destroy());
     this.closeTimer = setTimeout(() => this.finish(undefined), LINGER_MS).unref();
   }
 
@@ -146,7 +152,7 @@ export class WebSocketTransport implements Transport, TransportListener {
   private finish(error: Error | undefined): void {
     if (this.isOver) return;
     this.isOver = true;
-    clearTimeout(this.closeTimer);
+    this.endLingering();
     this.carrier.end();
     this.listener.onClose(error);
   }
