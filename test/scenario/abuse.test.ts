@@ -160,6 +160,19 @@ describe("wrong passwords", () => {
     expect([elsewhere.code, elsewhere.ms < 250]).toEqual([4, true]);
   });
 
+  it("are not guessed faster by who does not wait for the answer: a right one of somebody new to the address comes late too, the next one at once", async () => {
+    const { port } = await withUsers({ mary: "clear", fred: "clear" });
+    for (let i = 0; i < 4; i++) await attempt(port, "mary", "wrong");
+    const first = await attempt(port, "mary", "clear");
+    expect([first.code, first.ms > 900]).toEqual([0, true]);
+    const second = await attempt(port, "mary", "clear");
+    expect([second.code, second.ms < 500]).toEqual([0, true]);
+    const many = await Promise.all(Array.from({ length: 20 }, () => attempt(port, "fred", "wrong")));
+    expect(many.filter(({ code, ms }) => code === 3 && ms < 900).length).toBeGreaterThanOrEqual(12);
+    const elsewhere = await attempt(port, "fred", "clear", "127.0.0.3");
+    expect([elsewhere.code, elsewhere.ms < 500]).toEqual([0, true]);
+  }, 20_000);
+
   it("a connection that leaves while its answer waits leaves nothing behind", async () => {
     const { daemon, port } = await withUsers({ mary: "clear" });
     for (let i = 0; i < 300; i++) {
