@@ -34,12 +34,13 @@ export function dial(
 
 /** Rejects with the reason. */
 async function connect({ host, port, tls, proxy, webSocket }: Destination, attempt: Attempt): Promise<Dialled> {
+  // Loaded before there is a connection, whose end nobody would hear meanwhile.
+  const client = await tls?.();
+  const { connectWebSocket } = webSocket ? await import("./websocket-client.ts") : {}; // with what it needs, of no use to others
   const carrier = await connectTcp(proxy ?? { host, port }, attempt);
   if (proxy) await openTunnel(carrier, { host, port }, proxy);
-  const dialled = tls ? await (await tls()).connect(carrier, host, attempt) : { socket: carrier, carrier, transport: (listener: TransportListener) => plainTransport(carrier, listener) };
-  if (!webSocket) return dialled;
-  const { connectWebSocket } = await import("./websocket-client.ts"); // with what it needs, of no use to others
-  return connectWebSocket(dialled, webSocket.url, webSocket.maxPacketBytes);
+  const dialled = client ? await client.connect(carrier, host, attempt) : { socket: carrier, carrier, transport: (listener: TransportListener) => plainTransport(carrier, listener) };
+  return webSocket && connectWebSocket ? connectWebSocket(dialled, webSocket.url, webSocket.maxPacketBytes) : dialled;
 }
 
 function connectTcp({ host, port }: { host: string; port: number }, attempt: Attempt): Promise<net.Socket> {
