@@ -11,6 +11,7 @@ import { passwd } from "./cli/passwd.ts";
 import { defaultConfig } from "./config/default-config.ts";
 import type { Config } from "./config/config.ts";
 import { createDaemon, StartError } from "./daemon.ts";
+import { lowerOtherThreads } from "./threads.ts";
 
 const VERSION = process.env["AMQTDD_VERSION"] ?? "unbuilt";
 
@@ -65,6 +66,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
   } catch (error) {
     return fail(`amqtdd: ${error instanceof StartError ? error.message : String(error)}`);
   }
+  lowerOtherThreads();
   if (config.pidFile !== undefined) writeFileSync(config.pidFile, `${process.pid}\n`);
   if (path === undefined) process.stdout.write(hints(daemon.ports[0] ?? 1883));
 }

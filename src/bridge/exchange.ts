@@ -175,7 +175,7 @@ export class Exchange {
         if (session.onPubcomp(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
         return;
       case PacketType.PUBREL:
-        return receivePubrel(session, link, decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
+        return receivePubrel(this.context.broker, session, link, decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
       case PacketType.SUBACK:
         return this.subscriptions.onSuback(link, firstByte, bytes, bodyStart, bodyEnd);
       case PacketType.UNSUBACK:

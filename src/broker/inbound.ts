@@ -9,6 +9,7 @@ import type { Topic } from "../topic/topic.ts";
 import type { Publisher } from "./admission.ts";
 import type { Broker } from "./broker.ts";
 import type { Route, Source } from "./subscriptions.ts";
+import type { WaitingPublish } from "./waiting-room.ts";
 
 const TOO_MANY_OPEN = { kind: "local", text: "too many QoS 2 messages of all sessions have no PUBREL", code: Reason.QuotaExceeded } as const;
 
@@ -80,9 +81,12 @@ function outcome({ matched, taken }: Broker, from: Source, { retain }: Message):
 export function acknowledgeDropped(broker: Broker, peer: Peer & Publisher, qos: QoS, packetId: number, reasonCode = 0): void {
   if (qos === 0 || broker.admission.isRefused(peer)) return;
   const answer = (): void => peer.acknowledge(qos === 1 ? PUBACK_BYTE : PUBREC_BYTE, packetId, 0, 0, reasonCode);
-  if (broker.waitingRoom.holds(peer)) broker.waitingRoom.add(peer, { bytes: 0, isBlocked: () => false, take: answer, refuse: () => (answer(), true) });
+  if (broker.waitingRoom.holds(peer)) broker.waitingRoom.add(peer, answerInTurn(answer));
   else answer();
 }
+
+/** It waits for nothing but those before it. */
+const answerInTurn = (answer: () => void): WaitingPublish => ({ bytes: 0, isBlocked: () => false, take: answer, refuse: () => (answer(), true) });
 
 /** Whether the publisher will send again what it is told is not taken. */
 function canBeTold({ isBridge }: Source, { version }: Publisher): boolean {
@@ -101,8 +105,15 @@ function admits(broker: Broker, from: Source, peer: Peer & Publisher, topic: Top
   return false;
 }
 
-/** PUBREL: the identifier is free again once its removal is on disk. An unknown one is answered too [MQTT-4.3.3-2]. */
-export function receivePubrel(session: Session, peer: Peer & Publisher, packetId: number): void {
+/** PUBREL, in its turn: behind what waits there may be a copy of the message. The identifier is free again once its removal is on disk. */
+export function receivePubrel(broker: Broker, session: Session, peer: Peer & Publisher, packetId: number): void {
+  const { waitingRoom } = broker;
+  if (waitingRoom.isEmpty || !waitingRoom.holds(peer)) release(session, peer, packetId);
+  else waitingRoom.add(peer, answerInTurn(() => release(session, peer, packetId)));
+}
+
+/** An unknown identifier is answered too [MQTT-4.3.3-2]. */
+function release(session: Session, peer: Peer & Publisher, packetId: number): void {
   const reason = peer.version === 5 && !session.incoming.has(packetId) ? Reason.PacketIdentifierNotFound : 0;
   peer.acknowledge(PUBCOMP_BYTE, packetId, session.incoming.remove(packetId), 0, reason);
 }

@@ -100,7 +100,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
         return;
       }
       case PacketType.PUBREL:
-        return receivePubrel(session, link, decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd));
+        return receivePubrel(this.context.broker, session, link, decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd));
       case PacketType.SUBSCRIBE:
         return this.onSubscribe(admitted, firstByte, bytes, bodyStart, bodyEnd);
       case PacketType.UNSUBSCRIBE:

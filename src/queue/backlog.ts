@@ -140,6 +140,11 @@ export class Backlog {
     }
   }
 
+  /** Messages that were sent may be dropped again. */
+  rewindDrop(): void {
+    this.dropCursor.reset();
+  }
+
   private remove(chunk: Chunk): void {
     if (this.cursor.chunk === chunk) {
       this.cursor.chunk = chunk.next;

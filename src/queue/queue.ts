@@ -443,6 +443,7 @@ export class Queue implements Keeper {
       if (state !== Slot.acknowledged) window.set(seq, Slot.unsent);
     }
     if (clearance.sentBelow > window.ackedBelow) clearance.forget(window.ackedBelow, notedBelow, this.touch("synced"));
+    this.backlog.rewindDrop();
     return clearance.forgottenGroup;
   }
 

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Publisher } from "../../src/broker/admission.ts";
-import { acknowledgeDropped, receivePublish } from "../../src/broker/inbound.ts";
+import { acknowledgeDropped, receivePublish, receivePubrel } from "../../src/broker/inbound.ts";
 import type { Broker } from "../../src/broker/broker.ts";
 import type { Entry } from "../../src/broker/entry.ts";
 import { plainOptions } from "../../src/broker/subscription-options.ts";
@@ -76,8 +76,7 @@ class Client {
     this.broker.subscribe(this.entry, filter, plainOptions(2));
   }
 
-  publish(topicName: string, qos: QoS = 1): number {
-    const id = qos === 0 ? 0 : ++this.lastId;
+  publish(topicName: string, qos: QoS = 1, id = qos === 0 ? 0 : ++this.lastId): number {
     const { broker, entry } = this;
     const topic = broker.topics.intern(topicName);
     const from = { receiver: entry.session, identity: entry.identity, isBridge: this.isBridge };
@@ -170,6 +169,28 @@ describe("queue_full block", () => {
     expect(publisher.link.isReading).toBe(true);
     expect(publisher.link.acknowledged).toEqual(Array.from({ length: 23 }, (_, index) => index + 1));
     expect(slow.link.received.length).toBe(23);
+  });
+
+  it("takes a message of QoS 2 once that comes again, and is released, while the copies wait", async () => {
+    const { slow, publisher } = fullQueue();
+    const id = publisher.publish("t", 2);
+    publisher.publish("t", 2, id);
+    slow.entry.session.attach(slow.link, 1);
+    await pass();
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, id]);
+    receivePubrel(broker, publisher.entry.session, publisher.link, id);
+    for (let packetId = 2; packetId < 6; packetId++) {
+      slow.entry.session.onPuback(packetId);
+      slow.entry.session.onPubrec(packetId);
+      slow.entry.session.onPubcomp(packetId);
+      await pass();
+    }
+    expect(slow.link.received.length).toBe(4);
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, id, id, id]);
+    expect(broker.waitingRoom.isEmpty).toBe(true);
+    publisher.publish("t", 2, id);
+    await pass();
+    expect(slow.link.received.length).toBe(5);
   });
 
   it("acknowledges what is dropped behind it in its turn", async () => {

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { RawClient } from "../scenario/clients.ts";
 import { DaemonProcess, freePort } from "../scenario/daemon.ts";
 import { mosquittoAvailable, mosquittoMissing, MosquittoProcess } from "../scenario/mosquitto.ts";
-import { connectPacket, readId, readPublish, subscribePacket } from "../scenario/packets.ts";
+import { connectPacket, readId, readPublish, readVersion, subscribePacket, type Version } from "../scenario/packets.ts";
 import { RecordingProxy, type LinkObserver } from "../scenario/proxy.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
 import { DeliveryWatch, keyOf, numbered } from "./delivery-watch.ts";
@@ -26,7 +26,7 @@ const PINGREQ = "c000";
 const PINGRESP = "d000";
 
 /** A window that ours fits into: mosquitto closes the connection of whom has more QoS 2 messages under way. */
-const MOSQUITTO = "max_inflight_messages 100\nset_tcp_nodelay true";
+const MOSQUITTO = "max_inflight_messages 100\nset_tcp_nodelay true\nmax_topic_alias 0";
 
 /** Steps of the exchanges at which the daemon is killed: packets that clients get from it, and those that pass between its bridge and mosquitto. */
 const STEPS = [
@@ -40,24 +40,24 @@ class BridgeObserver implements LinkObserver {
   readonly watch = new DeliveryWatch("bridge");
   readonly sentAgain = new Set<string>();
   readonly #places = new Map<string, number>();
-  /** CONNACK of 3.1 does not say whether the session is there. */
-  #is31 = false;
+  version: Version = 4;
 
   constructor(private readonly onStep: (step: string) => void) {}
 
   fromBridge(frame: Buffer): void {
     const type = (frame[0] ?? 0) >> 4;
     this.onStep(`${PACKETS[type]} of the bridge`);
-    if (type === 1) this.#is31 = frame.includes("MQIsdp");
-    if (type === 3 && ((frame[0] ?? 0) & 6) !== 0) this.watch.publish(readPublish(frame)); // QoS 0: the bridge's notifications
+    if (type === 1) this.version = readVersion(frame);
+    if (type === 3 && ((frame[0] ?? 0) & 6) !== 0) this.watch.publish(readPublish(frame, this.version)); // QoS 0: the bridge's notifications
     if (type === 6) this.watch.release(readId(frame));
   }
 
   fromBroker(frame: Buffer): void {
     const type = (frame[0] ?? 0) >> 4;
     this.onStep(`${PACKETS[type]} to the bridge`);
-    if (type === 2) this.watch.begin((frame[2] ?? 0) === 1 || this.#is31);
-    if (type === 3) this.#note(readPublish(frame).payload);
+    // CONNACK of 3.1 does not say whether the session is there.
+    if (type === 2) this.watch.begin((frame[2] ?? 0) === 1 || this.version === 3);
+    if (type === 3) this.#note(readPublish(frame, this.version).payload);
     if (type === 4) this.watch.acknowledge(readId(frame));
     if (type === 5) this.watch.receive(readId(frame));
   }
@@ -150,6 +150,7 @@ listener ${port} 127.0.0.1
 connection up
 address 127.0.0.1:${proxy.port}
 reconnect_interval 1
+bridge_protocol_version ${this.#pick(["3.1", "3.1.1", "5"])}
 topic # out 2 "" up/
 topic cmd/# in 2
 `;
@@ -411,7 +412,7 @@ topic cmd/# in 2
     const messages = this.#streams.reduce((sum, { sent }) => sum + sent.length, 0);
     const steps = [...this.#killedAt].map(([step, count]) => `${step} ${count}`).join(", ");
     const plainer = this.#daemon?.lines.filter((line) => line.includes("CWNAN0099I")).length;
-    return `${this.kills} kills (at ${steps}), MQTT ${this.#clients.map(({ version }) => version).join("")}, ${messages} messages, ${this.#heard.length} subscriptions, ${plainer} times a plainer CONNECT`;
+    return `${this.kills} kills (at ${steps}), MQTT ${this.#clients.map(({ version }) => version).join("")}, bridge ${this.#observer.version}, ${messages} messages, ${this.#heard.length} subscriptions, ${plainer} times a plainer CONNECT`;
   }
 }
 

@@ -98,6 +98,19 @@ describe("what is unacknowledged", () => {
     expect(restarted.send().map(({ again }) => again)).toEqual([false]);
   });
 
+  it("may be dropped, once, when the peer has forgotten it, though later messages were dropped before", async () => {
+    const rig = new Rig(new Map(), { windowSlots: 16, maxInflight: 2 });
+    for (let number = 1; number <= 6; number++) rig.queue.append(message(number), 1);
+    expect(rig.send().map(({ seq }) => seq)).toEqual([1, 2]);
+    expect([rig.queue.dropFirst(), rig.queue.dropFirst()]).toEqual(["dropped", "dropped"]);
+    rig.queue.forgetPeer();
+    expect(rig.queue.dropFirst()).toBe("dropped");
+    expect(rig.queue.messages).toBe(3);
+    rig.attach();
+    expect(await rig.drain()).toEqual(["t/2", "t/5", "t/6"]);
+    expect({ messages: rig.queue.messages, bytes: rig.queue.bytes }).toEqual({ messages: 0, bytes: 0 });
+  });
+
   it("is new to a peer that has no session, exchanges of QoS 2 included", async () => {
     const rig = new Rig();
     for (let number = 1; number <= 4; number++) rig.queue.append(message(number), 2);

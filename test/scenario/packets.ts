@@ -80,6 +80,9 @@ export function readPublish(frame: Buffer, version: Version = 4): Publish {
   };
 }
 
+/** The protocol version of a CONNECT. */
+export const readVersion = (frame: Buffer): Version => (frame.includes("MQIsdp") ? 3 : frameBody(frame)[6] === 5 ? 5 : 4);
+
 /** The packet identifier that a PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK or UNSUBACK begins with. */
 export const readId = (frame: Buffer): number => frameBody(frame).readUInt16BE(0);
 

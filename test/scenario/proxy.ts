@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import net from "node:net";
 import { FrameSplitter, frameBody } from "./clients.ts";
+import { readPublish, readVersion, type Version } from "./packets.ts";
 
 /** Told of every packet before it is passed on. */
 export interface LinkObserver {
@@ -29,6 +30,8 @@ export class RecordingProxy {
   readonly #sockets = new Set<net.Socket>();
   readonly #receivedIds = new Set<number>();
   readonly #payloads = new Map<number, string>();
+  /** Of the newest connection. */
+  #version: Version = 4;
 
   private constructor(
     readonly upstreamPort: number,
@@ -89,17 +92,14 @@ export class RecordingProxy {
 
   #fromBridge(frame: Buffer): void {
     this.observer?.fromBridge(frame);
-    const first = frame[0] ?? 0;
-    const qos = (first >> 1) & 3;
-    if (first >> 4 !== 3 || qos === 0) return;
-    const body = frameBody(frame);
-    const topicLength = body.readUInt16BE(0);
-    const id = body.readUInt16BE(2 + topicLength);
-    this.#payloads.set(id, body.toString("utf8", 4 + topicLength));
-    if (qos === 1) return;
-    const dup = (first & 8) !== 0;
+    const type = (frame[0] ?? 0) >> 4;
+    if (type === 1) this.#version = readVersion(frame);
+    if (type !== 3) return;
+    const { topic, payload, qos, id, dup } = readPublish(frame, this.#version);
+    if (qos > 0) this.#payloads.set(id, payload);
+    if (qos !== 2) return;
     if (dup) this.repeated++;
-    else if (this.#receivedIds.has(id)) this.violations.push(`PUBLISH ${id} ${body.toString("utf8", 2, 2 + topicLength)} without DUP after its PUBREC`);
+    else if (this.#receivedIds.has(id)) this.violations.push(`PUBLISH ${id} ${topic} without DUP after its PUBREC`);
   }
 
   #fromBroker(frame: Buffer): void {

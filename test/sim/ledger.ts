@@ -9,6 +9,8 @@ export class Ledger {
   private readonly late = new Set<string>();
   /** Daemons have refused messages. */
   hasRefusals = false;
+  /** Some queue drops its oldest messages: where a crash takes that back they come all the same, behind others. */
+  dropsOldest = false;
 
   add(topic: string, filling: string): string {
     let payloads = this.payloads.get(topic);
@@ -38,7 +40,7 @@ export class Ledger {
   }
 
   mayBeLate(payload: string): boolean {
-    return this.hasRefusals && this.late.has(payload);
+    return this.dropsOldest || (this.hasRefusals && this.late.has(payload));
   }
 
   isExcused(payload: string): boolean {

@@ -13,10 +13,13 @@ export function simulate(share: number, shares: number): void {
   for (let seed = firstSeed + share; seed < firstSeed + seeds; seed += shares) mine.push(seed);
   const chosen = onlySeed === undefined ? mine : onlySeed % shares === share ? [onlySeed] : [];
   it.skipIf(chosen.length === 0)(`keeps its promises under ${chosen.length} seeds of faults (share ${share + 1} of ${shares})`, { timeout: isLong ? 14_400_000 : 900_000 }, async () => {
+    const complaints: string[] = [];
     for (const seed of chosen) {
       const world = new World(seed);
-      await world.run();
-      expect(world.complaints, `replay it with AMQTDD_SEED=${seed} scripts/test test/sim`).toEqual([]);
+      const thrown = await world.run().then(() => [], (error: unknown) => [`seed ${seed}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`]);
+      complaints.push(...world.complaints, ...thrown);
+      if (world.complaints.length + thrown.length > 0) console.log(`replay it with AMQTDD_SEED=${seed} scripts/test test/sim`);
     }
+    expect(complaints).toEqual([]);
   });
 }

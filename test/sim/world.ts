@@ -3,12 +3,15 @@ import { Faults } from "./faults.ts";
 import { Ledger, Watch } from "./ledger.ts";
 import { type Published, VERSION_SETS } from "./packets.ts";
 import { RETAINED_TOPICS, SimulatedDaemon } from "./simulated-daemon.ts";
+import { QueueBounds } from "./queue-bounds.ts";
 import { Stage } from "./stage.ts";
 import { Upstream } from "./upstream.ts";
 import { Visitor } from "./visitor.ts";
 
 export const EDGE_PORT = 1883;
 export const CENTRAL_PORT = 1884;
+/** May stand beyond a limit while the oldest messages, which are to go, are read from the disk (`doc/limits.md`). */
+const UNREAD_SLACK = 1_000;
 const MAX_FAULTY_MS = 10_000;
 const QUIET_MS = 2_000;
 const MAX_PAYLOAD_BYTES = 3_000;
@@ -39,7 +42,8 @@ export class World extends Stage {
   private readonly resent = new Set<string>();
   private readonly faults: Faults;
   private readonly mostlyQoS: number;
-  private readonly maxQueuedMessages: number;
+  private readonly clients: QueueBounds;
+  private readonly bridge: QueueBounds;
   private readonly maxInflightMessages: number;
   private readonly maxUncommittedBytes: number;
   private readonly maxReconnectMs: number;
@@ -56,12 +60,15 @@ export class World extends Stage {
     this.maxPauseMs = this.pick([300, 1_000]);
     this.mostlyQoS = this.pick([0, 1, 2, 2]);
     this.keepAliveSeconds = this.pick([0, 5]);
-    this.maxQueuedMessages = this.pick([0, 0, 0, 5, 50]);
+    const pick = <T>(choices: readonly T[]): T => this.pick(choices);
+    const clients = (this.clients = new QueueBounds(pick));
+    const bridge = (this.bridge = new QueueBounds(pick));
     this.maxInflightMessages = this.pick([1, 2, 10, 50]);
     this.maxUncommittedBytes = this.pick([4_000, 8_388_608]);
     const limits = `
 max_inflight_messages ${this.maxInflightMessages}
-max_queued_messages ${this.maxQueuedMessages}
+${clients.config}block_timeout ${this.pick([2, 30])}
+max_total_queued_messages ${clients.mayDrop ? this.pick([0, 0, 30]) : 0}
 max_queue_memory ${this.pick([1, 20_000, 16_777_216])}
 max_uncommitted_bytes ${this.maxUncommittedBytes}
 log_level config
@@ -75,20 +82,23 @@ max_reconnect_interval 4
 keepalive_interval 5
 connect_timeout 5
 bridge_protocol_version ${this.pick(["3.1", "3.1.1", "3.1.1", "5", "5"])}
+${bridge.config}drain_rate ${this.pick([0, 0, 0, 30])}
 topic s/# out 2 "" site/
 topic r/# out 2 "" site/
 topic cmd/# in 2
 `, this);
-    this.localWatch = this.watch("local", "");
+    this.ledger.hasRefusals = clients.mayBlock || bridge.mayBlock; // whose wait is too long is refused
+    this.ledger.dropsOldest = clients.mayDropOldest || bridge.mayDropOldest;
+    this.localWatch = this.watch("local", "", clients.mayDrop);
     this.local = this.client("local", EDGE_PORT, ["s/#", "cmd/#"], this.localWatch);
     if (this.rng() < 0.65) {
       this.central = new SimulatedDaemon("central", `${limits}
 listener ${CENTRAL_PORT}
 `, this);
-      this.remoteWatch = this.watch("collector", "site/");
+      this.remoteWatch = this.watch("collector", "site/", clients.mayDrop || bridge.mayDrop);
       this.collector = this.client("collector", CENTRAL_PORT, ["site/s/#"], this.remoteWatch);
     } else {
-      this.remoteWatch = new Watch("upstream", this.ledger, { prefix: "site/", onViolation: (text) => this.onViolation(text) });
+      this.remoteWatch = new Watch("upstream", this.ledger, { prefix: "site/", mayMiss: bridge.mayDrop, onViolation: (text) => this.onViolation(text) });
       this.upstream = new Upstream(CENTRAL_PORT, this.network, this.clock, this.rng, {
         onMessage: (topic, payload, qos) => {
           if (topic.startsWith("site/s/")) this.remoteWatch.take(topic, payload, qos);
@@ -114,8 +124,8 @@ listener ${CENTRAL_PORT}
     return this.collector ? [this.local, this.collector] : [this.local];
   }
 
-  private watch(name: string, prefix: string): Watch {
-    return new Watch(name, this.ledger, { prefix, mayMiss: this.maxQueuedMessages > 0, onViolation: (text) => this.onViolation(text) });
+  private watch(name: string, prefix: string, mayMiss: boolean): Watch {
+    return new Watch(name, this.ledger, { prefix, mayMiss, onViolation: (text) => this.onViolation(text) });
   }
 
   private client(id: string, port: number, filters: readonly string[] = [], watch?: Pick<Watch, "take">): SimulatedClient {
@@ -154,7 +164,8 @@ listener ${CENTRAL_PORT}
   }
 
   protected override look(): void {
-    const maxQueued = this.maxQueuedMessages === 0 ? Infinity : this.maxQueuedMessages;
+    const { maxMessages, mayDropOldest } = this.clients;
+    const maxQueued = maxMessages === 0 ? Infinity : maxMessages + (mayDropOldest ? UNREAD_SLACK : 0);
     for (const daemon of this.daemons) daemon.checkLimits(maxQueued, this.maxInflightMessages, this.maxUncommittedBytes);
   }
 
@@ -179,11 +190,10 @@ listener ${CENTRAL_PORT}
 
   /** The faults are over: everything that was promised must come true. */
   private async judge(): Promise<void> {
-    const { edge, localWatch, remoteWatch, central } = this;
-    const mayMiss = this.maxQueuedMessages > 0;
+    const { edge, localWatch, remoteWatch, central, clients, bridge } = this;
     await this.until(() => this.publishers.every(({ unfinished }) => unfinished === 0) && !this.upstream?.unfinished, "the last acknowledgement");
-    await this.until(() => mayMiss || localWatch.missingBelow("") === 0, "the last local delivery");
-    await this.until(() => (mayMiss && central !== undefined) || remoteWatch.missingBelow("s/") === 0, "the last delivery over the bridge");
+    await this.until(() => clients.mayDrop || localWatch.missingBelow("") === 0, "the last local delivery");
+    await this.until(() => (clients.mayDrop && central !== undefined) || bridge.mayDrop || remoteWatch.missingBelow("s/") === 0, "the last delivery over the bridge");
     await this.until(() => this.network.connections(edge.owner, CENTRAL_PORT) === 1, "one connection of the bridge");
     // Copies that the protocol allows (QoS 1, sent again after a cut) may still be under way.
     await this.until(() => this.daemons.every(({ storedPages }) => storedPages === 0), "the removal of the last page");
@@ -193,8 +203,8 @@ listener ${CENTRAL_PORT}
 
   private async judgeRetained(): Promise<void> {
     const expected = valuesOf(this.retained, "");
-    await this.until(() => !this.upstream || valuesOf(this.settled(this.upstreamValues(this.upstream), "site/"), "site/") === expected, `${expected} as retained values at the upstream`);
-    for (const [port, prefix] of this.central ? ([[EDGE_PORT, ""], [CENTRAL_PORT, "site/"]] as const) : ([[EDGE_PORT, ""]] as const)) {
+    await this.until(() => !this.upstream || this.bridge.mayDrop || valuesOf(this.settled(this.upstreamValues(this.upstream), "site/"), "site/") === expected, `${expected} as retained values at the upstream`);
+    for (const [port, prefix] of this.central && !this.bridge.mayDrop ? ([[EDGE_PORT, ""], [CENTRAL_PORT, "site/"]] as const) : ([[EDGE_PORT, ""]] as const)) {
       const found = new Map<string, string>();
       const reader = this.client(`reader${port}`, port, [`${prefix}r/#`], { take: (topic, payload) => void found.set(topic, payload) });
       reader.start();
