@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { Log } from "../log/console.ts";
 import { handshakes } from "./handshakes.ts";
+import { lingering } from "./lingering.ts";
 import { networkOf } from "./network.ts";
 import { socketLimit } from "./socket-limit.ts";
 import type { Strangers } from "./strangers.ts";
@@ -47,8 +48,9 @@ export class Door {
     return true;
   }
 
-  /** Those give way who may be nobody: at whichever door more of them stand. */
+  /** Those give way who have been shown out, then those who may be nobody: at whichever door more of them stand. */
   private makeRoom(): boolean {
+    if (lingering.endOldest()) return true;
     const crowd = handshakes.size > this.strangers.size ? handshakes : this.strangers;
     return crowd.endOldest();
   }

@@ -45,7 +45,10 @@ export class Link implements TransportListener, FrameSink, Author {
   private closed = false;
   private isClosing = false;
   private readingPaused = false;
-  private readingStopped = false;
+  /** Why no packet is handed on: STOPPED, RESTING; 0 if they are. */
+  private halts = 0;
+  /** When the first large read of this turn came; more may follow. 0: none has. */
+  private burstBegunMs = 0;
   /** What had come already when reading was stopped. */
   private unread: Buffer[] | undefined;
 
@@ -106,7 +109,7 @@ export class Link implements TransportListener, FrameSink, Author {
   silentMs(nowMs: number): number {
     if (this.readingPaused) {
       const mark = this.transport?.progressMark ?? 0;
-      if (this.isHolding || this.readingStopped || mark !== this.progressMark) this.lastHeardMs = nowMs;
+      if (this.isHolding || this.halts !== 0 || mark !== this.progressMark) this.lastHeardMs = nowMs;
       this.progressMark = mark;
     }
     return nowMs - this.lastHeardMs;
@@ -114,8 +117,9 @@ export class Link implements TransportListener, FrameSink, Author {
 
   onBytes(bytes: Buffer, end = bytes.length): void {
     if (this.closed) return;
-    if (this.readingStopped) return this.putAside(bytes, 0, end);
+    if (this.halts !== 0) return this.putAside(bytes, 0, end);
     const nowMs = this.clock.nowMs();
+    if (end >= LARGE_READ_BYTES && this.burstBegunMs === 0) this.beginBurst(nowMs);
     this.lastReceivedMs = nowMs;
     const { packetsRead } = this;
     if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
@@ -130,6 +134,36 @@ export class Link implements TransportListener, FrameSink, Author {
       this.trickledBytes = 0;
     }
     if (this.reader.partialBytes !== this.unfinishedBytes) this.countUnfinished();
+    this.restIfLong();
+    this.regulateReading();
+  }
+
+  private beginBurst(nowMs: number): void {
+    this.burstBegunMs = nowMs;
+    this.clock.endOfTurn(() => this.endBurst());
+  }
+
+  /**
+   * The system may hand over megabytes in one turn, a hundred thousand packets: the others are to have theirs before more of them are taken. Asked
+   * after each read; a handler asks itself after what takes long.
+   */
+  restIfLong(): void {
+    if (this.burstBegunMs > 0 && this.clock.nowMs() - this.burstBegunMs > MAX_TURN_MS) this.halts |= RESTING;
+  }
+
+  private endBurst(): void {
+    this.burstBegunMs = 0;
+    if ((this.halts & RESTING) === 0) return;
+    this.beginBurst(this.clock.nowMs());
+    this.unhalt(RESTING);
+  }
+
+  private unhalt(reason: number): void {
+    this.halts &= ~reason;
+    if (this.halts !== 0) return;
+    const { unread } = this;
+    this.unread = undefined;
+    if (unread) for (const bytes of unread) this.onBytes(bytes);
     this.regulateReading();
   }
 
@@ -155,7 +189,7 @@ export class Link implements TransportListener, FrameSink, Author {
       this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
     }
     this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
-    return !this.closed && !this.readingStopped;
+    return !this.closed && this.halts === 0;
   }
 
   private countUnfinished(): void {
@@ -199,21 +233,17 @@ export class Link implements TransportListener, FrameSink, Author {
 
   /** No packet is handed on until `resumeReading`. */
   stopReading(): void {
-    this.readingStopped = true;
+    this.halts |= STOPPED;
     this.regulateReading();
   }
 
   resumeReading(): void {
-    this.readingStopped = false;
-    const { unread } = this;
-    this.unread = undefined;
-    if (unread) for (const bytes of unread) this.onBytes(bytes);
-    this.regulateReading();
+    this.unhalt(STOPPED);
   }
 
   regulateReading(): void {
     // A slow subscriber's PINGREQ is still read: only answers are added then, and they have their own bound.
-    const pause = this.isHolding || this.readingStopped || this.unsentBytes > this.unsentLimit + MAX_ANSWERS_BYTES;
+    const pause = this.isHolding || this.halts !== 0 || this.unsentBytes > this.unsentLimit + MAX_ANSWERS_BYTES;
     if (pause === this.readingPaused || this.closed) return;
     this.readingPaused = pause;
     if (pause) {
@@ -294,6 +324,12 @@ export class Link implements TransportListener, FrameSink, Author {
   }
 }
 
+/** A socket that gives so much may give more in the same turn. */
+const LARGE_READ_BYTES = 16 * 1024;
+/** What one peer's packets may take of a turn. */
+const MAX_TURN_MS = 5;
+const STOPPED = 1;
+const RESTING = 2;
 /** So many bytes of a packet that is not whole yet are a sign of life. */
 const TRICKLE_BYTES = 1024;
 /** A packet of this size is never too much. */

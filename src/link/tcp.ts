@@ -1,9 +1,8 @@
 import type net from "node:net";
+import { linger } from "./lingering.ts";
 import { explained } from "./tls-reason.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
-/** How long a socket that we ended may take to close before it is destroyed. */
-export const LINGER_MS = 5_000;
 /** After so much silence the system asks whether the other side is still there: for clients without keep alive. */
 export const PROBE_AFTER_MS = 60_000;
 
@@ -64,11 +63,7 @@ export class TcpTransport implements Transport {
   }
 
   end(): void {
-    this.socket.end();
-    const timer = setTimeout(() => this.socket.destroy(), LINGER_MS);
-    timer.unref();
-    this.socket.once("close", () => clearTimeout(timer));
-    this.socket.resume();
+    linger(this.socket);
   }
 
   destroy(): void {

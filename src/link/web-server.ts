@@ -1,8 +1,8 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { linger } from "./lingering.ts";
 import type { Accepted } from "./secure.ts";
 import { Strangers } from "./strangers.ts";
-import { LINGER_MS } from "./tcp.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 import { answerUpgrade, type UpgradeRefusal } from "./upgrade.ts";
 import type { WebFolder } from "./web-folder.ts";
@@ -171,8 +171,6 @@ function refuse(response: ServerResponse, status: number): void {
 function refuseUpgrade(socket: Socket, { status, reason, headers = "" }: UpgradeRefusal): void {
   const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`, "Connection: close", "Content-Type: text/plain", `Content-Length: ${reason.length + 1}`];
   socket.on("error", () => undefined);
-  socket.end(`${lines.join("\r\n")}\r\n${headers}\r\n${reason}\n`);
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-  socket.once("close", () => clearTimeout(timer));
-  socket.resume();
+  socket.write(`${lines.join("\r\n")}\r\n${headers}\r\n${reason}\n`);
+  linger(socket);
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { giveBack, takeBuffer } from "./buffers.ts";
-import { LINGER_MS } from "./tcp.ts";
+import { lingering, LINGER_MS } from "./lingering.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 import { CLOSE, FrameError, type FrameTaker, MAX_SERVER_HEADER_BYTES, OPCODE, WebSocketFrames, writeHeader } from "./websocket-frames.ts";
 
@@ -79,8 +79,13 @@ export class WebSocketTransport implements Transport, TransportListener, FrameTa
 
   onClose(error: Error | undefined): void {
     this.isOver = true;
-    clearTimeout(this.closeTimer);
+    this.endLingering();
     this.listener.onClose(error);
+  }
+
+  private endLingering(): void {
+    clearTimeout(this.closeTimer);
+    lingering.delete(this);
   }
 
   /** All of it or nothing: a frame that has been begun is ours to end. */
@@ -125,6 +130,7 @@ export class WebSocketTransport implements Transport, TransportListener, FrameTa
     if (this.isClosing) return;
     this.sendClose(codeBytes(CLOSE.normal));
     this.carrier.resume();
+    lingering.add(this, () => this.carrier.destroy());
     this.closeTimer = setTimeout(() => this.finish(undefined), LINGER_MS).unref();
   }
 
@@ -142,7 +148,7 @@ export class WebSocketTransport implements Transport, TransportListener, FrameTa
   private finish(error: Error | undefined): void {
     if (this.isOver) return;
     this.isOver = true;
-    clearTimeout(this.closeTimer);
+    this.endLingering();
     this.carrier.end();
     this.listener.onClose(error);
   }

@@ -89,7 +89,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     switch (firstByte >> 4) {
       case PacketType.PUBACK: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd, details);
-        if (!session.onPuback(id, details.reasonCode)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
+        if (!session.onPuback(id, details.reasonCode)) this.context.log.writeSome("ackUnknownId", { client: this.clientId, id });
         return;
       }
       case PacketType.PUBREC: {
@@ -100,7 +100,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
       }
       case PacketType.PUBCOMP: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd);
-        if (!session.onPubcomp(id)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
+        if (!session.onPubcomp(id)) this.context.log.writeSome("ackUnknownId", { client: this.clientId, id });
         return;
       }
       case PacketType.PUBREL:
@@ -186,12 +186,14 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     link.whenReleased(() => {
       for (const filter of owed) context.broker.sendRetained(entry, filter);
     });
+    link.restIfLong();
   }
 
   private onUnsubscribe({ entry, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     const { packetId, filters } = decodeUnsubscribe(this.link.version, firstByte, bytes, bodyStart, bodyEnd);
     const { codes, after } = this.subscribing.unsubscribe(entry, filters);
     this.link.sendAfter(fitting(terms, encodeUnsuback(this.link.version, packetId, codes)), after);
+    this.link.restIfLong();
   }
 
   private onDisconnect({ entry, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
