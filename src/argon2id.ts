@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 
 interface Answer {
   readonly right: boolean;
@@ -12,7 +12,7 @@ let worker: Worker | undefined;
 
 /** Checks a password against an argon2id hash in a worker, which is made with the first one. One at a time: the caller waits. */
 export async function verifyArgon2id(encoded: string, password: Buffer, program = WORKER): Promise<boolean> {
-  worker ??= new Worker(program);
+  worker ??= new (await import("node:worker_threads")).Worker(program); // of no use to others
   const thread = worker;
   thread.ref();
   try {

@@ -1,9 +1,5 @@
 import { Access } from "./access/access.ts";
-import { EchoGuards } from "./bridge/echo-guard.ts";
-import { Trail } from "./bridge/trail.ts";
-import { Bridges } from "./bridge/bridges.ts";
-import { AddedConnections } from "./broker/added-connections.ts";
-import { Broker } from "./broker/broker.ts";
+import { Changes } from "./changes.ts";
 import type { Timer } from "./clock/clock.ts";
 import { parseAddedConnection } from "./config/added-connection.ts";
 import { readAccessFiles } from "./config/access-files.ts";
@@ -12,21 +8,15 @@ import { readConfig, type ReadResult } from "./config/read-config.ts";
 import { CommandError } from "./control/administration.ts";
 import { CommandFile } from "./control/command-file.ts";
 import { ControlSocket, controlSocketPath, MAX_SOCKET_PATH_BYTES } from "./control/control-socket.ts";
-import { AckGate } from "./link/ack-gate.ts";
-import { Door } from "./link/door.ts";
-import { Strangers } from "./link/strangers.ts";
-import { Listeners } from "./listener/listeners.ts";
-import { Logins } from "./listener/logins.ts";
+import type { Host } from "./host.ts";
 import { Log } from "./log/console.ts";
-import { Operations, type Host } from "./operations.ts";
-import { linkLimitsOf, settingsOf, type Parts } from "./parts.ts";
-import { MemoryBudget } from "./queue/memory-budget.ts";
+import { Operations } from "./operations.ts";
+import { assemble, type Parts } from "./parts.ts";
+import { Reports } from "./reports.ts";
 import { SelfReport } from "./self-report.ts";
-import type { Session } from "./session/session.ts";
 import { AbsentStore } from "./store/absent-store.ts";
 import { MemoryStore } from "./store/memory-store.ts";
-import { StoreClock } from "./store/store-clock.ts";
-import { StoreError, type StoreEvent } from "./store/open.ts";
+import { StoreError } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
 import { machine, type Surroundings } from "./surroundings.ts";
 
@@ -58,30 +48,26 @@ export interface Daemon {
   readonly ports: readonly number[];
 }
 
-/** The one place where all parts meet. */
+/** The one place where all parts meet: see parts.ts. */
 export function createDaemon(config: Config, options: DaemonOptions = {}): Daemon {
   return new RunningDaemon(config, options);
 }
 
 const STOP_LIMIT_MS = 10_000;
 const STORE_RETRY_MS = 5_000;
-/** What may happen thousands of times a second is told this often. */
-const REPEATED_LOG_INTERVAL_MS = 10_000;
-/** Each hundredth message that is dropped is told of, up to here. */
-const MANY_DROPPED = 1_000;
 
 class RunningDaemon implements Daemon, Host {
   readonly surroundings: Surroundings;
   readonly log: Log;
   startedMs = 0;
   readonly startedConfig: Config;
+  readonly changes = new Changes();
   private store: Store | undefined;
   private parts: Parts | undefined;
   private operations: Operations | undefined;
   private commandFile: CommandFile | undefined;
   private controlSocket: ControlSocket | undefined;
-  private readonly droppedLoggedMs = new WeakMap<Session, number>();
-  private notTakenLoggedMs = -Infinity;
+  private readonly reports = new Reports(this);
   private storeTimer: Timer | undefined;
   private selfReport: SelfReport | undefined;
 
@@ -105,7 +91,7 @@ class RunningDaemon implements Daemon, Host {
     log.write("version", { version: process.env["AMQTDD_VERSION"] ?? "unbuilt", built: process.env["AMQTDD_BUILT"] ?? "" });
     log.write("features", { features: "bridge" });
     try {
-      await this.open();
+      await this.changes.make(() => this.open());
     } catch (error) {
       await this.stop();
       throw error instanceof StartError ? error : new StartError(error instanceof Error ? error.message : String(error));
@@ -117,7 +103,7 @@ class RunningDaemon implements Daemon, Host {
     this.startedMs = surroundings.clock.nowMs();
     const store = await this.openFirstStore();
     this.store = store;
-    const parts = await this.assemble(store, this.readAccess(config));
+    const parts = await assemble(this, store, this.readAccess(config), this.reports);
     this.parts = parts;
     const operations = new Operations(this, parts);
     this.operations = operations;
@@ -127,49 +113,6 @@ class RunningDaemon implements Daemon, Host {
     for (const listener of config.listeners) await this.openListener(parts, listener);
     this.begin(parts);
     if (store.state === "absent") this.openStoreLater();
-  }
-
-  private async assemble(store: Store, access: Access): Promise<Parts> {
-    const { config, surroundings } = this;
-    const settings = settingsOf(config);
-    const { rng, dial, hostName } = surroundings;
-    const clock = new StoreClock(surroundings.clock, store);
-    await clock.recover();
-    const gate = new AckGate(config.limits.maxUncommittedBytes);
-    store.onStored((upTo) => gate.release(upTo));
-    gate.onStoreState(store.state === "healthy");
-    store.onState((state) => gate.onStoreState(state === "healthy"));
-    const broker = new Broker({
-      store,
-      clock,
-      budget: new MemoryBudget(config.limits.maxQueueMemoryBytes),
-      limits: settings,
-      maxUncommittedBytes: config.limits.maxUncommittedBytes,
-      autosaveIntervalMs: config.autosaveIntervalMs,
-      access,
-      events: {
-        onDropped: (session) => this.reportDropped(session),
-        onBlockTimeout: ({ peerName: client }) => this.log.write("blockTimeout", { client, seconds: this.config.limits.blockTimeoutMs / 1000 }),
-        onLevel: (session, isNearlyFull) => this.reportLevel(session, isNearlyFull),
-        onDamaged: (topic) => this.log.write("storeDamaged", { detail: `the retained message of ${topic}` }),
-        onRefused: (connections) => this.reportNotTaken(connections),
-        onLost: (session, messages) => this.log.write("recordsLost", { client: session.clientId, messages }),
-      },
-    });
-    await broker.recover();
-    const added = new AddedConnections(store);
-    await added.recover();
-    const linkLimits = linkLimitsOf(config);
-    const { log } = this;
-    const common = { broker, clock, log, gate, linkLimits, settings };
-    const bridges = new Bridges({ ...common, rng, dial, hostName, echoes: new EchoGuards(clock), trail: new Trail(rng) });
-    const strangers = new Strangers();
-    const door = new Door(settings, strangers, log, clock);
-    const listeners = new Listeners(
-      { ...common, newClientId: () => surroundings.newClientId(), strangers, logins: new Logins(clock) },
-      (listener, accept) => surroundings.listen(listener, { accept, door, strangers, log }),
-    );
-    return { clock, store, gate, broker, listeners, bridges, added, settings, linkLimits };
   }
 
   /** None without the store: a remote's sessions can't be taken up without what we know of them. */
@@ -222,7 +165,7 @@ class RunningDaemon implements Daemon, Host {
       clock: surroundings.clock,
       strict: config.strictStore,
       minFreeBytes: config.limits.storeMinFreeBytes,
-      report: (event) => this.reportStore(event),
+      report: (event) => this.reports.onStore(event),
     });
     this.log.write("storeOpened", { directory: config.persistenceDirectory });
     return store;
@@ -247,7 +190,7 @@ class RunningDaemon implements Daemon, Host {
     this.storeTimer = this.surroundings.clock.after(STORE_RETRY_MS, () => {
       this.openStore()
         .then(
-          (store) => this.takeUpStore(store),
+          (store) => this.changes.make(() => this.takeUpStore(store)),
           (error: unknown) => {
             if (!isUnavailable(error)) this.log.write("storeUnavailable", { detail: error instanceof Error ? error.message : String(error) });
             if (this.parts) this.openStoreLater();
@@ -262,7 +205,7 @@ class RunningDaemon implements Daemon, Host {
     const before = this.parts;
     if (!before) return store.close(); // stopped meanwhile
     this.store = store;
-    const parts = await this.assemble(store, before.broker.access);
+    const parts = await assemble(this, store, before.broker.access, this.reports);
     if (this.parts !== before) return; // stopped meanwhile, and the store with it
     this.parts = parts;
     this.operations?.moveTo(parts);
@@ -299,40 +242,6 @@ class RunningDaemon implements Daemon, Host {
     } catch (error) {
       this.log.write("controlFailed", { reason: error instanceof Error ? error.message : String(error) });
     }
-  }
-
-  /** The 1st, the 10th and every 100th, as the original did; of many not more than one every few seconds. */
-  private reportDropped(session: Session): void {
-    const { droppedMessages: dropped, clientId: client } = session;
-    if (dropped !== 1 && dropped !== 10 && dropped % 100 !== 0) return;
-    const nowMs = this.surroundings.clock.nowMs();
-    if (dropped > MANY_DROPPED && nowMs - (this.droppedLoggedMs.get(session) ?? -Infinity) < REPEATED_LOG_INTERVAL_MS) return;
-    this.droppedLoggedMs.set(session, nowMs);
-    this.log.write("queueFull", { client, dropped });
-  }
-
-  private reportLevel({ clientId: client, waitingMessages: messages, queueLimits }: Session, isNearlyFull: boolean): void {
-    this.log.write(isNearlyFull ? "queueNearlyFull" : "queueBelowLimit", { client, messages, limit: queueLimits.maxQueuedMessages });
-  }
-
-  private reportNotTaken(connections: number): void {
-    const nowMs = this.surroundings.clock.nowMs();
-    if (nowMs - this.notTakenLoggedMs < REPEATED_LOG_INTERVAL_MS) return;
-    this.notTakenLoggedMs = nowMs;
-    this.log.write("publishNotTaken", { connections });
-  }
-
-  private reportStore(event: StoreEvent): void {
-    const keys = {
-      damaged: "storeDamaged",
-      repaired: "storeRepaired",
-      setAside: "storeSetAside",
-      writeFailed: "storeFailed",
-      writeRecovered: "storeRecovered",
-      full: "storeFull",
-      roomAgain: "storeRoomAgain",
-    } as const;
-    this.log.write(keys[event.kind], { detail: event.detail });
   }
 
   reload(): Promise<string> {

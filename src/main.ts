@@ -1,13 +1,8 @@
-#!/usr/bin/env node
 import { Command } from "commander";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
-import { setFlagsFromString } from "node:v8";
-import { explainAcl, type AclQuestion } from "./cli/acl.ts";
-import { check } from "./cli/check.ts";
+import type { AclQuestion } from "./cli/acl.ts";
 import { readConfig, type ReadResult } from "./config/read-config.ts";
-import { ctl } from "./cli/ctl.ts";
 import { LineWriter } from "./log/destinations.ts";
-import { passwd } from "./cli/passwd.ts";
 import { defaultConfig } from "./config/default-config.ts";
 import type { Config } from "./config/config.ts";
 import { createDaemon, StartError } from "./daemon.ts";
@@ -93,11 +88,6 @@ No configuration file: listening on 127.0.0.1:${port} only, messages kept in ./a
 
 `;
 
-// The young generation stays at 2 MiB, and old garbage is collected before it is half as much as what lives: with 10,000 queues being filled RssAnon
-// is 115 MiB instead of 195 (doc/durability.md), and the way of a message makes too little garbage to feel it.
-setFlagsFromString("--semi-space-growth-factor=1");
-setFlagsFromString("--heap-growing-percent=40");
-
 // Whoever reads our lines may go; the daemon stays.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
 
@@ -116,7 +106,7 @@ program
   .command("check")
   .description("check a configuration file and say what is wrong with it")
   .argument("<config>")
-  .action((file: string) => process.exit(check(file)));
+  .action(async (file: string) => process.exit((await import("./cli/check.ts")).check(file)));
 
 program
   .command("passwd")
@@ -124,14 +114,17 @@ program
   .argument("<file>")
   .argument("<user>")
   .option("-D, --delete", "remove the user")
-  .action(async (file: string, user: string, { delete: remove }: { delete?: boolean }) => process.exit(await passwd(file, user, { remove: remove === true })));
+  .action(async (file: string, user: string, { delete: remove }: { delete?: boolean }) => {
+    const { passwd } = await import("./cli/passwd.ts");
+    process.exit(await passwd(file, user, { remove: remove === true }));
+  });
 program
   .command("ctl")
   .description("send a command to the running daemon, or with - those of standard input; `amqtdd ctl help` lists them")
   .argument("<command...>", "command and its values")
   .option("-c, --config <file>", "configuration file of the daemon that is meant")
   .passThroughOptions()
-  .action(async (words: string[], options: { config?: string }) => process.exit(await ctl(words, options)));
+  .action(async (words: string[], options: { config?: string }) => process.exit(await (await import("./cli/ctl.ts")).ctl(words, options)));
 const acl = program.command("acl").description("questions about access rules");
 acl
   .command("explain")
@@ -141,6 +134,6 @@ acl
   .option("--user <user>", "authenticated user; without it an anonymous client is asked for")
   .option("--client <id>", "client identifier", "")
   .option("--connection <name>", "ask for a bridge instead of a client")
-  .action((file: string, question: AclQuestion) => process.exit(explainAcl(file, question)));
+  .action(async (file: string, question: AclQuestion) => process.exit((await import("./cli/acl.ts")).explainAcl(file, question)));
 
-await program.parseAsync();
+void program.parseAsync();

@@ -1,4 +1,3 @@
-import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { ListenerConfig } from "./config/config.ts";
 import type { Door } from "./link/door.ts";
@@ -37,7 +36,7 @@ export async function openPort(config: ListenerConfig, context: PortContext): Pr
   // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
   const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
   try {
-    const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : (await lookup(wanted)).address;
+    const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : await addressOf(wanted);
     await server.listen({ port, ...(address === undefined ? {} : { host: address }) });
   } catch (error) {
     close();
@@ -54,6 +53,11 @@ export async function openPort(config: ListenerConfig, context: PortContext): Pr
       close();
     },
   };
+}
+
+async function addressOf(host: string): Promise<string> {
+  const { lookup } = await import("node:dns/promises"); // most give an address, or none
+  return (await lookup(host)).address;
 }
 
 async function takerOf(config: ListenerConfig, { accept, strangers }: PortContext): Promise<Taker> {

@@ -1,6 +1,6 @@
 import type { Timer } from "./clock/clock.ts";
 import { type Figures, SystemTopics } from "./control/system-topics.ts";
-import type { Host } from "./operations.ts";
+import type { Host } from "./host.ts";
 import type { Parts } from "./parts.ts";
 import { messageOf } from "./queue/message.ts";
 

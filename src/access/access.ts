@@ -23,7 +23,7 @@ export type Refusal = "credentials" | "anonymous" | "busy" | "identifier";
 
 export type Admission = Identity | Refusal;
 
-const PATIENT: Asker = { mayWait: () => true, hasGone: () => false };
+const PATIENT: Asker = { mayWait: () => true, isWanted: () => true };
 
 const MAX_AUTHORS = 4096;
 
@@ -39,6 +39,11 @@ export class Access {
     this.authenticator = rules.passwords && new Authenticator(rules.passwords, verifyArgon2id);
   }
 
+  /** Whether user names and passwords are looked at. */
+  get asksForPasswords(): boolean {
+    return this.authenticator !== undefined;
+  }
+
   /** Judges a client's CONNECT; a promise only if a slow password hash has to be computed. */
   admit(
     clientId: string, username: string | undefined, password: Buffer | undefined, asker: Asker = PATIENT,
@@ -47,9 +52,8 @@ export class Access {
     if (!authenticator || username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
     if (password === undefined) return "credentials";
     const right = authenticator.check(username, password, asker);
-    if (right === "busy") return right;
-    if (typeof right === "boolean") return right ? this.identify(clientId, username) : "credentials";
-    return right.then((yes) => (yes ? this.identify(clientId, username) : "credentials"));
+    const verdict = (answer: boolean | "busy"): Admission => (answer === "busy" ? answer : answer ? this.identify(clientId, username) : "credentials");
+    return right instanceof Promise ? right.then(verdict) : verdict(right);
   }
 
   /** Judges the CONNECT of a client whose user name has been proved before. */

@@ -9,8 +9,8 @@ const MAX_WAITING = 1_000;
 export interface Asker {
   /** Whether a slow check may be begun; it has begun then. */
   mayWait(): boolean;
-  /** Nobody waits any more. */
-  hasGone(): boolean;
+  /** Whether it is still wanted that the check is made, now that its turn has come. */
+  isWanted(): boolean;
 }
 
 /**
@@ -34,7 +34,7 @@ export class Authenticator {
   }
 
   /** Whether the password is the user's. A promise only if a slow hash has to be computed; "busy" if too many wait for that. */
-  check(user: string, password: Buffer, asker: Asker): boolean | "busy" | Promise<boolean> {
+  check(user: string, password: Buffer, asker: Asker): boolean | "busy" | Promise<boolean | "busy"> {
     const own = this.passwords.get(user);
     const stored = own ?? this.decoy;
     if (!stored) return false;
@@ -47,7 +47,7 @@ export class Authenticator {
     const checked = this.queue.then(async () => {
       this.waiting -= 1;
       if (isKnown()) return true;
-      if (asker.hasGone()) return false;
+      if (!asker.isWanted()) return "busy";
       const right = (await verifySlow(stored, password, this.verifyArgon2id)) && own !== undefined;
       if (right) this.known.set(own, digest);
       return right;

@@ -72,7 +72,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.entry = entry;
     if (config.queue.queueFull === "block") broker.hasBlockingBridge = true;
     entry.session.drainLimits = config.drain;
-    entry.session.queueLimits = { ...entry.session.queueLimits, ...config.queue };
+    entry.session.bounds.limits = { ...entry.session.bounds.limits, ...config.queue };
     this.addresses = new Addresses(config, entry.remotes, (remotes) => broker.sessions.setRemotes(entry, { ...entry.remotes, ...remotes }));
     this.primaryReturn = new PrimaryReturn(config, context, this.clientId, (primary) => {
       if (this.state !== "established") return;

@@ -147,9 +147,9 @@ export class Exchange {
 
   private sendSuspect(): void {
     const { suspicion } = this;
-    if (!suspicion.suspect) return this.entry.session.widen(this.window);
+    if (!suspicion.suspect) return this.entry.session.sender?.widen(this.window);
     suspicion.sent(this.context.clock.nowMs());
-    this.entry.session.sendAlone(suspicion.suspect);
+    this.entry.session.sender?.sendAlone(suspicion.suspect);
   }
 
   /** @throws ProtocolViolation */
@@ -161,18 +161,18 @@ export class Exchange {
       case PacketType.PUBLISH:
         return this.incoming.receive(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
       case PacketType.PUBACK:
-        if (!session.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack), ack.reasonCode)) return;
+        if (!session.sender?.onPuback(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack), ack.reasonCode)) return;
         if (ack.reasonCode >= FIRST_ERROR) this.logRefused();
         return this.onAnswered();
       case PacketType.PUBREC: {
         const packetId = decodeAck(version, firstByte, bytes, bodyStart, bodyEnd, ack);
-        if (ack.reasonCode < FIRST_ERROR) return void session.onPubrec(packetId);
-        if (!session.onRefused(packetId)) return;
+        if (ack.reasonCode < FIRST_ERROR) return void session.sender?.onPubrec(packetId);
+        if (!session.sender?.onRefused(packetId)) return;
         this.logRefused();
         return this.onAnswered();
       }
       case PacketType.PUBCOMP:
-        if (session.onPubcomp(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
+        if (session.sender?.onPubcomp(decodeAck(version, firstByte, bytes, bodyStart, bodyEnd))) this.onAnswered();
         return;
       case PacketType.PUBREL:
         return receivePubrel(this.context.broker, session, link, decodeAck(version, firstByte, bytes, bodyStart, bodyEnd));
@@ -216,7 +216,7 @@ export class Exchange {
   /** Nothing new is sent; what is under way goes on. */
   finish(): void {
     this.isFinishing = true;
-    this.entry.session.quiesce();
+    this.entry.session.sender?.quiesce();
   }
 
   /** To be called now and then: what the remote owes us and does not give; undefined if nothing. */

@@ -17,6 +17,8 @@ import type { TopicMap } from "./topic-lines.ts";
 const view = new PublishView("server");
 const message = new Message();
 
+const MAX_LOGGED_CHARACTERS = 200;
+
 /** Names the topic lines by which a message goes out under a remote name, and comes in again. */
 export type LoopLines = (remoteName: string) => string;
 
@@ -67,12 +69,12 @@ export class Incoming {
     const mapped = this.topics.map(remoteName);
     const topic = mapped && broker.topics.lookup(mapped.name, 0, mapped.name.length);
     if (!mapped || !topic?.valid) {
-      log.write("bridgeUnmatchedIn", { name: this.name, topic: remoteName });
+      log.writeSome("bridgeUnmatchedIn", { name: this.name, topic: remoteName.slice(0, MAX_LOGGED_CHARACTERS) });
       return this.skip(link);
     }
     const isOurs = topic.name.startsWith("$SYS/") && !topic.name.startsWith("$SYS/broker/connection/");
     if (isOurs || (this.rights && !this.rights.mayWrite(topic.name))) {
-      log.write("publishDenied", { client: identityText(this.from.identity), topic: topic.name });
+      log.writeSome("publishDenied", { client: identityText(this.from.identity), topic: topic.name.slice(0, MAX_LOGGED_CHARACTERS) });
       return this.skip(link);
     }
     message.layOver(view, topic.bytes, link.lastReceivedMs);

@@ -1,6 +1,7 @@
 import type { Timer } from "../clock/clock.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
-import { Link, type PacketHandler } from "../link/link.ts";
+import { Link } from "../link/link.ts";
+import type { PacketHandler } from "../link/packet-handler.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import { DISCONNECT } from "../mqtt/empty.ts";
 import { PacketType } from "../mqtt/protocol.ts";

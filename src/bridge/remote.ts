@@ -1,6 +1,8 @@
 import type { Timer } from "../clock/clock.ts";
 import type { AddressConfig, ConnectionConfig } from "../config/config.ts";
-import { Link, type CloseReason, type PacketHandler } from "../link/link.ts";
+import type { CloseReason } from "../link/close-reason.ts";
+import { Link } from "../link/link.ts";
+import type { PacketHandler } from "../link/packet-handler.ts";
 import type { Transport, TransportListener } from "../link/transport.ts";
 import type { Log } from "../log/console.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
@@ -128,7 +130,7 @@ export class Remote implements PacketHandler {
   onOversized(firstByte: number, head: Buffer, bodyStart: number, packetBytes: number): void {
     const { link } = this;
     if (!link || !this.established) throw new ProtocolViolation(Reason.PacketTooLarge, `packet of ${packetBytes} bytes before CONNACK`);
-    this.context.log.write("bridgePacketTooLarge", { name: this.config.name, bytes: packetBytes });
+    this.context.log.writeSome("bridgePacketTooLarge", { name: this.config.name, bytes: packetBytes });
     const qos = (firstByte >> 1) & 3;
     if (qos === 3) throw malformed("PUBLISH with QoS 3 [MQTT-3.3.1-4]");
     const idAt = bodyStart + 2 + head.readUInt16BE(bodyStart);

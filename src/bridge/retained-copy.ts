@@ -44,7 +44,7 @@ export class RetainedCopy {
     if (isNew) context.broker.sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [...retainedSent, mark].slice(-MAX_RETAINED_MARKS) });
     for (const { filter, qos } of topics.subscriptions) {
       context.broker.retained.match(filter, (retained, topicName, author) => {
-        const wasMissed = retained.qos === 0 && retained.receivedMs >= leftMs && !entry.session.queueLimits.queueQoS0;
+        const wasMissed = retained.qos === 0 && retained.receivedMs >= leftMs && !entry.session.bounds.limits.queueQoS0;
         if (!wasMissed && retained.receivedMs >= queuedSinceMs) return;
         if (!this.outgoing.mayRead(topicName) || (author && !context.broker.access.mayStillWrite(author, topicName))) return;
         retained.receivedMs = context.clock.nowMs(); // it waits from now on, however old the value is

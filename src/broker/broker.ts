@@ -3,7 +3,8 @@ import type { Clock } from "../clock/clock.ts";
 import { Reason } from "../mqtt/reason.ts";
 import type { MemoryBudget } from "../queue/memory-budget.ts";
 import { type Message, NO_SUBSCRIPTION_IDS } from "../queue/message.ts";
-import type { Session, SessionContext, SessionLimits } from "../session/session.ts";
+import type { Session } from "../session/session.ts";
+import type { SessionContext, SessionLimits } from "../session/session-context.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import type { Topic } from "../topic/topic.ts";
 import { TopicTable } from "../topic/topic-table.ts";
@@ -81,7 +82,7 @@ export class Broker {
   private readonly awaitingStore = new Set<Session>();
 
   constructor(private readonly context: BrokerContext) {
-    const sessionContext: SessionContext = {
+    const sessionContext: SessionContext<Session> = {
       store: context.store,
       clock: context.clock,
       budget: context.budget,

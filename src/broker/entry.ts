@@ -2,6 +2,7 @@ import type { Rights } from "../access/acl.ts";
 import type { Identity } from "../access/identity.ts";
 import type { Session } from "../session/session.ts";
 import type { GroupNumber } from "../store/store.ts";
+import type { SmallMap } from "../topic/small-map.ts";
 import type { SubscriptionOptions } from "./subscription-options.ts";
 
 /** Whose messages a session keeps: a client's, a bridge connection's, or those of a shared subscription until one of its members takes them. */
@@ -21,7 +22,7 @@ export interface Entry {
   identity: Identity;
   /** What that identity may do; undefined: everything. */
   rights: Rights | undefined;
-  readonly filters: Map<string, SubscriptionOptions>;
+  readonly filters: SmallMap<string, SubscriptionOptions>;
   /** When the session was made, and when its connection ended last. */
   sinceMs: number;
   leftMs: number;

@@ -12,8 +12,8 @@ export interface Losses {
 
 export const NO_LOSSES: Losses = { parked: 0, refused: 0, oversized: 0, expired: 0 };
 
-export function lossesOf({ parkedMessages, refusedMessages, oversizedMessages, expiredMessages }: Session): Losses {
-  return { parked: parkedMessages, refused: refusedMessages, oversized: oversizedMessages, expired: expiredMessages };
+export function lossesOf({ parkedMessages, bounds: { refused, oversized, expired } }: Session): Losses {
+  return { parked: parkedMessages, refused, oversized, expired };
 }
 
 export function sumOfLosses(a: Losses, b: Losses): Losses {

@@ -226,7 +226,7 @@ class SessionReplay implements Replay {
         if (!this.session.takesRetained) return "awaitsPeer";
         this.step(this.queueing, turn);
       } else if (!this.sending.isDone) {
-        if (!this.session.isReady) return "awaitsPeer";
+        if (!this.session.sender?.isIdle) return "awaitsPeer";
         this.step(this.sending, turn);
       } else {
         return "done";

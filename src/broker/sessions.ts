@@ -1,7 +1,8 @@
 import type { Rights } from "../access/acl.ts";
 import type { Identity } from "../access/identity.ts";
 import type { QueueLimits } from "../session/bounds.ts";
-import { Session, type SessionContext } from "../session/session.ts";
+import { Session } from "../session/session.ts";
+import type { SessionContext } from "../session/session-context.ts";
 import {
   incomingRange, nextNumberKey, nextNumberRange, queueKey, queueRange, sessionKey, sessionNumberOf, sessionRange, subscriptionKey,
   subscriptionRange, type SessionNumber,
@@ -10,6 +11,7 @@ import type { Timer } from "../clock/clock.ts";
 import type { GroupNumber, Need, Store } from "../store/store.ts";
 import { PARKED_LANE } from "../session/packet-id.ts";
 import { isShared } from "../topic/share.ts";
+import { SmallMap } from "../topic/small-map.ts";
 import { decodeSession, encodeSession, NO_REMOTES, type Entry, type Holder, type RemotesRecord, type SessionKind } from "./entry.ts";
 import { type Losses, lossesOf, NO_LOSSES, sumOfLosses } from "./losses.ts";
 import { GoneSessions } from "./gone-sessions.ts";
@@ -40,7 +42,7 @@ export interface SessionEvents {
 export class Sessions {
   private readonly entries = new Map<string, Entry>();
   private readonly records: Records;
-  private readonly bridgeContext: SessionContext;
+  private readonly bridgeContext: SessionContext<Session>;
   /** Never given before: what is left of a session that has ended must not fall to another one. */
   private nextNumber: SessionNumber = 1;
   private readonly gone: GoneSessions;
@@ -54,7 +56,7 @@ export class Sessions {
   constructor(
     private readonly store: Store,
     private readonly subscriptions: Subscriptions,
-    private readonly context: SessionContext,
+    private readonly context: SessionContext<Session>,
     private readonly rightsOf: (identity: Identity) => Rights | undefined,
     private readonly events: SessionEvents,
   ) {
@@ -140,7 +142,7 @@ export class Sessions {
     const nowMs = this.context.clock.nowMs();
     const session = new Session(number, id, number > 0, kind === "bridge" ? this.bridgeContext : this.context);
     const entry: Entry = {
-      kind, session, identity, rights: undefined, filters: new Map(), sinceMs: nowMs, leftMs: nowMs, expiryMs: Infinity, remotes: NO_REMOTES,
+      kind, session, identity, rights: undefined, filters: new SmallMap(), sinceMs: nowMs, leftMs: nowMs, expiryMs: Infinity, remotes: NO_REMOTES,
       createdIn: 0, peerIsBridge: false, holder: undefined,
     };
     this.setRights(entry);

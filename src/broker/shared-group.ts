@@ -165,10 +165,10 @@ export class SharedGroup implements Receiver, Peer {
     const member = this.next(message, hasRoom) ?? this.next(message, isAttached) ?? this.next(message, isDurable);
     const { qos } = message;
     if (member) this.hand(member, message, qos, (flags & 1) !== 0);
-    if (qos === 1) this.queue?.onPuback(packetId);
+    if (qos === 1) this.queue?.sender?.onPuback(packetId);
     else {
-      this.queue?.onPubrec(packetId);
-      this.queue?.onPubcomp(packetId);
+      this.queue?.sender?.onPubrec(packetId);
+      this.queue?.sender?.onPubcomp(packetId);
     }
     return true;
   }
@@ -183,8 +183,8 @@ export class SharedGroup implements Receiver, Peer {
 }
 
 const isAttached = (session: Session): boolean => session.isAttached;
-const isReady = (session: Session): boolean => session.isAttached && !session.isCongested;
-const hasRoom = (session: Session): boolean => session.hasRoom;
+const isReady = (session: Session): boolean => session.sender?.peer.congested === false;
+const hasRoom = (session: Session): boolean => session.sender?.hasRoom ?? false;
 const isDurable = (session: Session): boolean => session.durable;
 
 function sees({ entry: { session } }: Member, filter: string, topicName: string): boolean {

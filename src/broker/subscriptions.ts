@@ -176,7 +176,7 @@ export class Subscriptions extends SubscriptionTree<Placed> {
       ({ receiver, filter }) =>
         receiver.mayRead(name) && !(mayBeHidden && receiver.mountPrefix && isHiddenBelow(receiver.mountPrefix, filter, name)),
     );
-    if (matches.length < 2) return matches;
+    if (matches.length < 2) return matches.slice(); // as long as it is: the route is kept
     const byReceiver = new Map<Receiver, Placed[]>();
     for (const match of matches) {
       const others = byReceiver.get(match.receiver);

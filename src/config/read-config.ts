@@ -4,7 +4,8 @@ import { readAccessFiles } from "./access-files.ts";
 import { checkConfig } from "./checker.ts";
 import { problemText, type Config, type Problem } from "./config.ts";
 import { checkHttpFolders } from "./http-folders.ts";
-import { parseConfig, type ParseOptions } from "./parser.ts";
+import type { ParseOptions } from "./parse-options.ts";
+import { parseConfig } from "./parser.ts";
 import { checkTlsFiles } from "./tls-files.ts";
 
 export interface ReadResult {

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { Unaccepted, type Keyword, type Value } from "./keyword.ts";
 import type { Place, Problem } from "./config.ts";
 import type { Word } from "./lexer.ts";
@@ -75,6 +76,12 @@ export class Section implements Place {
     return value === undefined ? undefined : String(value);
   }
 
+  /** Of a file or folder: absolute. */
+  path(name: string): string | undefined {
+    const value = this.string(name);
+    return value === undefined ? undefined : resolve(value);
+  }
+
   number(name: string): number {
     return Number(this.value(name));
   }
@@ -94,3 +101,6 @@ export class Section implements Place {
     return typeof value === "boolean" ? value : undefined;
   }
 }
+
+/** Where something stands, and nothing else of it. */
+export const placeOf = ({ file, line }: Place): Place => ({ file, line });

@@ -1,4 +1,3 @@
-import { resolve } from "node:path";
 import type { TlsSubject } from "../tls/material.ts";
 import { parsePskKey } from "../tls/psk-file.ts";
 import type { ClientTls, ServerTls, TlsFiles, TlsManner } from "../tls/settings.ts";
@@ -30,7 +29,7 @@ export function buildServerTls(section: Section, global: Section, report: Report
   if (!speaksTls) return NO_TLS;
   const tls: ServerTls = {
     ...filesOf(section, SERVER_WORDS),
-    pskFile: section.has("psk_hint") ? pathOf(global, "psk_file") : undefined,
+    pskFile: section.has("psk_hint") ? global.path("psk_file") : undefined,
     ...mannerOf(section, SERVER_WORDS),
     requireCertificate: section.boolean("require_certificate"),
     userFrom: section.boolean("use_identity_as_username") ? "identity" : section.boolean("use_subject_as_username") ? "subject" : undefined,
@@ -83,7 +82,7 @@ export function buildClientTls(section: Section, addresses: readonly AddressConf
 type Words = Partial<Record<TlsSubject, string>>;
 
 function filesOf(section: Section, words: Words): TlsFiles {
-  const path = (subject: TlsSubject): string | undefined => (words[subject] === undefined ? undefined : pathOf(section, words[subject]));
+  const path = (subject: TlsSubject): string | undefined => (words[subject] === undefined ? undefined : section.path(words[subject]));
   return {
     certFile: path("certFile"), keyFile: path("keyFile"), caFile: path("caFile"), caPath: path("caPath"), crlFile: path("crlFile"),
     dhParamFile: path("dhParamFile"), pskFile: undefined,
@@ -106,9 +105,4 @@ function placesOf(section: Section, words: Words, global = section): TlsPlaces {
     return [subject as TlsSubject, { file, line, column, keyword }] as const;
   });
   return new Map(places);
-}
-
-function pathOf(section: Section, name: string): string | undefined {
-  const value = section.string(name);
-  return value === undefined ? undefined : resolve(value);
 }

@@ -2,7 +2,7 @@ import net, { type LookupFunction } from "node:net";
 import { Attempt, type Dialled } from "./attempt.ts";
 import { lookUp } from "./look-up.ts";
 import { plainTransport } from "./plain.ts";
-import { openTunnel, type Proxy } from "./proxy.ts";
+import type { Proxy } from "./proxy.ts";
 import type { TlsClient } from "./tls-client.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
@@ -34,12 +34,14 @@ export function dial(
 
 /** Rejects with the reason. */
 async function connect({ host, port, tls, proxy, webSocket }: Destination, attempt: Attempt): Promise<Dialled> {
+  // With what they need, of no use to others; loaded before there is a connection, whose end nobody would hear meanwhile.
+  const { openTunnel } = proxy ? await import("./proxy.ts") : {};
+  const client = await tls?.();
+  const { connectWebSocket } = webSocket ? await import("./websocket-client.ts") : {};
   const carrier = await connectTcp(proxy ?? { host, port }, attempt);
-  if (proxy) await openTunnel(carrier, { host, port }, proxy);
-  const dialled = tls ? await (await tls()).connect(carrier, host, attempt) : { socket: carrier, carrier, transport: (listener: TransportListener) => plainTransport(carrier, listener) };
-  if (!webSocket) return dialled;
-  const { connectWebSocket } = await import("./websocket-client.ts"); // with what it needs, of no use to others
-  return connectWebSocket(dialled, webSocket.url, webSocket.maxPacketBytes);
+  if (proxy && openTunnel) await openTunnel(carrier, { host, port }, proxy);
+  const dialled = client ? await client.connect(carrier, host, attempt) : { socket: carrier, carrier, transport: (listener: TransportListener) => plainTransport(carrier, listener) };
+  return webSocket && connectWebSocket ? connectWebSocket(dialled, webSocket.url, webSocket.maxPacketBytes) : dialled;
 }
 
 function connectTcp({ host, port }: { host: string; port: number }, attempt: Attempt): Promise<net.Socket> {

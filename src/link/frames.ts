@@ -6,8 +6,13 @@ const MAX_HEADER_BYTES = 5;
 const PUBLISH = 3;
 const QOS_BITS = 6;
 
-/** Takes one whole packet: `bytes` from `frameStart` to `bodyEnd`, its variable header and payload from `bodyStart` on. False: stop reading. */
-export type FrameSink = (firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number) => boolean;
+/** What takes packets. */
+export interface FrameSink {
+  /** One whole packet: `bytes` from `frameStart` to `bodyEnd`, its variable header and payload from `bodyStart` on. False: stop reading. */
+  onFrame(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): boolean;
+  /** The head of a PUBLISH that is too large, up to its packet identifier; its rest is passed over. Without this such a packet is a violation. */
+  readonly onOversized?: ((firstByte: number, head: Buffer, bodyStart: number, packetBytes: number) => void) | undefined;
+}
 
 /**
  * Cuts a byte stream into packets. Whole packets are handed on where they lie; a packet that is not all there yet is kept in `partial`,
@@ -25,8 +30,6 @@ export class FrameReader {
     private readonly sink: FrameSink,
     /** Largest packet in all, header included. */
     public maxPacketBytes: number,
-    /** Takes the head of a PUBLISH that is larger, up to its packet identifier; its rest is passed over. Without it such a packet is a violation. */
-    private readonly onOversized?: (firstByte: number, head: Buffer, bodyStart: number, packetBytes: number) => void,
   ) {}
 
   /** RAM that the packet takes which is not whole yet. */
@@ -35,13 +38,12 @@ export class FrameReader {
   }
 
   /**
-   * Returns how many of the bytes were taken: all of them, unless the sink has stopped the reading.
+   * Returns how many of the bytes up to `end` were taken: all of them, unless the sink has stopped the reading.
    * @throws ProtocolViolation when a length is malformed or too large.
    */
-  read(bytes: Buffer): number {
+  read(bytes: Buffer, end = bytes.length): number {
     this.stopped = false;
-    let at = this.partialLength > 0 ? this.completePartial(bytes) : 0;
-    const end = bytes.length;
+    let at = this.partialLength > 0 ? this.completePartial(bytes, end) : 0;
     while (at < end && !this.stopped) {
       if (this.skipBytes > 0) {
         const skipped = Math.min(this.skipBytes, end - at);
@@ -53,7 +55,7 @@ export class FrameReader {
       const next = at + 2 + remaining;
       if (remaining < 0x80 && next <= end && next - at <= this.maxPacketBytes) {
         // Most packets: their length is one byte, and they are all there.
-        this.stopped = !this.sink(bytes[at] as number, bytes, at, at + 2, next);
+        this.stopped = !this.sink.onFrame(bytes[at] as number, bytes, at, at + 2, next);
         at = next;
         continue;
       }
@@ -73,7 +75,7 @@ export class FrameReader {
         return end;
       }
       const first = bytes[at] ?? 0;
-      this.stopped = !this.sink(first, bytes, at, at + this.headerLength(bytes, at), at + total);
+      this.stopped = !this.sink.onFrame(first, bytes, at, at + this.headerLength(bytes, at), at + total);
       at += total;
     }
     return at;
@@ -86,7 +88,7 @@ export class FrameReader {
     const remaining = second < 0x80 ? second : readRemainingLength(bytes, at + 1, end);
     if (remaining < 0) return -1;
     const total = remaining + this.headerLength(bytes, at);
-    const mayPassOver = this.onOversized !== undefined && (bytes[at] ?? 0) >> 4 === PUBLISH;
+    const mayPassOver = this.sink.onOversized !== undefined && (bytes[at] ?? 0) >> 4 === PUBLISH;
     if (total > this.maxPacketBytes && !mayPassOver) {
       throw new ProtocolViolation(Reason.PacketTooLarge, `packet of ${total} bytes, the limit is ${this.maxPacketBytes}`);
     }
@@ -108,7 +110,7 @@ export class FrameReader {
 
   private passOver(head: Buffer, packetBytes: number): void {
     this.skipBytes = packetBytes - head.length;
-    this.onOversized?.(head[0] ?? 0, head, this.headerLength(head, 0), packetBytes);
+    this.sink.onOversized?.(head[0] ?? 0, head, this.headerLength(head, 0), packetBytes);
   }
 
   private headerLength(bytes: Buffer, at: number): number {
@@ -131,8 +133,8 @@ export class FrameReader {
     this.partial = grown;
   }
 
-  /** Adds to the partial packet. Returns the offset in `bytes` behind it: their end if it is still not whole. */
-  private completePartial(bytes: Buffer): number {
+  /** Adds to the partial packet. Returns the offset in `bytes` behind it: `end` if it is still not whole. */
+  private completePartial(bytes: Buffer, end: number): number {
     let at = 0;
     for (;;) {
       const partial = this.partial ?? bytes;
@@ -140,7 +142,7 @@ export class FrameReader {
       const isOversized = packet > this.maxPacketBytes;
       const total = isOversized ? this.headLength(partial, 0, this.partialLength, packet) : packet;
       const wanted = total < 0 ? 1 : total - this.partialLength;
-      const taken = Math.min(wanted, bytes.length - at);
+      const taken = Math.min(wanted, end - at);
       this.keep(bytes, at, at + taken);
       at += taken;
       if (taken < wanted) return at;
@@ -154,7 +156,7 @@ export class FrameReader {
         this.passOver(whole.subarray(0, length), packet);
         return at;
       }
-      this.stopped = !this.sink(whole[0] ?? 0, whole, 0, this.headerLength(whole, 0), length);
+      this.stopped = !this.sink.onFrame(whole[0] ?? 0, whole, 0, this.headerLength(whole, 0), length);
       return at;
     }
   }

@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import net from "node:net";
-import { TcpTransport } from "./tcp.ts";
+import { addressOf, TcpTransport } from "./tcp.ts";
+import { explained } from "./tls-reason.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
 /**
@@ -25,39 +26,78 @@ export function plainTransport(socket: net.Socket, listener: TransportListener):
   // Only a new socket can have a buffer of ours, and only if nothing that the old one has read would stay behind.
   if (!handle || socket.readableFlowing !== null || socket.readableLength > 0) return new TcpTransport(socket, listener);
   carried._handle = null;
-  const onread: net.OnReadOpts = {
-    buffer: READ_BUFFER,
-    callback: (length) => {
-      listener.onBytes(length === READ_BUFFER.length ? READ_BUFFER : READ_BUFFER.subarray(0, length));
-      return true;
-    },
-  };
-  const plain = new net.Socket({ handle, onread, allowHalfOpen: true } as net.SocketConstructorOpts);
-  for (const gone of socket.rawListeners("close")) plain.on("close", gone as () => void); // they wait for the connection's end
+  const plain = new PlainSocket(handle, listener);
+  // They wait for the connection's end. As they were given: a wrapper of `once` would keep the old socket.
+  for (const gone of socket.listeners("close")) plain.on("close", gone as () => void);
   socket.removeAllListeners("close");
+  const transport = new PlainTransport(plain, listener, addressOf(socket), handle.fd);
   socket.destroy(); // its server would count it for ever
-  return new PlainTransport(plain, listener);
+  return transport;
+}
+
+/** A socket that reads into the buffer. It knows whom to tell, so that all sockets share their handlers: of closures each would need five. */
+class PlainSocket extends net.Socket {
+  failure: Error | undefined;
+
+  constructor(
+    handle: Handle,
+    readonly listener: TransportListener,
+  ) {
+    const onread: net.OnReadOpts = {
+      buffer: READ_BUFFER,
+      callback: (length) => {
+        listener.onBytes(READ_BUFFER, length);
+        return true;
+      },
+    };
+    super({ handle, onread, allowHalfOpen: true } as net.SocketConstructorOpts);
+  }
+}
+
+function onDrain(this: PlainSocket): void {
+  this.listener.onDrain();
+}
+
+function onError(this: PlainSocket, error: Error): void {
+  this.failure = explained(error);
+}
+
+function onEnd(this: PlainSocket): void {
+  this.end();
+}
+
+function onClose(this: PlainSocket): void {
+  this.listener.onClose(this.failure);
 }
 
 /** A plain TCP socket: what it sends goes to the system without a detour while that takes it. */
 class PlainTransport extends TcpTransport {
   private directBytes = 0;
 
+  constructor(
+    socket: PlainSocket,
+    listener: TransportListener,
+    remoteAddress: string,
+    /** The socket's descriptor; when the socket has been destroyed its number may be another file's. */
+    private readonly fd: number,
+  ) {
+    super(socket, listener, remoteAddress);
+  }
+
   override get progressMark(): number {
     return super.progressMark + this.directBytes;
   }
 
   /** What is read comes through the buffer. */
-  protected override listen(): void {}
+  protected override listen(): void {
+    this.socket.on("drain", onDrain).on("error", onError).on("end", onEnd).on("close", onClose);
+  }
 
   /** A failure is left to the stream, which meets it again. */
-  writeNow(bytes: Buffer, length: number): number {
-    if (this.isOver || this.socket.writableLength > 0) return 0;
-    // The handle is asked each time: the number of a descriptor that has been closed may be another file's by now.
-    const fd = (this.socket as unknown as Carried)._handle?.fd ?? -1;
-    if (fd < 0) return 0;
+  writeNow(bytes: Buffer, start: number, end: number): number {
+    if (this.isOver || this.socket.writableLength > 0 || this.fd < 0) return 0;
     try {
-      const written = writeSync(fd, bytes, 0, length);
+      const written = writeSync(this.fd, bytes, start, end - start);
       this.directBytes += written;
       return written;
     } catch {

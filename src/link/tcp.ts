@@ -1,35 +1,33 @@
 import type net from "node:net";
+import { linger } from "./lingering.ts";
 import { explained } from "./tls-reason.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
-/** How long a socket that we ended may take to close before it is destroyed. */
-export const LINGER_MS = 5_000;
 /** After so much silence the system asks whether the other side is still there: for clients without keep alive. */
 export const PROBE_AFTER_MS = 60_000;
 
 /** A TCP socket as a transport. */
 export class TcpTransport implements Transport {
-  readonly remoteAddress: string;
-
   constructor(
     protected readonly socket: net.Socket,
     listener: TransportListener,
+    readonly remoteAddress = addressOf(socket),
   ) {
-    this.remoteAddress = `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? 0}`;
-    let failure: Error | undefined;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, PROBE_AFTER_MS);
     this.listen(listener);
+  }
+
+  protected listen(listener: TransportListener): void {
+    const { socket } = this;
+    let failure: Error | undefined;
+    socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
     socket.on("drain", () => listener.onDrain());
     socket.on("error", (error) => {
       failure = explained(error);
     });
     socket.on("end", () => socket.end());
     socket.on("close", () => listener.onClose(failure));
-  }
-
-  protected listen(listener: TransportListener): void {
-    this.socket.on("data", (bytes: Buffer) => listener.onBytes(bytes));
   }
 
   get unsentBytes(): number {
@@ -65,17 +63,16 @@ export class TcpTransport implements Transport {
   }
 
   end(): void {
-    this.socket.end();
-    const timer = setTimeout(() => this.socket.destroy(), LINGER_MS);
-    timer.unref();
-    this.socket.once("close", () => clearTimeout(timer));
-    this.socket.resume();
+    linger(this.socket);
   }
 
   destroy(): void {
     this.socket.destroy();
   }
 }
+
+/** For the log: address and port of a socket's other side. */
+export const addressOf = ({ remoteAddress, remotePort }: net.Socket): string => `${remoteAddress ?? "?"}:${remotePort ?? 0}`;
 
 /** How many bytes the system has taken. What libuv has not handed to it yet falls with each part; `writableLength`, where its name is not there, with whole writes. */
 export function takenBytes(socket: net.Socket): number {

@@ -7,6 +7,7 @@ import type { TlsMaterial } from "../tls/material.ts";
 import type { ClientTls } from "../tls/settings.ts";
 import { systemAuthorities } from "../tls/system-authorities.ts";
 import type { Attempt, Dialled } from "./attempt.ts";
+import { watchOverhead } from "./tls-overhead.ts";
 import { TlsFailure, tlsReason } from "./tls-reason.ts";
 import { TlsTransport } from "./tls.ts";
 
@@ -33,7 +34,10 @@ export class TlsClient {
         socket.destroy(); // some errors of TLS leave it open, also behind the handshake
       });
       socket.once("close", () => fail(new Error("the connection was closed during the TLS handshake")));
-      socket.once("secureConnect", () => resolve({ socket, carrier, transport: (listener) => new TlsTransport(socket, carrier, listener) }));
+      socket.once("secureConnect", () => {
+        watchOverhead(socket, carrier);
+        resolve({ socket, carrier, transport: (listener) => new TlsTransport(socket, carrier, listener) });
+      });
     });
   }
 

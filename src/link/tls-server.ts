@@ -7,7 +7,9 @@ import type { ServerTls } from "../tls/settings.ts";
 import { handshakes } from "./handshakes.ts";
 import type { Accepted, Secure } from "./secure.ts";
 import { certificateUser } from "./tls-identity.ts";
+import { watchOverhead } from "./tls-overhead.ts";
 import { tlsReason } from "./tls-reason.ts";
+import { addressOf } from "./tcp.ts";
 import { TlsTransport } from "./tls.ts";
 
 interface Pending {
@@ -67,6 +69,7 @@ export class TlsServer implements Secure {
     handshakes.over(pending.socket);
     socket.allowHalfOpen = true;
     socket.on("error", () => socket.destroy()); // some errors of TLS leave it open
+    watchOverhead(socket, pending.socket);
     const user = this.userOf(socket);
     if (this.settings.userFrom !== undefined && user === undefined) {
       this.onFailed(key, "its certificate has no name to be a user name");
@@ -94,5 +97,3 @@ export class TlsServer implements Secure {
 function asError(problem: string | Error): Error {
   return typeof problem === "string" ? Object.assign(new Error(problem), { code: problem }) : problem;
 }
-
-const addressOf = ({ remoteAddress, remotePort }: net.Socket): string => `${remoteAddress ?? "?"}:${remotePort ?? 0}`;

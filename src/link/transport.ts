@@ -6,8 +6,10 @@ export interface Transport {
   readonly unsentBytes: number;
   /** Changes whenever the other side has taken something of what is unsent. */
   readonly progressMark: number;
-  /** Hands over what the system takes of the first `length` bytes at once, and returns how many; who has nothing to offer here goes without. */
-  writeNow?(bytes: Buffer, length: number): number;
+  /** Room that `writeNow` wants in front of what it is given, for a header of its own; none if not given. */
+  readonly headroomBytes?: number;
+  /** Hands over what the system takes at once of the bytes from `start` to `end`, and returns how many; who has nothing to offer here goes without. */
+  writeNow?(bytes: Buffer, start: number, end: number): number;
   /** Hands bytes over. They must not change until `done` is called, which may be at once. */
   write(bytes: Buffer, done: () => void): void;
   pause(): void;
@@ -18,9 +20,10 @@ export interface Transport {
   destroy(): void;
 }
 
-/** What a transport tells its link. Bytes are valid until the call returns. */
+/** What a transport tells its link. */
 export interface TransportListener {
-  onBytes(bytes: Buffer): void;
+  /** The bytes up to `end` (without it: all) have come. They are valid until the call returns. */
+  onBytes(bytes: Buffer, end?: number): void;
   onDrain(): void;
   onClose(error: Error | undefined): void;
 }

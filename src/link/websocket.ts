@@ -1,8 +1,8 @@
 import { isUtf8 } from "node:buffer";
 import { giveBack, takeBuffer } from "./buffers.ts";
-import { LINGER_MS } from "./tcp.ts";
+import { lingering, LINGER_MS } from "./lingering.ts";
 import type { Transport, TransportListener } from "./transport.ts";
-import { CLOSE, FrameError, MAX_SERVER_HEADER_BYTES, OPCODE, serverHeaderBytes, WebSocketFrames, writeHeader } from "./websocket-frames.ts";
+import { CLOSE, FrameError, type FrameTaker, MAX_SERVER_HEADER_BYTES, OPCODE, WebSocketFrames, writeHeader } from "./websocket-frames.ts";
 
 /** A pong is left out while more than this waits: the newest ping is the one to answer (RFC 6455, section 5.5.3). */
 const MAX_UNSENT_BEFORE_PONG = 64 * 1024;
@@ -11,7 +11,8 @@ const MAX_UNSENT_BEFORE_PONG = 64 * 1024;
 const MAX_COPIED_BYTES = 32 * 1024;
 
 /** The server's side of a WebSocket as a transport, on another one: the data of its messages is one byte stream, wherever packets begin in it [MQTT-6.0.0-2]. */
-export class WebSocketTransport implements Transport, TransportListener {
+export class WebSocketTransport implements Transport, TransportListener, FrameTaker {
+  readonly headroomBytes = MAX_SERVER_HEADER_BYTES;
   private readonly frames: WebSocketFrames;
   private carrier!: Transport; // set before a byte can come
   /** Our close frame has been sent. */
@@ -22,12 +23,7 @@ export class WebSocketTransport implements Transport, TransportListener {
   private ping: Buffer | undefined;
 
   constructor(private readonly listener: TransportListener) {
-    this.frames = new WebSocketFrames(
-      (bytes) => {
-        if (!this.isClosing) this.listener.onBytes(bytes);
-      },
-      (opcode, payload) => this.onControl(opcode, payload),
-    );
+    this.frames = new WebSocketFrames(this);
   }
 
   /** The opening handshake is over; what comes on the carrier now is frames. */
@@ -47,10 +43,10 @@ export class WebSocketTransport implements Transport, TransportListener {
     return this.carrier.progressMark;
   }
 
-  onBytes(bytes: Buffer): void {
+  onBytes(bytes: Buffer, end = bytes.length): void {
     if (this.isOver) return;
     try {
-      this.frames.read(bytes);
+      this.frames.read(bytes, end);
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       this.sendClose(codeBytes(error.closeCode));
@@ -59,7 +55,11 @@ export class WebSocketTransport implements Transport, TransportListener {
     if (this.ping) this.sendPong(this.ping);
   }
 
-  private onControl(opcode: number, payload: Buffer): boolean {
+  onData(bytes: Buffer, end: number): void {
+    if (!this.isClosing) this.listener.onBytes(bytes, end);
+  }
+
+  onControl(opcode: number, payload: Buffer): boolean {
     if (opcode === OPCODE.ping) this.ping = Buffer.from(payload);
     if (opcode !== OPCODE.close) return true;
     checkClose(payload);
@@ -79,23 +79,24 @@ export class WebSocketTransport implements Transport, TransportListener {
 
   onClose(error: Error | undefined): void {
     this.isOver = true;
-    clearTimeout(this.closeTimer);
+    this.endLingering();
     this.listener.onClose(error);
   }
 
+  private endLingering(): void {
+    clearTimeout(this.closeTimer);
+    lingering.delete(this);
+  }
+
   /** All of it or nothing: a frame that has been begun is ours to end. */
-  writeNow(bytes: Buffer, length: number): number {
+  writeNow(bytes: Buffer, start: number, end: number): number {
     const { carrier } = this;
-    if (this.isClosing || !carrier.writeNow || length > MAX_COPIED_BYTES) return 0;
-    const payloadStart = serverHeaderBytes(length);
-    const frameBytes = payloadStart + length;
-    const frame = takeBuffer(frameBytes);
-    writeHeader(frame, payloadStart, OPCODE.binary, length);
-    bytes.copy(frame, payloadStart, 0, length);
-    const taken = carrier.writeNow(frame, frameBytes);
-    if (taken === 0 || taken === frameBytes) giveBack(frame);
-    else carrier.write(frame.subarray(taken, frameBytes), () => giveBack(frame));
-    return taken === 0 ? 0 : length;
+    if (this.isClosing || !carrier.writeNow) return 0;
+    const frameStart = writeHeader(bytes, start, OPCODE.binary, end - start);
+    const taken = carrier.writeNow(bytes, frameStart, end);
+    if (taken === 0) return 0;
+    if (taken < end - frameStart) carrier.write(Buffer.from(bytes.subarray(frameStart + taken, end)), ignore);
+    return end - start;
   }
 
   write(bytes: Buffer, done: () => void): void {
@@ -129,6 +130,7 @@ export class WebSocketTransport implements Transport, TransportListener {
     if (this.isClosing) return;
     this.sendClose(codeBytes(CLOSE.normal));
     this.carrier.resume();
+    lingering.add(this, () => this.carrier.destroy());
     this.closeTimer = setTimeout(() => this.finish(undefined), LINGER_MS).unref();
   }
 
@@ -146,7 +148,7 @@ export class WebSocketTransport implements Transport, TransportListener {
   private finish(error: Error | undefined): void {
     if (this.isOver) return;
     this.isOver = true;
-    clearTimeout(this.closeTimer);
+    this.endLingering();
     this.carrier.end();
     this.listener.onClose(error);
   }

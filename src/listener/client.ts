@@ -3,7 +3,9 @@ import { identityText, type Identity } from "../access/identity.ts";
 import type { Entry, Holder } from "../broker/entry.ts";
 import { receivePubrel } from "../broker/inbound.ts";
 import type { Source } from "../broker/subscriptions.ts";
-import type { CloseReason, Link, PacketHandler } from "../link/link.ts";
+import type { CloseReason } from "../link/close-reason.ts";
+import type { Link } from "../link/link.ts";
+import type { PacketHandler } from "../link/packet-handler.ts";
 import { AckDetails, decodeAck } from "../mqtt/acks.ts";
 import { encodeConnack } from "../mqtt/connack.ts";
 import type { Connect } from "../mqtt/connect.ts";
@@ -32,7 +34,6 @@ interface Admitted {
   readonly entry: Entry;
   readonly source: Source;
   readonly incoming: Incoming;
-  readonly subscriber: Subscriber;
 }
 
 /** One accepted connection: CONNECT first, then the packets of a client. */
@@ -43,7 +44,10 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   private will: Will | undefined;
   private admitted: Admitted | undefined;
   private link!: Link; // set by the listener before a byte can come
-  private handshake!: Handshake; // with the link
+  /** Until the client is admitted. */
+  private handshake: Handshake | undefined;
+  /** From the first SUBSCRIBE or UNSUBSCRIBE on. */
+  private subscriber: Subscriber | undefined;
 
   constructor(
     private readonly mount: MountPoint,
@@ -64,12 +68,12 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   }
 
   get isAuthenticating(): boolean {
-    return this.handshake.isAuthenticating;
+    return this.handshake?.isAuthenticating === true;
   }
 
   /** To another that may say who it is. */
   giveWay(): void {
-    this.handshake.giveWay();
+    this.handshake?.giveWay();
   }
 
   silentMs(nowMs: number): number {
@@ -78,25 +82,25 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
 
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
     const { admitted, link } = this;
-    if (!admitted) return this.handshake.onPacket(firstByte, bytes, bodyStart, bodyEnd);
+    if (!admitted) return this.handshake?.onPacket(firstByte, bytes, bodyStart, bodyEnd);
     if (firstByte >> 4 === PacketType.PUBLISH) return admitted.incoming.receive(firstByte, bytes, frameStart, bodyStart, bodyEnd);
     admitted.incoming.endBurst();
     const { session } = admitted.entry;
     switch (firstByte >> 4) {
       case PacketType.PUBACK: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd, details);
-        if (!session.onPuback(id, details.reasonCode)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
+        if (!session.sender?.onPuback(id, details.reasonCode)) this.context.log.writeSome("ackUnknownId", { client: this.clientId, id });
         return;
       }
       case PacketType.PUBREC: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd, details);
-        if (details.reasonCode >= FIRST_ERROR) session.onRefused(id);
-        else session.onPubrec(id);
+        if (details.reasonCode >= FIRST_ERROR) session.sender?.onRefused(id);
+        else session.sender?.onPubrec(id);
         return;
       }
       case PacketType.PUBCOMP: {
         const id = decodeAck(link.version, firstByte, bytes, bodyStart, bodyEnd);
-        if (!session.onPubcomp(id)) this.context.log.write("ackUnknownId", { client: this.clientId, id });
+        if (!session.sender?.onPubcomp(id)) this.context.log.writeSome("ackUnknownId", { client: this.clientId, id });
         return;
       }
       case PacketType.PUBREL:
@@ -124,7 +128,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
 
   /** What a stranger announces is not waited for if it is no CONNECT [MQTT-3.1.0-1]. */
   mayBegin(firstByte: number): boolean {
-    return this.handshake.mayBegin(firstByte);
+    return this.handshake?.mayBegin(firstByte) !== false;
   }
 
   private admit(connect: Connect, identity: Identity, terms: Terms): void {
@@ -132,13 +136,13 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { broker, log } = context;
     const needsStore = !connect.cleanStart || terms.sessionExpiryMs > 0;
     if (needsStore && broker.isStoreAbsent) {
-      return this.handshake.refuse({ code: ConnackCode.serverUnavailable, reason: Reason.ServerUnavailable, text: "the store can't be opened" });
+      return this.handshake?.refuse({ code: ConnackCode.serverUnavailable, reason: Reason.ServerUnavailable, text: "the store can't be opened" });
     }
     const holder = broker.sessions.get("client", connect.clientId)?.holder;
     const replacesOne = holder instanceof ClientConnection && holder.mount === mount;
     if (!replacesOne && !mount.admits()) {
       log.write("listenerFull", { port: mount.port, limit: mount.options.maxConnections });
-      return this.handshake.refuse({ code: ConnackCode.serverUnavailable, reason: Reason.ServerBusy, text: "the listener's max_connections is reached" });
+      return this.handshake?.refuse({ code: ConnackCode.serverUnavailable, reason: Reason.ServerBusy, text: "the listener's max_connections is reached" });
     }
     const { clientId } = connect;
     this.clientId = clientId;
@@ -153,7 +157,8 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { entry, present, after } = broker.sessions.open(identity, { cleanStart: connect.cleanStart, expiryMs: terms.sessionExpiryMs }, this);
     const source = { receiver: entry.session, identity, isBridge: connect.bridge };
     const incoming = new Incoming(link, mount, context, terms, entry, source);
-    this.admitted = { terms, entry, source, incoming, subscriber: new Subscriber(mount, context) };
+    this.admitted = { terms, entry, source, incoming };
+    this.handshake = undefined;
     entry.session.strippedPrefix = mount.prefixBytes;
     broker.sessions.setPeerIsBridge(entry, connect.bridge);
     // Session present is a flag of 3.1.1; in 3.1 the byte is reserved.
@@ -168,21 +173,27 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     });
   }
 
-  private onSubscribe({ entry, subscriber, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
+  private get subscribing(): Subscriber {
+    return (this.subscriber ??= new Subscriber(this.mount, this.context));
+  }
+
+  private onSubscribe({ entry, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     const { link, context } = this;
     const { packetId, requests, properties } = decodeSubscribe(link.version, firstByte, bytes, bodyStart, bodyEnd);
-    const { codes, after, owed, problem } = subscriber.subscribe(entry, link.version, requests, properties.subscriptionIdentifiers?.[0]);
+    const { codes, after, owed, problem } = this.subscribing.subscribe(entry, link.version, requests, properties.subscriptionIdentifiers?.[0]);
     link.sendAfter(fitting(terms, encodeSuback(link.version, packetId, codes, explained(terms, problem, codes.length))), after);
     // Behind SUBACK; a session that outlives its connection is owed them even if that ends before.
     link.whenReleased(() => {
       for (const filter of owed) context.broker.sendRetained(entry, filter);
     });
+    link.restIfLong();
   }
 
-  private onUnsubscribe({ entry, subscriber, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
+  private onUnsubscribe({ entry, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     const { packetId, filters } = decodeUnsubscribe(this.link.version, firstByte, bytes, bodyStart, bodyEnd);
-    const { codes, after } = subscriber.unsubscribe(entry, filters);
+    const { codes, after } = this.subscribing.unsubscribe(entry, filters);
     this.link.sendAfter(fitting(terms, encodeUnsuback(this.link.version, packetId, codes)), after);
+    this.link.restIfLong();
   }
 
   private onDisconnect({ entry, terms }: Admitted, firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
@@ -233,7 +244,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const { log, broker, settings } = this.context;
     const { admitted, will, mount, clientId } = this;
     mount.open.delete(this);
-    this.handshake.over();
+    this.handshake?.over();
     if (reason.kind === "internal") log.write("internalError", { name: clientId || this.link.remoteAddress, detail: reason.text });
     if (!admitted) {
       if (reason.kind === "violation") log.write("badPacketUnknown", { address: this.link.remoteAddress, reason: reason.text });

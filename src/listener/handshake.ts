@@ -32,8 +32,9 @@ export class Handshake {
   isAuthenticating = false;
   /** The largest packet that the client takes, once its CONNECT has said so. */
   private maxPacketBytes = Infinity;
-  /** For a refusal that waits. */
-  private answerTimer: Timer | undefined;
+  /** For a check or a refusal that waits, and what is given back if it ends before. */
+  private waitTimer: Timer | undefined;
+  private stopWaiting: () => void = () => undefined;
 
   constructor(
     /** The connection, as it counts among those that have not said who they are. */
@@ -103,9 +104,31 @@ export class Handshake {
     const { link, context } = this;
     const { access } = context.broker;
     if (this.provenUser !== undefined) return this.judge(connect, terms, access.admitProven(connect.clientId, this.provenUser));
+    const { username } = connect;
+    const holdMs = username === undefined || !access.asksForPasswords ? 0 : context.logins.holdMs(networkOfPeer(link.remoteAddress), username);
+    if (holdMs === 0) this.check(connect, terms, bytes);
+    else this.checkLater(holdMs, connect, terms, bytes);
+  }
+
+  private checkLater(holdMs: number, connect: Connect, terms: Terms, bytes: number): void {
+    const { logins } = this.context;
+    const address = networkOfPeer(this.link.remoteAddress);
+    const refuse = (): void => this.judge(connect, terms, "busy");
+    if (!logins.hold(address, bytes, refuse)) return refuse();
+    this.stopWaiting = () => logins.release(address, refuse);
+    this.wait(holdMs, () => {
+      this.context.strangers.delete(this.stranger);
+      this.isAuthenticating = false;
+      this.check(connect, terms, bytes);
+    });
+  }
+
+  private check(connect: Connect, terms: Terms, bytes: number): void {
+    const { link, context } = this;
+    const { access } = context.broker;
     const { logins } = context;
     const address = networkOfPeer(link.remoteAddress);
-    const asker = { mayWait: () => logins.beginCheck(address, bytes), hasGone: () => link.isClosed };
+    const asker = { mayWait: () => logins.beginCheck(address, bytes), isWanted: () => !link.isClosed && !logins.isCrowding(address) };
     const admission = access.admit(connect.clientId, connect.username, connect.password, asker);
     if (!(admission instanceof Promise)) return this.judge(connect, terms, admission);
     this.isAuthenticating = true;
@@ -126,22 +149,36 @@ export class Handshake {
   }
 
   private judge(connect: Connect, terms: Terms, admission: Admission): void {
-    if (typeof admission !== "string") return this.onAdmitted(connect, admission, terms);
     const { log, logins } = this.context;
+    const address = networkOfPeer(this.link.remoteAddress);
+    const { username = "" } = connect;
+    if (typeof admission !== "string") {
+      if (admission.user !== undefined && this.provenUser === undefined) logins.succeeded(address, admission.user);
+      return this.onAdmitted(connect, admission, terms);
+    }
     const refusal = REFUSALS[admission];
     const name = `client ${connect.clientId}${connect.username === undefined ? "" : ` (user ${connect.username})`}`;
     log.write("connectRefused", { client: name, address: this.link.remoteAddress, reason: refusal.text });
-    const delayMs = admission === "credentials" ? logins.failed(networkOfPeer(this.link.remoteAddress)) : 0;
+    const delayMs = admission === "credentials" ? logins.failed(address, username) : 0;
     if (delayMs === 0) this.refuse(refusal);
-    else this.refuseLater(delayMs, refusal);
+    else this.wait(delayMs, () => this.refuse(refusal));
   }
 
-  private refuseLater(delayMs: number, refusal: ConnectRefusal): void {
+  private wait(delayMs: number, next: () => void): void {
     const { clock, strangers } = this.context;
     this.isAuthenticating = true;
     this.link.stopReading();
     strangers.add(this.stranger, () => this.giveWay());
-    this.answerTimer = clock.after(delayMs, () => this.refuse(refusal));
+    this.waitTimer = clock.after(delayMs, () => {
+      this.endWaiting();
+      next();
+    });
+  }
+
+  private endWaiting(): void {
+    this.waitTimer?.cancel();
+    this.stopWaiting();
+    this.stopWaiting = () => undefined;
   }
 
   /** To another that may say who it is. */
@@ -152,7 +189,7 @@ export class Handshake {
   /** The connection has ended. */
   over(): void {
     this.context.strangers.delete(this.stranger);
-    this.answerTimer?.cancel();
+    this.endWaiting();
   }
 
   refuse({ code, reason, text }: ConnectRefusal): void {

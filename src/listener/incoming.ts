@@ -34,12 +34,12 @@ const burst = new Burst();
 /** What one client publishes. */
 export class Incoming {
   /** Topics whose denial has been logged: once a connection. */
-  private readonly deniedTopics = new Set<string>();
+  private deniedTopics: Set<string> | undefined;
   private hasLoggedDepth = false;
   /** The topic of the last PUBLISH, where there is no mount point. */
   private lastTopic: Topic<Route> | undefined;
   /** By topic alias [MQTT 5.0 section 3.3.2.3.4]. */
-  private readonly aliases: (Topic<Route> | undefined)[] = [];
+  private aliases: (Topic<Route> | undefined)[] | undefined;
 
   constructor(
     private readonly link: Link,
@@ -86,12 +86,12 @@ export class Incoming {
     const { topicAlias } = view.properties;
     if (topicAlias > this.terms.topicAliasesTaken) throw new ProtocolViolation(Reason.TopicAliasInvalid, "PUBLISH with a Topic Alias above our maximum [MQTT-3.3.2-9]");
     if (view.topicStart === view.topicEnd) {
-      const known = this.aliases[topicAlias];
+      const known = this.aliases?.[topicAlias];
       if (!known) throw protocolError("PUBLISH with a Topic Alias that stands for nothing [MQTT-3.3.2-7]");
       return known;
     }
     const topic = this.namedTopic(bytes);
-    if (topicAlias > 0 && topic.valid) this.aliases[topicAlias] = topic;
+    if (topicAlias > 0 && topic.valid) (this.aliases ??= [])[topicAlias] = topic;
     return topic;
   }
 
@@ -115,10 +115,10 @@ export class Incoming {
 
   /** @throws ProtocolViolation */
   private countUnacknowledged(): void {
-    const { link, entry } = this;
+    const { entry, link: { answers } } = this;
     if (view.qos === 2 && entry.session.incoming.has(view.packetId)) return; // it counts already
-    link.unacknowledged += 1;
-    if (link.unacknowledged > RECEIVE_MAXIMUM) throw new ProtocolViolation(Reason.ReceiveMaximumExceeded, `more than ${RECEIVE_MAXIMUM} PUBLISH packets without an answer`);
+    answers.unacknowledged += 1;
+    if (answers.unacknowledged > RECEIVE_MAXIMUM) throw new ProtocolViolation(Reason.ReceiveMaximumExceeded, `more than ${RECEIVE_MAXIMUM} PUBLISH packets without an answer`);
   }
 
   /** False if the message is refused. */
@@ -153,8 +153,9 @@ export class Incoming {
   }
 
   logDenial(topic: string): void {
-    if (this.deniedTopics.has(topic) || this.deniedTopics.size >= MAX_LOGGED_DENIALS) return;
-    this.deniedTopics.add(topic);
+    const denied = (this.deniedTopics ??= new Set());
+    if (denied.has(topic) || denied.size >= MAX_LOGGED_DENIALS) return;
+    denied.add(topic);
     this.context.log.write("publishDenied", { client: identityText(this.source.identity), topic });
   }
 }

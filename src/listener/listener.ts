@@ -35,8 +35,8 @@ export class Listener {
   accept(open: (listener: TransportListener) => Transport, user?: string): void {
     const { context } = this;
     const connection = new ClientConnection(this.mount, context, user);
-    const limits = { ...context.linkLimits, maxPacketSizeBytes: Math.min(MAX_CONNECT_BYTES, context.linkLimits.maxPacketSizeBytes) };
-    const link = new Link(connection, limits, context.clock, context.gate);
+    const { clock, gate, linkLimits } = context;
+    const link = new Link(connection, linkLimits, clock, gate, Math.min(MAX_CONNECT_BYTES, linkLimits.maxPacketSizeBytes));
     connection.use(link);
     this.mount.open.add(connection);
     context.strangers.add(connection, () => connection.giveWay());

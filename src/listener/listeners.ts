@@ -27,6 +27,8 @@ interface Open {
 /** All listeners that are open. */
 export class Listeners {
   private open: Open[] = [];
+  /** For good. */
+  private isClosed = false;
 
   constructor(
     private readonly context: ListenerContext,
@@ -44,6 +46,10 @@ export class Listeners {
     const listener = new Listener(mount, this.context);
     try {
       const server = await this.listen(config, (open, user) => listener.accept(open, user));
+      if (this.isClosed) {
+        server.close();
+        throw new Error("the daemon stops");
+      }
       listener.start();
       this.open.push({ config, listener, server });
       log.write("listening", { port: server.port });
@@ -98,6 +104,7 @@ export class Listeners {
   }
 
   closeAll(): void {
+    this.isClosed = true;
     for (const open of this.open) this.close(open);
     this.open = [];
   }

@@ -1,5 +1,5 @@
 import type { Connect } from "../mqtt/connect.ts";
-import type { Properties } from "../mqtt/properties.ts";
+import { NO_PROPERTIES, type Properties } from "../mqtt/properties.ts";
 import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
 import type { ListenerOptions } from "../config/config.ts";
 import type { ListenerSettings } from "./mount-point.ts";
@@ -50,7 +50,7 @@ export function termsOf(
     maxQoS,
     retainAvailable,
     explains: properties.requestProblemInformation !== 0,
-    told: {
+    told: version < 5 ? NO_PROPERTIES : {
       ...(askedExpiryMs > maxExpiryMs ? { sessionExpirySeconds: Math.floor(maxExpiryMs / 1000) } : {}),
       ...(assignedClientId === undefined ? {} : { assignedClientId }),
       ...(isTooLong ? { serverKeepAliveSeconds: maxKeepAliveSeconds } : {}),

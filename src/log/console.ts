@@ -8,6 +8,9 @@ const DEFAULT_LINES = 100;
 const DEFAULT_TRACES = 400;
 const TIME_LENGTH = "YYYYMMDD HHMMSS.mmm".length;
 const LETTERS = "CDIAWESF";
+/** Of one kind of lines that a peer can make with each packet so many are written in so long. */
+const MAX_LIKE = 20;
+const LIKE_MS = 10_000;
 
 /** Takes each line that is written; for `$SYS/broker/log`. */
 export type LineListener = (line: string, level: Level, id: number) => void;
@@ -21,6 +24,7 @@ export class Log {
   /** Whether traces are written out as well. */
   writesTraces = false;
   private lowest: number;
+  private readonly like = new Map<MessageKey, { readonly begunMs: number; written: number; leftOut: number }>();
 
   constructor(
     private readonly writeLine: (line: string) => void,
@@ -47,6 +51,20 @@ export class Log {
     this.onLine?.(line, level, id);
   }
 
+  /** As `write`, for what a peer can cause as often as it likes: the first of many, and later how many more there were. */
+  writeSome<K extends MessageKey>(key: K, values: MessageValues<K>): void {
+    const nowMs = this.clock.wallMs();
+    const known = this.like.get(key);
+    if (known && nowMs >= known.begunMs && nowMs - known.begunMs < LIKE_MS) {
+      if (known.written === MAX_LIKE) return void (known.leftOut += 1);
+      known.written += 1;
+    } else {
+      this.like.set(key, { begunMs: nowMs, written: 1, leftOut: 0 });
+      if (known && known.leftOut > 0) this.write("linesLeftOut", { lines: known.leftOut, like: idText(key) });
+    }
+    this.write(key, values);
+  }
+
   /** A packet, in words. */
   trace(text: string): void {
     const line = `${timestamp(this.clock.wallMs())} ${printable(text)}`;
@@ -63,9 +81,14 @@ export class Log {
 
 /** A line as it is written. */
 export function lineOf<K extends MessageKey>(key: K, values: MessageValues<K>, wallMs: number): string {
-  const { id, level, text } = messages[key];
+  const { text } = messages[key];
   const filled = text.replace(/\{(\w+)\}/g, (_, name: string) => printable((values as Record<string, string | number>)[name] ?? ""));
-  return `${timestamp(wallMs)} CWNAN${String(id).padStart(4, "0")}${level} ${filled}`;
+  return `${timestamp(wallMs)} ${idText(key)} ${filled}`;
+}
+
+function idText(key: MessageKey): string {
+  const { id, level } = messages[key];
+  return `CWNAN${String(id).padStart(4, "0")}${level}`;
 }
 
 /** Client identifiers and topics come from anybody: control characters must not reach the operator's terminal. */

@@ -97,6 +97,7 @@ export const messages = {
   tlsHandshakeFailed: { id: 352, level: "W", text: "The TLS handshake of {address} on port {port} has failed: {reason} ({failures} failures so far)" },
   tooManyOfAddress: { id: 380, level: "W", text: "{sockets} connections from {address} are open, as many as max_connections_per_address allows; new ones are refused" },
   linesDropped: { id: 381, level: "W", text: "{lines} lines were not written: their reader was too slow" },
+  linesLeftOut: { id: 384, level: "W", text: "{lines} more lines like {like} were left out" },
   bridgeTlsNotRenewed: { id: 353, level: "E", text: "The certificate files of connection {name} have changed and can't be used; what they held before stays in use: {problem}" },
   bridgeMessageRefused: { id: 370, level: "W", text: "Connection {name}: {address} does not take a message, which is dropped: {reason}; {messages} for this reason so far" },
   bridgeMessageTooLarge: { id: 371, level: "W", text: "Connection {name}: a message on {topic} is larger than the {bytes} bytes that may go to {address}; such messages are dropped" },

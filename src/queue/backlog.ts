@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { Chunk, ChunkList, recycle } from "./chunk.ts";
+import { Chunk, ChunkList } from "./chunk.ts";
 import { Cursor } from "./cursor.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import type { Message } from "./message.ts";
@@ -18,15 +18,16 @@ export class Backlog {
   /** No page that begins below holds anything of the gap. */
   gapPage = 0;
   /** First sequence numbers of the pages that are to be deleted from the disk. */
-  deletedPages: number[] = [];
+  deletedPages = NO_PAGES;
   private readonly front = new ChunkList();
   private readonly back = new ChunkList();
   /** Offset in `front.head` of the first record that is not done. */
   private headAt = 0;
   private foundAt = 0;
-  private readonly cursor = new Cursor();
-  /** Stands somewhere before the first message that may be dropped. */
-  private readonly dropCursor = new Cursor();
+  /** Stands before a record once settleCursor has returned true. */
+  readonly cursor = new Cursor();
+  /** Stands somewhere before the first message that may be dropped, once one is looked for. */
+  private dropCursor: Cursor | undefined;
   private firstUnwritten: Chunk | undefined;
   /** When the oldest message came, or earlier: what is known of it while it does not lie in RAM. */
   private knownOldestMs = 0;
@@ -61,7 +62,7 @@ export class Backlog {
   }
 
   /** Copies the message, whose record has `size`, to the end. */
-  append(message: Message, qos: QoS, seq: number, size: number): void {
+  append(message: Message, qos: QoS, retain: boolean, seq: number, size: number): void {
     const list = this.hasGap ? this.back : this.front;
     let chunk = list.tail;
     if (!chunk || chunk.room < size) {
@@ -70,7 +71,7 @@ export class Backlog {
       chunk.firstSeq = seq;
       list.push(chunk);
     }
-    chunk.used = writeRecord(chunk.bytes, chunk.used, message, qos, seq);
+    chunk.used = writeRecord(chunk.bytes, chunk.used, message, qos, seq, retain);
     chunk.endSeq = seq + 1;
     if (this.durable) this.firstUnwritten ??= chunk;
   }
@@ -96,25 +97,6 @@ export class Backlog {
     return this.cursor.settle(this.front.head, this.headAt);
   }
 
-  /** Where the record under the cursor lies; settleCursor returned true. */
-  get cursorBytes(): Buffer {
-    return this.cursor.bytes;
-  }
-
-  get cursorOffset(): number {
-    return this.cursor.at;
-  }
-
-  /** The record under the cursor; settleCursor returned true. */
-  get cursorSeq(): number {
-    return this.cursor.seq;
-  }
-
-  /** Size of that record. */
-  get cursorRecordBytes(): number {
-    return this.cursor.recordBytes;
-  }
-
   /** Passes the record under the cursor. Returns whether it stood in the last chunk before the gap. */
   stepCursor(): boolean {
     this.cursor.step();
@@ -130,7 +112,8 @@ export class Backlog {
    * are left, and their pages are to be deleted.
    */
   settleDrop(seq: number, dropped: SeqRanges): Cursor | undefined {
-    const { dropCursor, front } = this;
+    const { front } = this;
+    const dropCursor = (this.dropCursor ??= new Cursor());
     for (;;) {
       const { chunk } = dropCursor;
       if (!dropCursor.settle(front.head, this.headAt)) return undefined;
@@ -142,7 +125,7 @@ export class Backlog {
 
   /** Messages that were sent may be dropped again. */
   rewindDrop(): void {
-    this.dropCursor.reset();
+    this.dropCursor = undefined;
   }
 
   private remove(chunk: Chunk): void {
@@ -151,7 +134,7 @@ export class Backlog {
       this.cursor.at = 0;
     }
     if (this.firstUnwritten === chunk) this.firstUnwritten = chunk.next;
-    for (const page of chunk.pages) this.deletedPages.push(page);
+    for (const page of chunk.pages) this.deletePage(page);
     this.release(chunk);
     this.front.remove(chunk);
   }
@@ -182,13 +165,13 @@ export class Backlog {
       return;
     }
     this.knownOldestMs = recordReceivedMs(head.bytes, this.headAt);
-    for (const page of head.pages) this.deletedPages.push(page);
+    for (const page of head.pages) this.deletePage(page);
     this.release(head);
     this.front.shift();
     this.headAt = 0;
     if (this.firstUnwritten === head) this.firstUnwritten = head.next;
     if (this.cursor.chunk === head) this.cursor.reset();
-    if (this.dropCursor.chunk === head) this.dropCursor.reset();
+    if (this.dropCursor?.chunk === head) this.dropCursor.reset();
     // A head chunk that is emptied while its bytes wait for the store is simply left: nothing in it is owed any more.
   }
 
@@ -254,6 +237,17 @@ export class Backlog {
     this.firstUnwritten = undefined;
   }
 
+  /** The page that begins with this message is to be deleted from the disk. */
+  deletePage(firstSeq: number): void {
+    if (this.deletedPages === NO_PAGES) this.deletedPages = [];
+    this.deletedPages.push(firstSeq);
+  }
+
+  /** They are deleted with the group that is being written. */
+  forgetDeleted(): void {
+    this.deletedPages = NO_PAGES;
+  }
+
   /** No page with a lower first sequence number counts any more. */
   firstPage(ackedBelow: number): number {
     return this.front.head?.pages[0] ?? (this.hasGap ? this.gapPage : ackedBelow);
@@ -261,7 +255,7 @@ export class Backlog {
 
   /** Leaves to the disk what is stored there: everything, or what lies behind the chunk of the cursor or of the head. */
   evict(keeping: "nothing" | "cursor" | "head", ackedBelow: number, storedBelow: number): void {
-    this.dropCursor.reset();
+    this.dropCursor = undefined;
     if (keeping === "nothing") this.evictFront(ackedBelow, storedBelow);
     else this.evictBehind(keeping === "cursor" ? this.cursor.chunk : this.front.head, storedBelow);
     this.evictBack(storedBelow);
@@ -288,7 +282,7 @@ export class Backlog {
       this.front.splitAfter(last, this.back);
     }
     this.knownOldestMs = this.oldestMs;
-    for (let chunk = this.front.head; chunk; chunk = chunk.next) this.release(chunk);
+    for (let chunk = this.front.head; chunk; chunk = chunk.next) this.leaveToDisk(chunk);
     this.front.head = this.front.tail = undefined;
     this.headAt = 0;
     this.gapPage = page;
@@ -299,14 +293,21 @@ export class Backlog {
     if (this.gapTo === 0) return;
     for (let chunk = this.back.head; chunk && isEvictable(chunk, storedBelow); chunk = this.back.head) {
       this.gapTo = chunk.endSeq;
-      this.release(chunk);
+      this.leaveToDisk(chunk);
       this.back.shift();
     }
   }
 
+  /** The chunk leaves RAM; its bytes may still be on their way to the disk. */
   private release(chunk: Chunk): void {
     this.budget.usedBytes -= chunk.bytes.length;
-    if (!this.durable) recycle(chunk);
+    if (!this.durable) chunk.recycle();
+  }
+
+  /** The same for one that is on disk. */
+  private leaveToDisk(chunk: Chunk): void {
+    this.release(chunk);
+    chunk.recycle();
   }
 
   /** Forgets everything; nothing is handed over to be written or deleted. */
@@ -316,12 +317,15 @@ export class Backlog {
       list.head = list.tail = undefined;
     }
     this.cursor.reset();
-    this.dropCursor.reset();
+    this.dropCursor = undefined;
     this.firstUnwritten = undefined;
     this.gapFrom = this.gapTo = 0;
     this.headAt = 0;
   }
 }
+
+/** What most backlogs have to delete at most times. */
+const NO_PAGES: number[] = [];
 
 /** Whether everything of the chunk is on disk. */
 function isEvictable(chunk: Chunk, storedBelow: number): boolean {

@@ -1,6 +1,6 @@
 import { recordEnd, recordSeq } from "./record.ts";
 
-const FIRST_CHUNK_BYTES = 2 * 1024;
+const FIRST_CHUNK_BYTES = 1024;
 export const MAX_CHUNK_BYTES = 64 * 1024;
 
 /** A run of records with rising sequence numbers. Append-only: bytes before `used` never change, so they may be on their way to the disk. */
@@ -17,12 +17,19 @@ export class Chunk {
   readonly pages: number[] = [];
   next: Chunk | undefined;
 
-  private constructor(readonly bytes: Buffer) {}
+  private constructor(
+    readonly bytes: Buffer,
+    /** Its buffer is of one of the sizes of `spare`; the store keeps what it has read as it likes. */
+    private readonly isReusable = false,
+  ) {}
 
   static forAppend(recordBytes: number, previousBytes: number): Chunk {
-    const grown = previousBytes === 0 ? FIRST_CHUNK_BYTES : Math.min(previousBytes * 2, MAX_CHUNK_BYTES);
-    const wanted = Math.max(grown, recordBytes);
-    return new Chunk((wanted === MAX_CHUNK_BYTES ? spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(wanted));
+    // A power of two, also behind a chunk that was made for one large message.
+    const grown = Math.min(Math.max(FIRST_CHUNK_BYTES, 1 << (32 - Math.clz32(previousBytes))), MAX_CHUNK_BYTES);
+    if (recordBytes > grown) return new Chunk(Buffer.allocUnsafeSlow(recordBytes));
+    const reused = spareOf(grown).pop();
+    if (reused) spareBytes -= grown;
+    return new Chunk(reused ?? Buffer.allocUnsafeSlow(grown), true);
   }
 
   /** What was read from the store's page `page`; the records have been checked, there is at least one. */
@@ -43,16 +50,25 @@ export class Chunk {
   get room(): number {
     return this.bytes.length - this.used;
   }
+
+  /** Nobody reads the chunk any more, nor is it on its way to the disk. */
+  recycle(): void {
+    const { bytes } = this;
+    if (!this.isReusable || spareBytes + bytes.length > MAX_SPARE_BYTES) return;
+    spareOf(bytes.length).push(bytes);
+    spareBytes += bytes.length;
+  }
 }
 
-/** Full-sized buffers of chunks that are gone: a queue that is filled and emptied all the time would have the garbage collector run for them. */
-const spare: Buffer[] = [];
-const MAX_SPARE = 16;
+/**
+ * Buffers of chunks that are gone, by the binary logarithm of their size: queues that are filled and emptied, or left to the disk, all the time would
+ * have the garbage collector run for them, and leave holes in native memory, which it does not count as its own.
+ */
+const spare: Buffer[][] = [];
+let spareBytes = 0;
+const MAX_SPARE_BYTES = 2 * 1024 * 1024;
 
-/** Nobody reads the chunk any more, nor is it on its way to the disk. */
-export function recycle({ bytes }: Chunk): void {
-  if (bytes.length === MAX_CHUNK_BYTES && spare.length < MAX_SPARE) spare.push(bytes);
-}
+const spareOf = (bytes: number): Buffer[] => (spare[31 - Math.clz32(bytes)] ??= []);
 
 /** A chain of chunks in sequence order. */
 export class ChunkList {

@@ -1,5 +1,5 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import type { GroupNumber, Store } from "../store/store.ts";
+import type { GroupNumber, Need, Store } from "../store/store.ts";
 
 /**
  * Messages that a stored record allows to be sent beyond those that have been. Half of it is what goes out while the next record is on its way,
@@ -36,8 +36,8 @@ export class Clearance {
 
   constructor(
     private readonly store: Store,
-    /** Has a record of the queue written with a group that is synced. */
-    private readonly askForRecord: () => void,
+    /** Whose messages these are. */
+    private readonly queue: { touch(need: Need): GroupNumber },
   ) {}
 
   recover(sentLimit: number, ackedBelow: number, nextSeq: number): void {
@@ -58,7 +58,7 @@ export class Clearance {
   /** Has a record written that allows more to be sent, unless one is on its way. */
   private keepAhead(): void {
     this.countSynced();
-    if (this.sentBelow + SEND_AHEAD / 2 > this.sendableBelow && !this.needsSync && this.syncedIn === 0) this.askForRecord();
+    if (this.sentBelow + SEND_AHEAD / 2 > this.sendableBelow && !this.needsSync && this.syncedIn === 0) this.queue.touch("synced");
   }
 
   /** Takes notice of a record that is stored by now; true if it allows more. */

@@ -10,12 +10,13 @@ import { Slot, type Window } from "./window.ts";
 
 /** Reads pages from the disk, puts them where the gap of a backlog begins, and tells which messages can't be read any more. */
 export class GapReader {
-  /** Messages that were found lost since it was last set to 0. */
-  found = 0;
   /** Some that were lost still stand in the count of bytes. */
   hasMissed = false;
   /** While it does, the gap stays where it is. */
   isReading = false;
+  /** Messages that the pages read last have shown to be lost. */
+  private found = 0;
+  /** Those below the head are forgotten. */
   private readonly lostRanges = new SeqRanges();
 
   constructor(
@@ -23,8 +24,8 @@ export class GapReader {
     private readonly backlog: Backlog,
     private readonly window: Window,
     private readonly dropped: SeqRanges,
-    /** Called when pages have been put there. */
-    private readonly onRead: () => void,
+    /** Told when pages have been put there, and of how many messages more it is known that they are lost. */
+    private readonly queue: { onRead(lost: number): void },
   ) {}
 
   /** Reads what stands next in the gap, unless that is under way. */
@@ -36,13 +37,19 @@ export class GapReader {
       (pages) => {
         this.isReading = false;
         if (!backlog.hasGap) return; // the queue has been cleared
+        this.found = 0;
         this.take(pages);
-        this.onRead();
+        this.queue.onRead(this.found);
       },
       () => {
         this.isReading = false; // the store tells of its own failure; the next pump tries again
       },
     );
+  }
+
+  /** Whether it knows of nothing that the next one must not count again. */
+  get isDone(): boolean {
+    return this.lostRanges.isEmpty;
   }
 
   /** The head has passed everything below `seq`. */
@@ -63,7 +70,7 @@ export class GapReader {
     const records = intactRecords(page, firstSeq, backlog.gapTo);
     backlog.gapPage = firstSeq + 1;
     if (records.length === 0) {
-      backlog.deletedPages.push(firstSeq);
+      backlog.deletePage(firstSeq);
       return;
     }
     let chunk = Chunk.ofPage(firstSeq, records);
@@ -71,7 +78,7 @@ export class GapReader {
     backlog.gapPage = Math.max(backlog.gapPage, chunk.endSeq);
     backlog.gapFrom = Math.max(backlog.gapFrom, chunk.endSeq);
     if (chunk.endSeq > ackedBelow && this.dropped.next(chunk.firstSeq) < chunk.endSeq) backlog.pushRead(chunk, ackedBelow);
-    else backlog.deletedPages.push(firstSeq);
+    else backlog.deletePage(firstSeq);
   }
 
   /** No page is left in the gap. */

@@ -1,15 +1,14 @@
 import type { QoS } from "../mqtt/protocol.ts";
-import { MAX_SEQ, queueKey, type SessionNumber } from "../store/keys.ts";
-import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
+import { pageKey, queueKey, type SessionNumber } from "../store/keys.ts";
+import type { GroupNumber, GroupWriter, Keeper, Need, Store } from "../store/store.ts";
 import { Backlog } from "./backlog.ts";
 import { Clearance } from "./clearance.ts";
 import { GapReader } from "./gap-reader.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { Message } from "./message.ts";
 import type { QueueTotals } from "./queue-totals.ts";
-import { intactRecords } from "./page.ts";
 import { decodeProgress, encodeProgress } from "./progress.ts";
-import { readRecord, recordEnd, recordReceivedMs, recordSeq, recordSize } from "./record.ts";
+import { readRecord, recordReceivedMs, recordSeq, recordSize } from "./record.ts";
 import { SeqRanges } from "./seq-ranges.ts";
 import { StoredPages } from "./stored-pages.ts";
 import { WaitingQoS0 } from "./waiting-qos0.ts";
@@ -18,14 +17,19 @@ import { Slot, Window } from "./window.ts";
 /** What came of looking for a message to drop: `kept`: the first that may be dropped is not over; `unread`: it is on disk alone, and being read. */
 export type Dropping = "dropped" | "kept" | "unread" | "none";
 
+/** What queues share. */
 export interface QueueContext {
   readonly store: Store;
   readonly budget: MemoryBudget;
   readonly totals: QueueTotals;
-  /** Called when pages that were read ahead have arrived. */
-  readonly onLoaded: () => void;
-  /** Called when messages that had been stored can't be read any more. */
-  readonly onLost: (messages: number) => void;
+}
+
+/** Whose messages a queue has. */
+export interface QueueOwner {
+  /** Pages that were read ahead have arrived. */
+  onLoaded(): void;
+  /** Messages that had been stored can't be read any more. */
+  onLost(messages: number): void;
 }
 
 /**
@@ -42,18 +46,18 @@ export class Queue implements Keeper {
   bytes = 0;
   lost = 0;
   /** Beside the numbered messages, which alone `messages` and `bytes` count. */
-  readonly qos0: WaitingQoS0;
+  qos0 = WaitingQoS0.none;
 
-  private readonly window: Window;
+  readonly window: Window;
   private readonly backlog: Backlog;
-  private readonly gapReader: GapReader;
+  /** Made when something is to be read. */
+  private gapReader: GapReader | undefined;
   private readonly clearance: Clearance;
-  private readonly pages: StoredPages;
   /** Above the head: what lies below it is forgotten. */
   private readonly dropped = new SeqRanges();
   private touchedIn: GroupNumber = 0;
-  /** The group that holds the last note of a PUBREC. */
-  private notedIn: GroupNumber = 0;
+  /** The group that holds the note of every PUBREC so far: PUBREL waits for it, the first one and those sent again. */
+  receivedNoted: GroupNumber = 0;
   private hasEnded = false;
 
   constructor(
@@ -62,13 +66,15 @@ export class Queue implements Keeper {
     readonly durable: boolean,
     windowSlots: number,
     private readonly context: QueueContext,
+    private readonly owner: QueueOwner,
   ) {
     this.window = new Window(windowSlots);
     this.backlog = new Backlog(durable, context.budget);
-    this.pages = new StoredPages(session, lane, context.store);
-    this.gapReader = new GapReader(this.pages, this.backlog, this.window, this.dropped, () => this.onRead());
-    this.qos0 = new WaitingQoS0(context.budget, context.totals);
-    this.clearance = new Clearance(context.store, () => void this.touch("synced"));
+    this.clearance = new Clearance(context.store, this);
+  }
+
+  private get pages(): StoredPages {
+    return new StoredPages(this.session, this.lane, this.context.store);
   }
 
   /** Takes up a stored queue where its progress record left it; its pages stay on disk until they are wanted. */
@@ -90,16 +96,12 @@ export class Queue implements Keeper {
    */
   async recoverBeyondRecord(): Promise<void> {
     const before = this.nextSeq;
-    await this.pages.visit(before, MAX_SEQ, (firstSeq, page) => {
-      if (firstSeq < this.nextSeq) return; // within another one: not of this queue's time
-      const records = intactRecords(page, firstSeq, MAX_SEQ);
-      let end = firstSeq;
-      for (let at = 0; at < records.length; at = recordEnd(records, at)) end = recordSeq(records, at);
+    await this.pages.visitBehind(before, (firstSeq, records, endSeq) => {
       // Without a record nothing below the first page is owed.
       if (this.nextSeq === 1) this.window.ackedBelow = this.nextSeq = firstSeq;
       if (this.messages === 0 && records.length > 0) this.backlog.beginAt(recordReceivedMs(records, 0));
-      this.count(end + 1 - this.nextSeq, records.length);
-      this.nextSeq = end + 1;
+      this.count(endSeq - this.nextSeq, records.length);
+      this.nextSeq = endSeq;
     });
     if (this.nextSeq === before) return;
     this.clearance.recover(this.nextSeq, this.ackedBelow, this.nextSeq);
@@ -111,7 +113,7 @@ export class Queue implements Keeper {
   async removeLeftovers(): Promise<void> {
     if (this.firstPage === 1) return;
     const remove = (firstSeq: number): void => {
-      this.backlog.deletedPages.push(firstSeq);
+      this.backlog.deletePage(firstSeq);
       this.touch("soon");
     };
     await this.pages.visit(0, this.firstPage, remove).catch(() => undefined); // the next start tries again
@@ -137,10 +139,6 @@ export class Queue implements Keeper {
     return this.window.inFlight;
   }
 
-  get isEmpty(): boolean {
-    return this.messages === 0;
-  }
-
   /** Messages beyond the in-flight window. */
   get waiting(): number {
     return this.messages - this.window.inFlight + this.qos0.messages;
@@ -164,7 +162,7 @@ export class Queue implements Keeper {
   /** The number of the next message to send, which need not be in RAM; `nextSeq` if there is none. */
   private get nextToSend(): number {
     const { backlog } = this;
-    return this.settleCursor() ? backlog.cursorSeq : backlog.hasGap ? backlog.gapFrom : this.nextSeq;
+    return this.settleCursor() ? backlog.cursor.seq : backlog.hasGap ? backlog.gapFrom : this.nextSeq;
   }
 
   /** Whether some of the messages are on disk alone. */
@@ -173,13 +171,20 @@ export class Queue implements Keeper {
   }
 
   /** Copies the message to the end. Returns the group that makes it durable, 0 if nothing is to be waited for. */
-  append(message: Message, qos: QoS): GroupNumber {
+  append(message: Message, qos: QoS, retain = message.retain): GroupNumber {
     const size = recordSize(message);
     if (this.messages === 0) this.backlog.beginAt(message.receivedMs);
-    this.backlog.append(message, qos, this.nextSeq, size);
+    this.backlog.append(message, qos, retain, this.nextSeq, size);
     this.nextSeq += 1;
     this.count(1, size);
     return this.touch("synced");
+  }
+
+  /** Copies a message of QoS 0 to the end of those. */
+  appendQoS0(message: Message, retain: boolean): void {
+    const { budget, totals } = this.context;
+    if (this.qos0 === WaitingQoS0.none) this.qos0 = new WaitingQoS0(budget, totals);
+    this.qos0.append(message, retain, this.nextSeq);
   }
 
   /** Gives a sequence number to a message that is sent at once and need not be kept (its session ends with the connection). */
@@ -201,12 +206,12 @@ export class Queue implements Keeper {
 
   /** Puts the next record to handle under `message`; false if none is in RAM (one may be on its way from the disk). */
   peek(message: Message): boolean {
-    const { backlog } = this;
+    const { cursor } = this.backlog;
     while (this.settleCursor()) {
-      readRecord(message, backlog.cursorBytes, backlog.cursorOffset);
-      if (message.topicEnd > message.topicStart || !this.passEmpty(backlog.cursorSeq)) return true;
+      readRecord(message, cursor.bytes, cursor.at);
+      if (message.topicEnd > message.topicStart || !this.passEmpty(cursor.seq)) return true;
     }
-    this.gapReader.readAhead();
+    this.readAhead();
     return false;
   }
 
@@ -214,7 +219,7 @@ export class Queue implements Keeper {
   private settleCursor(): boolean {
     const { backlog, dropped } = this;
     while (backlog.settleCursor()) {
-      if (dropped.isEmpty || !dropped.has(backlog.cursorSeq)) return true;
+      if (dropped.isEmpty || !dropped.has(backlog.cursor.seq)) return true;
       this.stepCursor();
     }
     return false;
@@ -222,7 +227,7 @@ export class Queue implements Keeper {
 
   /** The record under the cursor has no content. Unless only its exchange is to be finished the message is lost after all: the peer has forgotten it. */
   private passEmpty(seq: number): boolean {
-    const state = this.slotOf(seq);
+    const state = this.window.stateOf(seq);
     if (state === Slot.received || state === Slot.acknowledged || seq < this.ackedBelow) return false;
     this.stepCursor();
     this.window.set(seq, Slot.acknowledged);
@@ -230,18 +235,13 @@ export class Queue implements Keeper {
     this.advanceHead();
     this.touch("soon");
     this.lost += 1;
-    this.context.onLost(1);
+    this.owner.onLost(1);
     return true;
   }
 
   /** The record under the cursor; peek returned true. */
   get cursorSeq(): number {
-    return this.backlog.cursorSeq;
-  }
-
-  /** Where a message stands; outside the ring nothing has been sent. */
-  slotOf(seq: number): number {
-    return this.window.stateOf(seq);
+    return this.backlog.cursor.seq;
   }
 
   /** Whether the record under the cursor may go out. */
@@ -256,7 +256,7 @@ export class Queue implements Keeper {
     const again = this.clearance.pass(seq);
     window.set(seq, slot);
     window.inFlight += 1;
-    window.inFlightBytes += this.backlog.cursorRecordBytes;
+    window.inFlightBytes += this.backlog.cursor.recordBytes;
     this.stepCursor();
     return again;
   }
@@ -264,23 +264,19 @@ export class Queue implements Keeper {
   /** The record under the cursor needs no sending. */
   stepCursor(): void {
     this.window.passedBelow = this.cursorSeq + 1;
-    if (this.backlog.stepCursor()) this.gapReader.readAhead();
+    if (this.backlog.stepCursor()) this.readAhead();
   }
 
   /** PUBREC has come; true if the message was waiting for it, be it since an earlier connection: the peer has it, it must not be sent again. */
   receive(seq: number): boolean {
     if (this.window.exactStateOf(seq) !== Slot.sentQoS2) return false;
     this.window.set(seq, Slot.received);
-    this.notedIn = this.touch("synced");
+    this.receivedNoted = this.touch("synced");
     return true;
   }
 
-  /** The group that holds the note of every PUBREC so far: PUBREL waits for it, the first one and those sent again. */
-  get receivedNoted(): GroupNumber {
-    return this.notedIn;
-  }
-
-  private touch(need: "synced" | "soon"): GroupNumber {
+  /** Has the queue written with the present group. Returns that group, 0 if there is none. */
+  touch(need: Need): GroupNumber {
     if (!this.durable) return 0;
     if (need === "synced") this.clearance.expectSync();
     this.touchedIn = this.context.store.touch(this, need);
@@ -306,25 +302,20 @@ export class Queue implements Keeper {
     return true;
   }
 
-  /** The first message that was sent on this connection and has no answer; 0 if there is none. */
-  get firstUnanswered(): number {
-    return this.window.firstUnanswered;
-  }
-
   /**
    * What the peer owes an answer to: the oldest message in flight and where it stands, as one number that changes with either. 0 if nothing, or if
    * PUBREL is still to leave.
    */
   get awaited(): number {
     const { ackedBelow, passedBelow } = this.window;
-    const state = passedBelow > ackedBelow ? this.slotOf(ackedBelow) : Slot.unsent;
+    const state = passedBelow > ackedBelow ? this.window.stateOf(ackedBelow) : Slot.unsent;
     if (state === Slot.unsent || (state === Slot.received && this.receivedNoted > this.context.store.stored)) return 0;
     return ackedBelow * (Slot.acknowledged + 1) + state;
   }
 
   /** Whether the message has been sent, or may be, and neither PUBREC nor an end of it is known: then it is nobody else's. */
   isOpen(seq: number): boolean {
-    const state = this.slotOf(seq);
+    const state = this.window.stateOf(seq);
     return seq >= this.ackedBelow && seq < this.nextSeq && (state === Slot.unsent || state === Slot.sent);
   }
 
@@ -354,11 +345,6 @@ export class Queue implements Keeper {
     return this.touch("synced");
   }
 
-  /** The first sequence number from the head on that `packetIndex` (the low part of a packet id) stands for. It may be far beyond the window. */
-  seqOf(packetIndex: number, modulus: number): number {
-    return this.window.seqOf(packetIndex, modulus);
-  }
-
   /**
    * Drops the first message that was never sent, if `isOver` says so of its record (without it: whatever it is). What may have been sent is never
    * dropped: the peer may know its packet identifier.
@@ -369,7 +355,7 @@ export class Queue implements Keeper {
     // Acknowledged by a peer that has forgotten the rest.
     while (place && window.stateOf(place.seq) !== Slot.unsent) place = backlog.settleDrop(dropped.next(place.seq + 1), dropped);
     if (!place) {
-      this.gapReader.readAhead();
+      this.readAhead();
       return backlog.hasGap ? "unread" : "none";
     }
     if (isOver && !isOver(place.bytes, place.at)) return "kept";
@@ -407,7 +393,7 @@ export class Queue implements Keeper {
     }
     this.clearance.skipTo(window.ackedBelow); // what was lost was never sent
     if (window.ackedBelow === this.nextSeq) this.count(0, -this.bytes);
-    this.gapReader.forgetBelow(window.ackedBelow);
+    this.gapReader?.forgetBelow(window.ackedBelow);
   }
 
   /** A connection begins. */
@@ -419,6 +405,8 @@ export class Queue implements Keeper {
   /** The connection is over: what it did not send need not carry DUP after a crash. */
   detach(): void {
     this.rewind();
+    this.window.rest();
+    if (this.qos0.messages === 0) this.qos0 = WaitingQoS0.none;
     if (this.clearance.detach() && this.messages > 0) this.touch("soon");
     this.evict("nothing");
   }
@@ -452,7 +440,7 @@ export class Queue implements Keeper {
     const message = new Message();
     this.backlog.visitUnwritten((bytes, at) => {
       const seq = recordSeq(bytes, at);
-      if (seq < this.ackedBelow || this.slotOf(seq) === Slot.acknowledged || this.dropped.has(seq)) return;
+      if (seq < this.ackedBelow || this.window.stateOf(seq) === Slot.acknowledged || this.dropped.has(seq)) return;
       readRecord(message, bytes, at);
       visit(message, this.hasBeenSent(seq));
     });
@@ -480,13 +468,13 @@ export class Queue implements Keeper {
   }
 
   writeTo(group: GroupWriter): void {
-    const { window, backlog } = this;
-    if (this.hasEnded) return group.delete(queueKey(this.session, this.lane));
-    backlog.writePages(window.ackedBelow, (firstSeq, page) => group.put(this.pages.key(firstSeq), page));
-    for (const page of backlog.deletedPages) group.delete(this.pages.key(page));
-    backlog.deletedPages = [];
+    const { session, lane, window, backlog } = this;
+    if (this.hasEnded) return group.delete(queueKey(session, lane));
+    backlog.writePages(window.ackedBelow, (firstSeq, page) => group.put(pageKey(session, lane, firstSeq), page));
+    for (const page of backlog.deletedPages) group.delete(pageKey(session, lane, page));
+    backlog.forgetDeleted();
     const sentLimit = this.clearance.noteWritten(this.touchedIn, this.nextSeq);
-    group.put(queueKey(this.session, this.lane), encodeProgress(this, this.firstPage, this.oldestMs, sentLimit, window.slots, this.dropped.all));
+    group.put(queueKey(session, lane), encodeProgress(this, this.firstPage, this.oldestMs, sentLimit, window.slots, this.dropped.all));
   }
 
   /** Group `upTo` is on disk. Returns whether messages that waited for it may now be sent. */
@@ -501,7 +489,7 @@ export class Queue implements Keeper {
 
   /** Leaves to the disk what is stored there; see `Backlog.evict`. `cursor` is for a queue whose peer is there, the others for one without. */
   evict(keeping: "nothing" | "cursor" | "head"): void {
-    if (!this.durable || this.gapReader.isReading) return;
+    if (!this.durable || this.gapReader?.isReading) return;
     if (keeping !== "cursor") this.rewind();
     this.backlog.evict(keeping, this.ackedBelow, this.clearance.storedBelow);
   }
@@ -511,26 +499,31 @@ export class Queue implements Keeper {
     return this.backlog.countBytes((seq) => seq >= window.ackedBelow && window.stateOf(seq) !== Slot.acknowledged && !dropped.has(seq));
   }
 
-  /** The head is past the beginning of the gap: the keys of the pages that are done with are wanted. */
-  private readPassed(): void {
-    if (this.backlog.hasGap && this.backlog.gapFrom < this.ackedBelow) this.gapReader.readAhead();
+  private readAhead(): void {
+    if (!this.backlog.hasGap) return;
+    this.gapReader ??= new GapReader(this.pages, this.backlog, this.window, this.dropped, this);
+    this.gapReader.readAhead();
   }
 
-  /** Pages that were read stand in the backlog. */
-  private onRead(): void {
+  /** The head is past the beginning of the gap: the keys of the pages that are done with are wanted. */
+  private readPassed(): void {
+    if (this.backlog.hasGap && this.backlog.gapFrom < this.ackedBelow) this.readAhead();
+  }
+
+  /** For the gap reader: pages that were read stand in the backlog. */
+  onRead(lost: number): void {
     const { backlog, gapReader } = this;
-    const lost = gapReader.found;
-    gapReader.found = 0;
     this.lost += lost;
     this.count(-lost, 0);
     if (!backlog.hasGap) {
       backlog.join(this.ackedBelow);
-      if (gapReader.hasMissed) this.count(0, this.countBytes() - this.bytes);
-      gapReader.hasMissed = false;
+      if (gapReader?.hasMissed) this.count(0, this.countBytes() - this.bytes);
+      if (gapReader) gapReader.hasMissed = false;
     }
     this.advanceHead();
-    if (lost > 0) this.context.onLost(lost);
+    if (!backlog.hasGap && gapReader?.isDone) this.gapReader = undefined;
+    if (lost > 0) this.owner.onLost(lost);
     if (lost > 0 || backlog.deletedPages.length > 0) this.touch("soon");
-    this.context.onLoaded();
+    this.owner.onLoaded();
   }
 }

@@ -47,7 +47,7 @@ function propertiesSize({ propertiesStart, propertiesEnd, subscriptionIds }: Mes
 }
 
 /** Writes the record, its CRC left open: it is sealed when it goes to disk, so what never goes there never pays for it. */
-export function writeRecord(target: Buffer, at: number, message: Message, qos: QoS, seq: number): number {
+export function writeRecord(target: Buffer, at: number, message: Message, qos: QoS, seq: number, retain = message.retain): number {
   const topicLength = message.topicEnd - message.topicStart;
   const flags = flagsOf(message);
   const end = at + RECORD_HEADER_BYTES + topicLength + message.payloadLength + (flags === 0 ? 0 : optionalSize(message));
@@ -55,7 +55,7 @@ export function writeRecord(target: Buffer, at: number, message: Message, qos: Q
   writeUInt32(target, at + CRC_AT, 0);
   writeUInt48(target, at + SEQ_AT, seq);
   writeUInt48(target, at + RECEIVED_AT, message.receivedMs);
-  target[at + FLAGS_AT] = qos | (message.retain ? FLAG_RETAIN : 0) | flags;
+  target[at + FLAGS_AT] = qos | (retain ? FLAG_RETAIN : 0) | flags;
   let position = at + REST_AT;
   if ((flags & FLAG_EXPIRY) !== 0) {
     writeUInt48(target, position, message.expiresAtMs);
@@ -159,7 +159,9 @@ export function writeUInt48(target: Buffer, at: number, value: number): void {
 }
 
 export function readUInt48(bytes: Buffer, at: number): number {
-  return (((bytes[at] as number) << 8) | (bytes[at + 1] as number)) * 0x1_0000_0000 + readUInt32(bytes, at + 2);
+  const upper = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+  const lower = readUInt32(bytes, at + 2);
+  return upper === 0 ? lower : upper * 0x1_0000_0000 + lower; // a small number stays an integer to V8: as a product it would take 16 bytes wherever it is kept
 }
 
 /** Byte by byte: several of these stand in the way of each queued message, and Node's own cost a call and its checks. */

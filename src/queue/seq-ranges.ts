@@ -6,7 +6,7 @@ export interface SeqRange {
 
 /** Runs of sequence numbers of one queue that need no handling any more when the head comes to them: few, in order, all above the head. */
 export class SeqRanges {
-  private readonly ranges: SeqRange[] = [];
+  private ranges: SeqRange[] = NONE;
 
   get all(): readonly SeqRange[] {
     return this.ranges;
@@ -17,12 +17,12 @@ export class SeqRanges {
   }
 
   recover(ranges: readonly SeqRange[]): void {
-    for (const { from, to } of ranges) this.ranges.push({ from, to });
+    if (ranges.length > 0) this.ranges = ranges.map(({ from, to }) => ({ from, to }));
   }
 
   /** Adds one; false if it is in already. */
   add(seq: number): boolean {
-    const { ranges } = this;
+    const ranges = this.ranges === NONE ? (this.ranges = []) : this.ranges;
     let index = ranges.length;
     for (; index > 0; index--) {
       const range = ranges[index - 1] as SeqRange; // 0 < index <= length
@@ -53,3 +53,6 @@ export class SeqRanges {
     while (this.ranges.length > 0 && (this.ranges[0]?.to ?? 0) <= seq) this.ranges.shift();
   }
 }
+
+/** What most queues have, for ever: nothing is ever added to it. */
+const NONE: SeqRange[] = [];

@@ -1,4 +1,4 @@
-import { pageKey, pageSeq, type SessionNumber } from "../store/keys.ts";
+import { MAX_SEQ, pageKey, pageSeq, type SessionNumber } from "../store/keys.ts";
 import type { Store, StoredRecord } from "../store/store.ts";
 import type { Message } from "./message.ts";
 import { intactRecords } from "./page.ts";
@@ -34,6 +34,19 @@ export class StoredPages {
         visit(pageSeq(key), page);
       }
     }
+  }
+
+  /** Visits the intact records of each page from `fromSeq` on, in order; a page within another one is not of the same queue's time. Rejects with StoreError. */
+  async visitBehind(fromSeq: number, visit: (firstSeq: number, records: Buffer, endSeq: number) => void): Promise<void> {
+    let next = fromSeq;
+    await this.visit(fromSeq, MAX_SEQ, (firstSeq, page) => {
+      if (firstSeq < next) return;
+      const records = intactRecords(page, firstSeq, MAX_SEQ);
+      let last = firstSeq;
+      for (let at = 0; at < records.length; at = recordEnd(records, at)) last = recordSeq(records, at);
+      next = last + 1;
+      visit(firstSeq, records, next);
+    });
   }
 
   /** Looks for a message in the pages from `fromPage` on and puts it under `message`; false if it is not to be read. Rejects with StoreError. */

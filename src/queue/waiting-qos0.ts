@@ -1,5 +1,5 @@
 import { Chunk, ChunkList } from "./chunk.ts";
-import type { MemoryBudget } from "./memory-budget.ts";
+import { MemoryBudget } from "./memory-budget.ts";
 import type { Message } from "./message.ts";
 import type { QueueTotals } from "./queue-totals.ts";
 import { readRecord, recordEnd, recordReceivedMs, recordSeq, recordSize, writeRecord } from "./record.ts";
@@ -21,8 +21,11 @@ export class WaitingQoS0 {
     private readonly totals: QueueTotals,
   ) {}
 
+  /** What a queue has to which none ever came: nothing is appended to it. */
+  static readonly none = new WaitingQoS0(new MemoryBudget(0), { messages: 0, bytes: 0 });
+
   /** Copies the message to the end, before the message `nextSeq`. */
-  append(message: Message, nextSeq: number): void {
+  append(message: Message, retain: boolean, nextSeq: number): void {
     const size = recordSize(message);
     let chunk = this.list.tail;
     if (!chunk || chunk.room < size) {
@@ -30,7 +33,7 @@ export class WaitingQoS0 {
       this.budget.usedBytes += chunk.bytes.length;
       this.list.push(chunk);
     }
-    chunk.used = writeRecord(chunk.bytes, chunk.used, message, 0, nextSeq);
+    chunk.used = writeRecord(chunk.bytes, chunk.used, message, 0, nextSeq, retain);
     this.count(1, size);
   }
 

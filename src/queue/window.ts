@@ -17,12 +17,14 @@ export class Window {
   inFlightBytes = 0;
   /** On this connection sending has passed every message below; nothing else can be acknowledged. */
   passedBelow = 1;
+  /** Until one of them is set, those that all windows of this size have. */
   slots: Uint8Array;
+  private isShared = true;
   private mask: number;
 
   /** `size` is a power of two. */
   constructor(size: number) {
-    this.slots = new Uint8Array(size);
+    this.slots = unsentSlots(size);
     this.mask = size - 1;
   }
 
@@ -35,7 +37,8 @@ export class Window {
     this.ackedBelow = ackedBelow;
     const span = (slots.at(-1)?.seq ?? ackedBelow) - ackedBelow + 1;
     if (span > this.size) {
-      this.slots = new Uint8Array(2 ** Math.ceil(Math.log2(span)));
+      this.slots = unsentSlots(2 ** Math.ceil(Math.log2(span)));
+      this.isShared = true;
       this.mask = this.size - 1;
     }
     for (const { seq, state } of slots) this.set(seq, state);
@@ -58,6 +61,8 @@ export class Window {
 
   /** For a message that the ring reaches to. */
   set(seq: number, state: number): void {
+    if (this.isShared) this.slots = new Uint8Array(this.size);
+    this.isShared = false;
     this.slots[seq & this.mask] = state;
   }
 
@@ -76,6 +81,13 @@ export class Window {
   rewind(): void {
     this.inFlight = this.inFlightBytes = 0;
     this.passedBelow = this.ackedBelow;
+  }
+
+  /** No connection is there. What it sent may all be done: then the slots are given back. */
+  rest(): void {
+    if (this.isShared || this.slots.some((state) => state !== Slot.unsent)) return;
+    this.slots = unsentSlots(this.size);
+    this.isShared = true;
   }
 
   /** The first message that was sent on this connection and has no answer; 0 if there is none. */
@@ -98,3 +110,8 @@ export class Window {
     this.slots.fill(Slot.unsent);
   }
 }
+
+/** Slots that nothing is written to but `unsent`, by the binary logarithm of how many they are. */
+const unsent: Uint8Array[] = [];
+
+const unsentSlots = (size: number): Uint8Array => (unsent[Math.log2(size)] ??= new Uint8Array(size));

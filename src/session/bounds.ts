@@ -1,10 +1,8 @@
 import type { Clock } from "../clock/clock.ts";
-import type { MemoryBudget } from "../queue/memory-budget.ts";
-import type { Queue } from "../queue/queue.ts";
-import type { QueueTotals } from "../queue/queue-totals.ts";
+import type { Queue, QueueContext } from "../queue/queue.ts";
 import { recordExpiresAtMs, recordReceivedMs } from "../queue/record.ts";
 import type { Lanes } from "./lanes.ts";
-import type { Replayed } from "./replayed.ts";
+import { Replayed } from "./replayed.ts";
 
 /** What happens to a message for a queue that has reached a limit; `block`: its publisher waits. */
 export type QueueFull = "drop_oldest" | "drop_newest" | "block";
@@ -22,13 +20,19 @@ export interface QueueLimits {
   readonly maxTotalQueuedBytes: number;
 }
 
-export interface BoundsEvents {
-  /** Messages were dropped; `dropped` counts them. */
-  readonly onDropped: () => void;
+/** Of what sessions share. */
+export interface BoundsContext extends QueueContext {
+  readonly clock: Clock;
   /** There may be room for messages that wait with their publishers. */
   readonly onRoom: () => void;
-  /** The queue has come near its limit, or is not near it any more. */
-  readonly onLevel: (isNearlyFull: boolean) => void;
+}
+
+/** Whose queues are kept within limits. */
+export interface BoundsOwner {
+  /** A message was dropped; `dropped` counts it. */
+  onDropped(): void;
+  /** The queues have come near their limit of messages, or are not near it any more. */
+  onLevel(isNearlyFull: boolean): void;
 }
 
 /** The share of a limit at which it is told that it is near. */
@@ -43,6 +47,12 @@ export class Bounds {
   dropped = 0;
   /** Messages whose own time was over. */
   expired = 0;
+  /** Messages that were larger than the peer takes. */
+  oversized = 0;
+  /** Messages that the peer has answered with a reason code of an error. */
+  refused = 0;
+  /** Retained messages, which do not count. */
+  readonly replayed = new Replayed();
   private isNearlyFull = false;
   /** Publishers wait for room. */
   private isAwaited = false;
@@ -54,13 +64,11 @@ export class Bounds {
   private owedBytes = 0;
 
   constructor(
+    /** Those of all sessions of its kind, unless it has its own. */
     public limits: QueueLimits,
     private readonly lanes: Lanes,
-    private readonly replayed: Replayed,
-    private readonly totals: QueueTotals,
-    private readonly budget: MemoryBudget,
-    private readonly clock: Clock,
-    private readonly events: BoundsEvents,
+    private readonly owner: BoundsOwner,
+    private readonly context: BoundsContext,
   ) {}
 
   /** Messages that wait and count: retained ones for new subscriptions do not. */
@@ -76,7 +84,8 @@ export class Bounds {
 
   /** Whether there is room for so much more, here and, `copies` times, in all. */
   fits(messages: number, bytes: number, copies = 1): boolean {
-    const { limits, totals } = this;
+    const { limits } = this;
+    const { totals } = this.context;
     return (
       this.waiting + messages <= limits.maxQueuedMessages &&
       (limits.maxQueuedBytes === Infinity || this.lanes.waitingBytes + bytes <= limits.maxQueuedBytes) &&
@@ -96,7 +105,8 @@ export class Bounds {
 
   /** Makes room for a message of `bytes` that comes to `queue`, as far as the limits allow. Returns whether it is taken. */
   makeRoom(queue: Queue, bytes: number): boolean {
-    const { limits, totals, lanes } = this;
+    const { limits, lanes } = this;
+    const { totals } = this.context;
     if (this.dropExpired(queue) && this.fits(1, bytes)) return true;
     if (limits.queueFull !== "drop_oldest" || bytes > limits.maxQueuedBytes) return false;
     // Not if all of this queue were not enough.
@@ -110,7 +120,7 @@ export class Bounds {
 
   /** Drops the messages at the head whose own time is over [MQTT-3.3.2-5]. Returns whether there were any. */
   private dropExpired(queue: Queue): boolean {
-    const nowMs = this.clock.nowMs();
+    const nowMs = this.context.clock.nowMs();
     const isOver = (record: Buffer, at: number): boolean => {
       const expiresAtMs = recordExpiresAtMs(record, at);
       return expiresAtMs !== 0 && expiresAtMs < nowMs;
@@ -183,7 +193,8 @@ export class Bounds {
   }
 
   private get isWithinSlack(): boolean {
-    const { limits, totals, lanes } = this;
+    const { limits, lanes } = this;
+    const { totals } = this.context;
     return (
       lanes.waiting < limits.maxQueuedMessages + SLACK_MESSAGES && lanes.waitingBytes < limits.maxQueuedBytes + SLACK_BYTES &&
       totals.messages < limits.maxTotalQueuedMessages + SLACK_MESSAGES && totals.bytes < limits.maxTotalQueuedBytes + SLACK_BYTES
@@ -194,7 +205,7 @@ export class Bounds {
   dropOld(): void {
     const { maxQueuedAgeMs } = this.limits;
     if (maxQueuedAgeMs === Infinity) return;
-    const nowMs = this.clock.nowMs();
+    const nowMs = this.context.clock.nowMs();
     if (nowMs < this.nextAgeCheckMs && maxQueuedAgeMs === this.checkedAgeMs) return;
     this.checkedAgeMs = maxQueuedAgeMs;
     this.nextAgeCheckMs = nowMs + maxQueuedAgeMs;
@@ -226,7 +237,7 @@ export class Bounds {
   noteDropped(messages = 1): void {
     for (let left = messages; left > 0; left--) {
       this.dropped += 1;
-      this.events.onDropped();
+      this.owner.onDropped();
     }
   }
 
@@ -239,21 +250,22 @@ export class Bounds {
   watch(): void {
     if (this.isAwaited && this.fits(1, 0)) {
       this.isAwaited = false;
-      this.events.onRoom();
+      this.context.onRoom();
     }
     const near = this.limits.maxQueuedMessages * NEAR;
     const { waiting } = this.lanes;
     if (this.isNearlyFull ? waiting > near - 1 : waiting <= near) return;
     if (this.waiting > near === this.isNearlyFull) return;
     this.isNearlyFull = !this.isNearlyFull;
-    this.events.onLevel(this.isNearlyFull);
+    this.owner.onLevel(this.isNearlyFull);
     // What is to go next is wanted in RAM by then.
     if (this.isNearlyFull && this.limits.queueFull === "drop_oldest") for (const queue of this.lanes.queues) queue.dropFirst(() => false);
   }
 
   /** Whether the oldest messages are kept in RAM, as they are to go soon. */
   get keepsHead(): boolean {
-    const { limits, totals, budget } = this;
+    const { limits } = this;
+    const { totals, budget } = this.context;
     if (limits.queueFull !== "drop_oldest" || budget.exceeded) return false;
     return (
       this.isNearlyFull ||

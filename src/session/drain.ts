@@ -6,6 +6,8 @@ export interface DrainLimits {
   readonly bytesPerSecond: number;
 }
 
+export const isUnlimited = ({ messagesPerSecond, bytesPerSecond }: DrainLimits): boolean => messagesPerSecond === Infinity && bytesPerSecond === Infinity;
+
 /** What is saved up while nothing is sent, and what may be taken in advance, in seconds of the rate. */
 const BURST_SECONDS = 0.1;
 const ADVANCE_SECONDS = 1;
@@ -46,10 +48,10 @@ export class Drain {
     private readonly onTurn: () => void,
   ) {}
 
-  set limits({ messagesPerSecond, bytesPerSecond }: DrainLimits) {
-    this.messages = new Allowance(messagesPerSecond);
-    this.bytes = new Allowance(bytesPerSecond);
-    this.isUnlimited = messagesPerSecond === Infinity && bytesPerSecond === Infinity;
+  set limits(limits: DrainLimits) {
+    this.messages = new Allowance(limits.messagesPerSecond);
+    this.bytes = new Allowance(limits.bytesPerSecond);
+    this.isUnlimited = isUnlimited(limits);
     this.grownMs = this.clock.nowMs();
   }
 

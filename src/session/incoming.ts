@@ -26,8 +26,8 @@ export interface IncomingTotal {
  */
 export class IncomingIds implements Keeper {
   /** Digests by identifier, in blocks by the identifier's upper bits; a block that was ever written stays, so that its record is removed. */
-  private readonly blocks = new Map<number, Block>();
-  private readonly changed = new Set<number>();
+  private blocks = NO_BLOCKS;
+  private changed = NO_CHANGES;
   private count = 0;
   /** The group that holds every change so far. */
   private changedIn: GroupNumber = 0;
@@ -53,6 +53,10 @@ export class IncomingIds implements Keeper {
     let block = this.blocks.get(index);
     if (!block) {
       block = new Map();
+      if (this.blocks === NO_BLOCKS) {
+        this.blocks = new Map();
+        this.changed = new Set();
+      }
       this.blocks.set(index, block);
     }
     return block;
@@ -151,6 +155,9 @@ function encodeBlock(block: Block): Buffer {
 }
 
 const NO_DIGEST = 0n;
+/** What a session has until the first message of QoS 2 comes in, as it never does to most: nothing is ever added. */
+const NO_BLOCKS = new Map<number, Block>();
+const NO_CHANGES = new Set<number>();
 
 function digest(message: Message): bigint {
   return createHash("sha256")

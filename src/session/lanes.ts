@@ -1,10 +1,12 @@
 import type { GroupNumber } from "../store/store.ts";
 import type { SessionNumber } from "../store/keys.ts";
-import { Queue, type QueueContext } from "../queue/queue.ts";
-import { IDS_PER_LANE, indexOf, laneOf, LANES } from "./packet-id.ts";
+import { Queue, type QueueContext, type QueueOwner } from "../queue/queue.ts";
+import { IDS_PER_LANE, indexOf, laneOf } from "./packet-id.ts";
 
-/** Order in which lanes are drained: high, normal, low. Lane 0 is the normal one. */
-const LANE_ORDER = [1, 0, 2] as const;
+/** Where lane 0, the normal one, 1, high, and 2, low, stand in the order in which they are drained. */
+const RANKS = [1, 0, 2];
+
+const rankOf = ({ lane }: Queue): number => RANKS[lane] ?? 0;
 
 /** A message of one of a session's lanes: the same lane and sequence number are the same message. */
 export interface QueuedMessage {
@@ -12,41 +14,57 @@ export interface QueuedMessage {
   readonly seq: number;
 }
 
+/** Of what sessions share. */
+export interface LanesContext extends QueueContext {
+  readonly limits: { readonly maxInflightMessages: number };
+}
+
 /** The queues of one session, one for each topic priority, each made when it is first wanted. */
 export class Lanes {
   /** Those that there are, in the order in which they are drained. */
-  queues: readonly Queue[] = [];
-  private readonly byNumber: (Queue | undefined)[] = new Array<Queue | undefined>(LANES).fill(undefined);
+  queues: readonly Queue[] = NO_QUEUES;
+  private isAttached = false;
 
   constructor(
     private readonly session: SessionNumber,
     private readonly durable: boolean,
-    private readonly maxInflight: () => number,
-    private readonly context: QueueContext,
-    private readonly isAttached: () => boolean,
+    private readonly context: LanesContext,
+    private readonly owner: QueueOwner,
   ) {}
 
   get(lane: number): Queue | undefined {
-    return this.byNumber[lane];
+    const { queues } = this;
+    for (let index = 0; index < queues.length; index++) if (queues[index]?.lane === lane) return queues[index];
+    return undefined;
   }
 
   at(lane: number): Queue {
-    return this.byNumber[lane] ?? this.make(lane);
+    return this.get(lane) ?? this.make(lane);
   }
 
   private make(lane: number): Queue {
     // The ring is at least four windows wide, so that one message whose acknowledgement is late does not stop the others at once.
-    const windowSlots = Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.maxInflight() * 4)));
-    const queue = new Queue(this.session, lane, this.durable, windowSlots, this.context);
-    if (this.isAttached()) queue.attach();
-    this.byNumber[lane] = queue;
-    this.queues = LANE_ORDER.flatMap((number) => this.byNumber[number] ?? []);
+    const windowSlots = Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.context.limits.maxInflightMessages * 4)));
+    const queue = new Queue(this.session, lane, this.durable, windowSlots, this.context, this.owner);
+    if (this.isAttached) queue.attach();
+    this.queues = this.queues.concat(queue).sort((one, other) => rankOf(one) - rankOf(other));
     return queue;
+  }
+
+  /** A connection begins. */
+  attach(): void {
+    this.isAttached = true;
+    for (const queue of this.queues) queue.attach();
+  }
+
+  detach(): void {
+    this.isAttached = false;
+    for (const queue of this.queues) queue.detach();
   }
 
   /** The queue that a packet identifier belongs to. */
   ofPacket(packetId: number): Queue | undefined {
-    return this.byNumber[laneOf(packetId)];
+    return this.get(laneOf(packetId));
   }
 
   get messages(): number {
@@ -89,7 +107,7 @@ export class Lanes {
 
   /** Whether a message is still queued, sent or not. */
   isOpen({ lane, seq }: QueuedMessage): boolean {
-    return this.byNumber[lane]?.isOpen(seq) ?? false;
+    return this.get(lane)?.isOpen(seq) ?? false;
   }
 
   /** The peer's side of the session is new. Returns the group that holds it, 0 if nothing is to be waited for. */
@@ -104,5 +122,7 @@ export class Lanes {
   }
 }
 
+const NO_QUEUES: readonly Queue[] = [];
+
 /** The sequence number that a packet identifier stands for. */
-export const seqOfPacket = (queue: Queue, packetId: number): number => queue.seqOf(indexOf(packetId), IDS_PER_LANE);
+export const seqOfPacket = (queue: Queue, packetId: number): number => queue.window.seqOf(indexOf(packetId), IDS_PER_LANE);

@@ -8,113 +8,33 @@ import type { GroupNumber, Store } from "../store/store.ts";
 import type { Lanes, QueuedMessage } from "./lanes.ts";
 import { PARKED_LANE } from "./packet-id.ts";
 
-/**
- * Puts messages of a session aside: the one that a remote answers by closing. On each connection it is noted which message was sent first and has no
- * answer.
- */
-export class Parking {
-  private lane: Parked | undefined;
-  /** What the last connection left without any answer, the first of each lane; the one that was sent first leads. */
-  unanswered: readonly QueuedMessage[] = [];
-  /** The lane of the message in flight that was sent first. */
-  private sentFirst: Queue | undefined;
-
+/** What a session has put aside: messages that its remote answers by closing. */
+export class Parking extends Parked {
   constructor(
-    private readonly session: SessionNumber,
-    private readonly durable: boolean,
-    private readonly store: Store,
+    session: SessionNumber,
+    durable: boolean,
+    store: Store,
+    onLost: (messages: number) => void,
     private readonly lanes: Lanes,
-    private readonly onLost: (messages: number) => void,
-  ) {}
-
-  private get parked(): Parked {
-    this.lane ??= new Parked(this.session, PARKED_LANE, this.durable, this.store, this.onLost);
-    return this.lane;
-  }
-
-  recover(record: Buffer): void {
-    this.parked.recover(record);
-  }
-
-  /** See `Parked.recoverBeyondRecord`. Rejects with StoreError. */
-  async recoverBeyondRecord(): Promise<void> {
-    await this.parked.recoverBeyondRecord();
-  }
-
-  /** A connection begins. */
-  attach(): void {
-    this.sentFirst = undefined;
-  }
-
-  /** A message of the queue is sent. */
-  noteSent(queue: Queue): void {
-    this.sentFirst ??= queue;
-  }
-
-  /** Nothing of the queue is in flight any more. */
-  noteAnswered(queue: Queue): void {
-    if (queue === this.sentFirst) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
-  }
-
-  /** The connection ends. */
-  noteUnanswered(): void {
-    const { sentFirst, lanes } = this;
-    const inOrder = [...(sentFirst ? [sentFirst] : []), ...lanes.queues.filter((queue) => queue !== sentFirst)];
-    this.unanswered = inOrder.map(({ lane, firstUnanswered }) => ({ lane, seq: firstUnanswered })).filter(({ seq }) => seq > 0);
-  }
-
-  get messages(): number {
-    return this.lane?.messages ?? 0;
+  ) {
+    super(session, PARKED_LANE, durable, store, onLost);
   }
 
   /**
-   * Puts the first of `unanswered` aside: in one group it leaves its lane and is kept where nothing is sent from. At once if it lies in RAM, as it does
-   * on a connection that has come to it. `onParked` is told of it in the same turn. Returns the message; undefined if there is none, or it has been
-   * answered meanwhile, or can't be read. Rejects with StoreError when the store can't be read.
+   * Puts a message aside that has no answer: in one group it leaves its lane and is kept where nothing is sent from. At once if it lies in RAM, as it
+   * does on a connection that has come to it. `onParked` is told of it in the same turn. Returns the message; undefined if it has been answered
+   * meanwhile, or can't be read, or is not `wanted` any more when it has been. Rejects with StoreError when the store can't be read.
    */
-  async parkHead(onParked: (queue: Queue, seq: number, qos: QoS, group: GroupNumber) => void): Promise<ParkedMessage | undefined> {
-    const { unanswered } = this;
-    const [head] = unanswered;
-    if (!head) return undefined;
-    const { lane, seq } = head;
+  async park({ lane, seq }: QueuedMessage, wanted: () => boolean, onParked: (queue: Queue, qos: QoS, group: GroupNumber) => void): Promise<ParkedMessage | undefined> {
     const queue = this.lanes.get(lane);
     if (!queue?.isOpen(seq)) return undefined;
     const message = new Message();
     if (!queue.readFromRam(message, seq) && !(await queue.fetch(message, seq))) return undefined;
-    if (this.unanswered !== unanswered || !queue.isOpen(seq)) return undefined;
-    this.unanswered = [];
+    if (!wanted() || !queue.isOpen(seq)) return undefined;
     const { qos } = message;
     const parked = { topic: message.topic.toString("utf8", message.topicStart, message.topicEnd), bytes: message.payloadLength, qos };
-    this.parked.add(message, lane);
-    onParked(queue, seq, qos, queue.takeOut(seq, recordSize(message)));
+    this.add(message, lane);
+    onParked(queue, qos, queue.takeOut(seq, recordSize(message)));
     return parked;
-  }
-
-  /** What is put aside, oldest first. Rejects with StoreError when the store can't be read. */
-  list(): Promise<readonly ParkedMessage[]> {
-    return this.lane?.list() ?? Promise.resolve([]);
-  }
-
-  /** Takes back what is put aside: `append` is called for each message in the group in which it is removed here. Rejects with StoreError. */
-  takeBack(append: (message: Message, lane: number) => void): Promise<number> {
-    return this.lane?.takeBack(append) ?? Promise.resolve(0);
-  }
-
-  /** Returns how many were dropped. */
-  drop(): number {
-    return this.lane?.drop() ?? 0;
-  }
-
-  onStored(upTo: GroupNumber): void {
-    this.lane?.onStored(upTo);
-  }
-
-  get awaitsStore(): boolean {
-    return this.lane?.awaitsStore ?? false;
-  }
-
-  /** The session has ended. */
-  end(): void {
-    this.lane?.end();
   }
 }

@@ -1,6 +1,8 @@
 import type { Clock } from "../clock/clock.ts";
 import { PUBREL_BYTE } from "../mqtt/acks.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import { FIRST_ERROR } from "../mqtt/reason-codes.ts";
+import { Reason } from "../mqtt/reason.ts";
 import { Message } from "../queue/message.ts";
 import type { Queue } from "../queue/queue.ts";
 import { Slot } from "../queue/window.ts";
@@ -8,8 +10,8 @@ import type { GroupNumber } from "../store/store.ts";
 import { Admission } from "./admission.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Drain } from "./drain.ts";
+import { type Lanes, type QueuedMessage, seqOfPacket } from "./lanes.ts";
 import { packetIdOf } from "./packet-id.ts";
-import type { Parking } from "./parking.ts";
 import type { Peer } from "./peer.ts";
 import type { View } from "./view.ts";
 
@@ -18,41 +20,101 @@ const DUP_FLAG = 8;
 const EXPIRED = -2;
 const NO_EXPIRY = -1;
 
-/** Takes messages out of a session's queues, in order, and sends to the peer what it may have of them. */
+/** The peer keeps up while less than this waits for it: messages in the queue, bytes that it has not read. */
+const IDLE_WAITING_MESSAGES = 32;
+const IDLE_UNSENT_BYTES = 256 * 1024;
+
+/** Of what sessions share. */
+export interface SenderContext {
+  readonly clock: Clock;
+  readonly limits: { readonly maxInflightMessages: number };
+}
+
+/** The session whose connection it is. */
+export interface SenderOwner {
+  readonly view: View;
+  readonly lanes: Lanes;
+  readonly bounds: Bounds;
+  /** Something has to wait for the store. */
+  noteAwaited(): void;
+  /** Sends what the window allows, of all lanes. */
+  pump(): void;
+  /** The peer has taken something. */
+  noteRoom(): void;
+}
+
+/** A session's connection: takes messages out of the session's queues, in order, and sends to the peer what it may have of them. */
 export class Sender {
-  /** Messages that were larger than the peer takes. */
-  oversizedMessages = 0;
   /** If set, only from this queue messages are sent. */
-  only: Queue | undefined;
+  private only: Queue | undefined;
+  /** The queue of the message in flight that was sent first. */
+  private sentFirst: Queue | undefined;
   private readonly record = new Message();
   private isPumping = false;
-  /** The peer takes no higher one [MQTT-3.2.2-11]. */
-  private maxQoS: QoS = 2;
+  /** So many may be in flight. */
+  private maxInflight: number;
+  private readonly view: View;
+  private readonly lanes: Lanes;
+  private readonly bounds: Bounds;
 
   constructor(
-    private readonly clock: Clock,
-    private readonly view: View,
-    private readonly parking: Parking,
-    private readonly bounds: Bounds,
-    private readonly drain: Drain,
-    /** Something has to wait for the store. */
-    private readonly onWaits: () => void,
-  ) {}
+    private readonly session: SenderOwner,
+    private readonly context: SenderContext,
+    readonly peer: Peer,
+    maxInflight: number,
+    /** The peer takes no higher one [MQTT-3.2.2-11]. */
+    private readonly maxQoS: QoS,
+    /** Undefined: what waits goes as fast as the peer takes it. */
+    public drain: Drain | undefined,
+  ) {
+    this.maxInflight = Math.min(maxInflight, context.limits.maxInflightMessages);
+    this.view = session.view;
+    this.lanes = session.lanes;
+    this.bounds = session.bounds;
+  }
 
-  /** A connection begins. */
-  begin(maxQoS: QoS): void {
-    this.isPumping = false;
-    this.maxQoS = maxQoS;
+  /** More may be on its way from now on. */
+  widen(maxInflight: number): void {
     this.only = undefined;
+    this.maxInflight = Math.min(maxInflight, this.context.limits.maxInflightMessages);
+    this.session.pump();
+  }
+
+  /** Sends this message when it is the first of its lane, and nothing of QoS 1 and 2 beside it; after an `attach` that let nothing go. */
+  sendAlone({ lane }: QueuedMessage): void {
+    this.only = this.lanes.get(lane);
+    this.maxInflight = 1;
+    this.session.pump();
+  }
+
+  /** Nothing new is sent on this connection; exchanges that have begun go on. */
+  quiesce(): void {
+    this.maxInflight = 0;
+  }
+
+  /** Whether one more message of QoS 1 or 2 would be on its way to the peer at once. */
+  get hasRoom(): boolean {
+    return !this.peer.congested && (this.lanes.get(0)?.messages ?? 0) < this.maxInflight;
+  }
+
+  /** Nothing waits before a message that comes to the queue now. */
+  goesAtOnce(queue: Queue): boolean {
+    return !this.peer.congested && queue.waiting === 0 && queue.windowOpen(this.maxInflight);
+  }
+
+  /** Whether the peer keeps up with what it gets: the time for what can wait. */
+  get isIdle(): boolean {
+    const { peer } = this;
+    return !peer.congested && peer.unsentBytes < IDLE_UNSENT_BYTES && (this.lanes.get(0)?.waiting ?? 0) < IDLE_WAITING_MESSAGES;
   }
 
   /** A message of QoS 1 or 2 whose turn it is, and which need not be kept: its session ends with the connection. */
-  sendUnkept(peer: Peer, queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
+  sendUnkept(queue: Queue, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const expirySeconds = this.expirySeconds(message);
     if (expirySeconds === EXPIRED) return this.countExpired();
     const sentQoS = this.lowered(qos);
     const id = sentQoS === 0 ? 0 : packetIdOf(queue.lane, queue.nextSeq);
-    if (!peer.publish((sentQoS << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
+    if (!this.peer.publish((sentQoS << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
     if (sentQoS > 0) queue.sendUnkept(sentSlot(sentQoS));
     return Admission.taken;
   }
@@ -68,18 +130,19 @@ export class Sender {
 
   /** What the peer can't take is done for it [MQTT-3.1.2-25]. */
   private countOversized(): GroupNumber {
-    this.oversizedMessages += 1;
+    this.bounds.oversized += 1;
     return Admission.taken;
   }
 
   /** How long the message may still be delivered: EXPIRED not at all, -1 for ever. */
   private expirySeconds({ expiresAtMs }: Message): number {
     if (expiresAtMs === 0) return NO_EXPIRY;
-    const leftMs = expiresAtMs - this.clock.nowMs();
+    const leftMs = expiresAtMs - this.context.clock.nowMs();
     return leftMs < 0 ? EXPIRED : Math.ceil(leftMs / 1000);
   }
 
-  sendQoS0(peer: Peer, message: Message, retain: boolean): GroupNumber {
+  sendQoS0(message: Message, retain: boolean): GroupNumber {
+    const { peer } = this;
     const strip = this.view.prefix.length;
     if (message.frameEnd > message.frameStart && strip === 0 && !retain && peer.forward(message, 1)) return Admission.taken;
     const expirySeconds = this.expirySeconds(message);
@@ -89,35 +152,41 @@ export class Sender {
   }
 
   /** Sends what the window allows. `isLive`: what there is to send has just come. */
-  pump(peer: Peer, queue: Queue, maxInflight: number, isLive = false): void {
+  pump(queue: Queue, isLive = false): void {
+    const { peer } = this;
     if (this.only !== undefined && this.only !== queue) return;
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
     this.bounds.dropOld();
-    if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
-    while (!peer.congested && queue.windowOpen(maxInflight) && queue.peek(this.record) && (isLive || this.drain.mayGo())) {
-      if (!this.sendNext(peer, queue)) break;
-      if (queue.qos0.messages > 0) this.pumpQoS0(peer, queue);
+    if (queue.qos0.messages > 0) this.pumpQoS0(queue);
+    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record) && (isLive || this.mayDrain)) {
+      if (!this.sendNext(queue)) break;
+      if (queue.qos0.messages > 0) this.pumpQoS0(queue);
     }
     this.isPumping = false;
   }
 
+  /** Whether what has waited may go now. */
+  private get mayDrain(): boolean {
+    return this.drain === undefined || this.drain.mayGo();
+  }
+
   /** Sends the messages of QoS 0 whose turn it is. */
-  private pumpQoS0(peer: Peer, queue: Queue): void {
-    const { record, view } = this;
-    while (!peer.congested && queue.isQoS0Due && this.drain.mayGo()) {
+  private pumpQoS0(queue: Queue): void {
+    const { peer, record, view } = this;
+    while (!peer.congested && queue.isQoS0Due && this.mayDrain) {
       queue.qos0.read(record);
-      this.drain.note(record.payloadEnd - record.topicStart);
-      if (view.shows(record)) this.sendQoS0(peer, record, record.retain);
+      this.drain?.note(record.payloadEnd - record.topicStart);
+      if (view.shows(record)) this.sendQoS0(record, record.retain);
       queue.qos0.dropFirst();
     }
   }
 
   /** Handles the record under the cursor, which lies under `record`; false if it has to wait. */
-  private sendNext(peer: Peer, queue: Queue): boolean {
-    const { record, view } = this;
+  private sendNext(queue: Queue): boolean {
+    const { peer, record, view } = this;
     const seq = queue.cursorSeq;
-    const slot = queue.slotOf(seq);
+    const slot = queue.window.stateOf(seq);
     const id = packetIdOf(queue.lane, seq);
     if (slot === Slot.acknowledged || seq < queue.ackedBelow) {
       queue.stepCursor();
@@ -138,14 +207,14 @@ export class Sender {
     }
     if (!view.shows(record)) return this.passBy(queue, seq);
     if (!queue.maySend(seq, record.qos)) {
-      this.onWaits();
+      this.session.noteAwaited();
       return false;
     }
     const qos = this.lowered(record.qos);
     const sent = sentSlot(qos);
-    this.parking.noteSent(queue);
+    this.sentFirst ??= queue;
     const again = queue.advanceSent(sent);
-    this.drain.note(record.payloadEnd - record.topicStart);
+    this.drain?.note(record.payloadEnd - record.topicStart);
     const flags = (again && qos > 0 ? DUP_FLAG : 0) | (qos << 1) | (record.retain ? 1 : 0);
     const isSent = peer.publish(flags, record, record.topicStart + view.prefix.length, qos === 0 ? 0 : id, expirySeconds);
     if (!isSent) this.countOversized();
@@ -153,11 +222,56 @@ export class Sender {
     return true;
   }
 
+  /** What has no answer yet, the first of each lane; the one that was sent first leads. */
+  get unanswered(): readonly QueuedMessage[] {
+    const { sentFirst, lanes } = this;
+    const inOrder = [...(sentFirst ? [sentFirst] : []), ...lanes.queues.filter((queue) => queue !== sentFirst)];
+    return inOrder.map(({ lane, window }) => ({ lane, seq: window.firstUnanswered })).filter(({ seq }) => seq > 0);
+  }
+
   /** The record under the cursor is done without being sent. */
   private passBy(queue: Queue, seq: number): boolean {
     queue.advanceSent(Slot.sent);
     queue.acknowledge(seq, Slot.sent);
     return true;
+  }
+
+  /** PUBACK: true if it ended a message. */
+  onPuback(packetId: number, reasonCode = 0): boolean {
+    if (!this.finish(packetId, Slot.sent)) return false;
+    if (reasonCode >= FIRST_ERROR) this.bounds.refused += 1;
+    return true;
+  }
+
+  /** PUBCOMP: true if it ended a message. */
+  onPubcomp(packetId: number): boolean {
+    return this.finish(packetId, Slot.received);
+  }
+
+  private finish(packetId: number, expected: number): boolean {
+    const queue = this.lanes.ofPacket(packetId);
+    if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
+    if (queue === this.sentFirst && queue.inFlight === 0) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
+    if (queue.waiting > 0) this.pump(queue);
+    this.session.noteRoom();
+    return true;
+  }
+
+  /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. True if it was. */
+  onRefused(packetId: number): boolean {
+    if (!this.finish(packetId, Slot.sentQoS2)) return false;
+    this.bounds.refused += 1;
+    return true;
+  }
+
+  /** PUBREC: PUBREL follows once our note of it is on disk. An unknown identifier is answered too, so that the peer can finish. */
+  onPubrec(packetId: number): boolean {
+    const queue = this.lanes.ofPacket(packetId);
+    const seq = queue ? seqOfPacket(queue, packetId) : 0;
+    const isNew = queue?.receive(seq) ?? false;
+    const isKnown = isNew || queue?.window.stateOf(seq) === Slot.received;
+    this.peer.acknowledge(PUBREL_BYTE, packetId, queue?.receivedNoted ?? 0, 0, isKnown ? 0 : Reason.PacketIdentifierNotFound);
+    return isNew;
   }
 }
 

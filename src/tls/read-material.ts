@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { contextProblem } from "./context.ts";
 import { crlEndsMs } from "./crl.ts";
-import { CERTIFICATE, pemBlocks } from "./pem.ts";
+import { CERTIFICATE, isCutOff, pemBlocks } from "./pem.ts";
 import type { TlsMaterial, TlsRemark, TlsSubject } from "./material.ts";
 import { parsePskFile } from "./psk-file.ts";
 import type { TlsFiles, TlsManner } from "./settings.ts";
@@ -57,7 +57,9 @@ class MaterialReader {
     const file = this.settings[subject];
     if (file === undefined) return undefined;
     try {
-      return readText(file);
+      const text = readText(file);
+      if (isCutOff(text)) this.say(subject, "error", "it is cut off: a block in it does not end");
+      return text;
     } catch (error) {
       this.say(subject, "error", messageOf(error));
       return undefined;

@@ -31,14 +31,30 @@ export class SmallMap<K extends string | object, V> {
     }
   }
 
-  delete(key: K): void {
-    if (this.#map !== undefined) this.#map.delete(key);
-    else if (this.#onlyKey === key) this.#onlyKey = this.#onlyValue = undefined;
+  has(key: K): boolean {
+    return this.#map !== undefined ? this.#map.has(key) : this.#onlyKey === key;
+  }
+
+  /** Returns whether there was such an entry. */
+  delete(key: K): boolean {
+    if (this.#map !== undefined) return this.#map.delete(key);
+    if (this.#onlyKey !== key) return false;
+    this.#onlyKey = this.#onlyValue = undefined;
+    return true;
   }
 
   entries(): IterableIterator<[K, V]> {
     if (this.#map !== undefined) return this.#map.entries();
     return (this.#onlyKey === undefined ? [] : [[this.#onlyKey, this.#onlyValue as V] as [K, V]]).values();
+  }
+
+  keys(): IterableIterator<K> {
+    if (this.#map !== undefined) return this.#map.keys();
+    return (this.#onlyKey === undefined ? [] : [this.#onlyKey]).values();
+  }
+
+  [Symbol.iterator](): IterableIterator<[K, V]> {
+    return this.entries();
   }
 
   /** Appends all values to `target`. */

@@ -126,7 +126,7 @@ describe("queue_full block", () => {
     expect({ slow: slow.queued, other: other.queued }).toEqual({ slow: 5, other: 3 });
     expect(publisher.link.acknowledged).toEqual([1, 2, 3, 4, 5, 6]);
     expect(broker.waitingRoom.isEmpty).toBe(true);
-    expect(slow.entry.session.droppedMessages).toBe(0);
+    expect(slow.entry.session.bounds.dropped).toBe(0);
   });
 
   it("appends nothing anywhere before there is room everywhere", async () => {
@@ -163,7 +163,7 @@ describe("queue_full block", () => {
     expect(publisher.link.isReading).toBe(false);
     slow.attach();
     for (let id = 0; id < 40 && !publisher.link.isReading; id++) {
-      for (let packetId = 2; packetId < 40; packetId++) slow.entry.session.onPuback(packetId);
+      for (let packetId = 2; packetId < 40; packetId++) slow.entry.session.sender?.onPuback(packetId);
       await pass();
     }
     expect(publisher.link.isReading).toBe(true);
@@ -180,9 +180,9 @@ describe("queue_full block", () => {
     expect(publisher.link.acknowledged).toEqual([1, 2, 3, id]);
     receivePubrel(broker, publisher.entry.session, publisher.link, id);
     for (let packetId = 2; packetId < 6; packetId++) {
-      slow.entry.session.onPuback(packetId);
-      slow.entry.session.onPubrec(packetId);
-      slow.entry.session.onPubcomp(packetId);
+      slow.entry.session.sender?.onPuback(packetId);
+      slow.entry.session.sender?.onPubrec(packetId);
+      slow.entry.session.sender?.onPubcomp(packetId);
       await pass();
     }
     expect(slow.link.received.length).toBe(4);
@@ -237,11 +237,11 @@ describe("queue_full block", () => {
 
   it("drops a message that is larger than a queue may ever hold: nobody waits for that", async () => {
     const { slow, publisher } = fullQueue();
-    slow.entry.session.queueLimits = { ...slow.entry.session.queueLimits, maxQueuedMessages: 1_000, maxQueuedBytes: 20 };
+    slow.entry.session.bounds.limits = { ...slow.entry.session.bounds.limits, maxQueuedMessages: 1_000, maxQueuedBytes: 20 };
     publisher.publish("t");
     await pass();
     expect(publisher.link.acknowledged).toEqual([1, 2, 3, 4]);
-    expect({ queued: slow.queued, dropped: slow.entry.session.droppedMessages }).toEqual({ queued: 3, dropped: 1 });
+    expect({ queued: slow.queued, dropped: slow.entry.session.bounds.dropped }).toEqual({ queued: 3, dropped: 1 });
   });
 
   it("takes nothing from a connection that has ended meanwhile", async () => {

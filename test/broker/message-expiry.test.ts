@@ -25,7 +25,7 @@ it("a queued message is delivered with the time that is left of it, and not when
     ["long", 50, [3], "0101"],
     ["ever", -1, [3], ""],
   ]);
-  expect(again.entry.session.expiredMessages).toBe(1);
+  expect(again.entry.session.bounds.expired).toBe(1);
 });
 
 it("a message whose sending has begun is finished after its time", async () => {
@@ -78,5 +78,5 @@ it("messages whose time is over give way to new ones in a full queue", async () 
   const again = rig.connect("c", { expiryMs: Infinity });
   await rig.settle();
   expect(again.take()).toEqual(Array<string>(10).fill("new"));
-  expect(again.entry.session.expiredMessages).toBe(1_000);
+  expect(again.entry.session.bounds.expired).toBe(1_000);
 });

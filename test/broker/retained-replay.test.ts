@@ -77,7 +77,7 @@ function runTurns(): void {
 /** Acknowledges what has come until nothing more comes. */
 function acknowledgeAll(entry: Entry, peer: FakePeer): void {
   for (let next = 0; next < peer.received.length; ) {
-    for (; next < peer.received.length; next++) entry.session.onPuback(peer.received[next]?.id ?? 0);
+    for (; next < peer.received.length; next++) entry.session.sender?.onPuback(peer.received[next]?.id ?? 0);
     runTurns();
   }
 }
@@ -150,7 +150,7 @@ describe("retained messages for a new subscription", () => {
     expect(entry.session.queuedMessages).toBeLessThanOrEqual(MAX_IN_FLIGHT + MOST_WAITING);
     acknowledgeAll(entry, peer);
     expect(topicsOf(peer)).toBe(500);
-    expect(entry.session.droppedMessages).toBe(0);
+    expect(entry.session.bounds.dropped).toBe(0);
   });
 
   it("of QoS 1 for a durable session are queued though its client has left, beside the live ones that the limit allows", () => {

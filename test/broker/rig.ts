@@ -120,7 +120,7 @@ export class Client {
 
   /** Acknowledges what came with QoS 1. */
   acknowledge(count = Infinity): void {
-    for (const id of this.peer.unacknowledged.splice(0, count)) this.entry.session.onPuback(id);
+    for (const id of this.peer.unacknowledged.splice(0, count)) this.entry.session.sender?.onPuback(id);
   }
 }
 

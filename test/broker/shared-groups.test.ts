@@ -86,10 +86,10 @@ describe("when a member goes", () => {
       await rig.settle();
       got.push(...again.take());
       for (const id of again.peer.unacknowledged.splice(0)) {
-        if (qos === 1) again.entry.session.onPuback(id);
+        if (qos === 1) again.entry.session.sender?.onPuback(id);
         else {
-          again.entry.session.onPubrec(id);
-          again.entry.session.onPubcomp(id);
+          again.entry.session.sender?.onPubrec(id);
+          again.entry.session.sender?.onPubcomp(id);
         }
       }
     }

@@ -3,6 +3,7 @@ import net from "node:net";
 import { afterEach, expect, it } from "vitest";
 import { Door } from "../../src/link/door.ts";
 import { handshakes } from "../../src/link/handshakes.ts";
+import { linger } from "../../src/link/lingering.ts";
 import { Strangers } from "../../src/link/strangers.ts";
 import { Log } from "../../src/log/console.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
@@ -40,6 +41,19 @@ it("those who do not end their TLS handshake give way when there is no room, and
   }
   expect(door.enter(await accept())).toBe(true);
   expect(silent.map(({ destroyed }) => destroyed)).toEqual([true, false, false]);
+});
+
+it("those who have been shown out and do not go give way, before anybody else does", async () => {
+  const { door, strangers, accept } = await doorFor(3);
+  const [stranger, shownOut, another] = [await accept(), await accept(), await accept()];
+  for (const socket of [stranger, shownOut, another]) expect(door.enter(socket)).toBe(true);
+  strangers.add(stranger, () => void stranger.destroy());
+  for (const socket of [shownOut, another]) linger(socket);
+  for (let i = 0; i < 2; i++) {
+    expect(door.enter(await accept())).toBe(true);
+    await Promise.all([shownOut, another].map((socket) => (socket.destroyed && !socket.closed ? once(socket, "close") : undefined)));
+  }
+  expect([stranger, shownOut, another].map(({ destroyed }) => destroyed)).toEqual([false, true, true]);
 });
 
 it("of strangers and handshakes the more numerous give way; who has said who he is never does", async () => {

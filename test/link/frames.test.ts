@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { FrameReader } from "../../src/link/frames.ts";
+import { FrameReader, type FrameSink } from "../../src/link/frames.ts";
 import { writeRemainingLength } from "../../src/mqtt/frame.ts";
 import { Reason } from "../../src/mqtt/reason.ts";
 import { ProtocolViolation } from "../../src/mqtt/violation.ts";
@@ -22,16 +22,22 @@ function packet(first: number, body: Uint8Array, lengthBytes = 1): Buffer {
   return Buffer.concat([Buffer.from([first]), length.subarray(0, size), body]);
 }
 
+/** What an earlier read has left in the buffer: a whole packet. */
+const LEFT_OVER = Buffer.from([0xc0, 0x00]);
+
 /** Reads each piece from a buffer that is used again at once, as a read buffer is. */
 function read(pieces: readonly Uint8Array[], maxPacketBytes = 1 << 20): { frames: Frame[]; reader: FrameReader } {
   const frames: Frame[] = [];
-  const reader = new FrameReader((first, bytes, frameStart, bodyStart, bodyEnd) => {
+  const onFrame = (first: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): boolean => {
     frames.push({ first, header: bytes.toString("hex", frameStart, bodyStart), body: bytes.toString("hex", bodyStart, bodyEnd) });
     return true;
-  }, maxPacketBytes);
+  };
+  const reader = new FrameReader({ onFrame }, maxPacketBytes);
   for (const piece of pieces) {
-    const shared = Buffer.from(piece);
-    reader.read(shared);
+    const shared = Buffer.alloc(piece.length + LEFT_OVER.length);
+    shared.set(piece);
+    shared.set(LEFT_OVER, piece.length);
+    expect(reader.read(shared, piece.length)).toBe(piece.length);
     shared.fill(0xff);
   }
   return { frames, reader };
@@ -102,7 +108,7 @@ describe("FrameReader", () => {
 
   it("hands out what came before a bad length", () => {
     const frames: number[] = [];
-    const reader = new FrameReader((first) => frames.push(first) > 0, 100);
+    const reader = new FrameReader({ onFrame: (first) => frames.push(first) > 0 }, 100);
     const bytes = Buffer.concat([packet(0xc0, Buffer.alloc(0)), packet(0xd0, Buffer.alloc(0)), Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff])]);
     expect(() => reader.read(bytes)).toThrow(ProtocolViolation);
     expect(frames).toEqual([0xc0, 0xd0]);
@@ -111,10 +117,10 @@ describe("FrameReader", () => {
   it("stops behind the packet with which its sink has had enough, and tells how far it came", () => {
     const [one, two, three] = [packet(0xc0, Buffer.alloc(0)), packet(0x30, Buffer.alloc(5)), packet(0xe0, Buffer.alloc(0))];
     const seen: number[] = [];
-    const reader = new FrameReader((first) => seen.push(first) < 2, 100);
+    const reader = new FrameReader({ onFrame: (first) => seen.push(first) < 2 }, 100);
     expect(reader.read(Buffer.concat([one, two, three]))).toBe(one.length + two.length);
     expect(seen).toEqual([0xc0, 0x30]);
-    const cut = new FrameReader((first) => seen.push(first) < 4, 100);
+    const cut = new FrameReader({ onFrame: (first) => seen.push(first) < 4 }, 100);
     expect(cut.read(Buffer.concat([one, two.subarray(0, 2)]))).toBe(4);
     expect(cut.read(Buffer.concat([two.subarray(2), three]))).toBe(5);
     expect(seen).toEqual([0xc0, 0x30, 0xc0, 0x30]);
@@ -132,18 +138,18 @@ describe("FrameReader", () => {
 /** What a reader made of a stream: whole packets and the heads of those it passed over, each as it lay in the stream. */
 function readAll(pieces: readonly Uint8Array[], maxPacketBytes: number, stopAfter: readonly number[] = []): { seen: string[]; partialBytes: number } {
   const seen: string[] = [];
-  const reader = new FrameReader(
-    (first, bytes, frameStart, _bodyStart, bodyEnd) => {
+  const sink: FrameSink = {
+    onFrame: (first, bytes, frameStart, _bodyStart, bodyEnd) => {
       expect(bytes[frameStart]).toBe(first);
       seen.push(`packet ${bytes.toString("hex", frameStart, bodyEnd)}`);
       return !stopAfter.includes(seen.length);
     },
-    maxPacketBytes,
-    (first, head, bodyStart, packetBytes) => {
+    onOversized: (first, head, bodyStart, packetBytes) => {
       expect(head[0]).toBe(first);
       seen.push(`head ${head.toString("hex")} body at ${bodyStart} of ${packetBytes}`);
     },
-  );
+  };
+  const reader = new FrameReader(sink, maxPacketBytes);
   for (const piece of pieces) {
     let rest = Buffer.from(piece);
     do {

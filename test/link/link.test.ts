@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
 import { AckGate } from "../../src/link/ack-gate.ts";
-import { type CloseReason, Link, type LinkLimits, type PacketHandler } from "../../src/link/link.ts";
+import type { CloseReason } from "../../src/link/close-reason.ts";
+import { Link, type LinkLimits } from "../../src/link/link.ts";
+import type { PacketHandler } from "../../src/link/packet-handler.ts";
 import type { Transport } from "../../src/link/transport.ts";
 import { PUBACK_BYTE, PUBREC_BYTE } from "../../src/mqtt/acks.ts";
 import { malformed } from "../../src/mqtt/violation.ts";
@@ -414,6 +416,81 @@ describe("reading", () => {
 });
 
 const sendOf = (...packets: string[]): Buffer => Buffer.from(packets.join(""), "hex");
+
+/** A clock on which each packet takes a while. */
+class WorkClock extends VirtualClock {
+  workedMs = 0;
+
+  override nowMs(): number {
+    return super.nowMs() + Math.floor(this.workedMs);
+  }
+}
+
+describe("a peer that sends more than a turn has room for", () => {
+  const PACKETS = 10_000;
+  /** As the system hands it over: one read after the other. */
+  const flood = Array.from({ length: PACKETS }, (_, i) => Buffer.from([i % 2 === 0 ? 0xc0 : 0xd0, 0]));
+  const reads = [Buffer.concat(flood.slice(0, PACKETS / 2)), Buffer.concat(flood.slice(PACKETS / 2, -1)), Buffer.concat(flood.slice(-1))];
+  const inOrder = flood.map((packet) => packet[0]);
+
+  function connectSlowly(packetMs: number): ReturnType<typeof connect> {
+    const work = new WorkClock();
+    clock = work;
+    const connected = connect();
+    connected.handler.whenPacket = () => {
+      work.workedMs += packetMs;
+      connected.link.restIfLong();
+    };
+    return connected;
+  }
+
+  const seen = ({ packets }: Handler): number[] => packets.map((first) => first & 0xf0);
+  const largeReads = reads.map((read) => Buffer.concat([Buffer.concat(Array.from({ length: 8_000 }, () => PINGREQ)), read]));
+
+  it("lets the others have theirs after some milliseconds, and is read on in order until all is there", () => {
+    const { link, transport, handler } = connectSlowly(0.1);
+    for (const read of largeReads) link.onBytes(read);
+    expect(handler.packets.length).toBeLessThan(300);
+    expect(transport.takeCalls()).toEqual(["pause"]);
+    turn();
+    expect(handler.packets.length).toBeGreaterThan(50);
+    expect(handler.packets.length).toBeLessThan(300);
+    expect(transport.takeCalls()).toEqual([]);
+    const all = 3 * 8_000 + PACKETS;
+    for (let turns = 0; handler.packets.length < all && turns < 10_000; turns++) turn();
+    expect(seen(handler).slice(8_000, 8_000 + PACKETS / 2)).toEqual(inOrder.slice(0, PACKETS / 2));
+    expect(handler.packets.length).toBe(all);
+    turn();
+    expect(transport.takeCalls().at(-1)).toBe("resume");
+  });
+
+  it("is looked at after each read, if no handler asks", () => {
+    const { link, handler } = connectSlowly(0.1);
+    handler.whenPacket = () => void ((clock as WorkClock).workedMs += 0.1);
+    for (const read of largeReads) link.onBytes(read);
+    expect(handler.packets.length).toBe(8_000 + PACKETS / 2);
+  });
+
+  it("is read at once when its packets take little time", () => {
+    const { link, transport, handler } = connectSlowly(0);
+    for (const read of largeReads) link.onBytes(read);
+    expect(handler.packets.length).toBe(3 * 8_000 + PACKETS);
+    expect(transport.takeCalls()).toEqual([]);
+  });
+
+  it("stays stopped for who has stopped it", () => {
+    const { link, transport, handler } = connectSlowly(0.1);
+    link.onBytes(largeReads[0] ?? PINGREQ);
+    link.stopReading();
+    const { length } = handler.packets;
+    turn();
+    turn();
+    expect(handler.packets.length).toBe(length);
+    link.resumeReading();
+    expect(handler.packets.length).toBeGreaterThan(length);
+    expect(transport.takeCalls()).toEqual(["pause"]);
+  });
+});
 
 describe("stopReading", () => {
   it("keeps the rest of a chunk and what still comes, and gives it on resume in its order", () => {

@@ -11,9 +11,9 @@ class Carrier implements Transport {
   unsentBytes = 0;
   taken = 0;
 
-  writeNow(bytes: Buffer, length: number): number {
-    const taken = this.unsentBytes > 0 ? 0 : Math.min(this.taken, length);
-    this.sent.push(Buffer.from(bytes.subarray(0, taken)));
+  writeNow(bytes: Buffer, start: number, end: number): number {
+    const taken = this.unsentBytes > 0 ? 0 : Math.min(this.taken, end - start);
+    this.sent.push(Buffer.from(bytes.subarray(start, start + taken)));
     return taken;
   }
 
@@ -33,8 +33,11 @@ const nobody = { onBytes: () => undefined, onDrain: () => undefined, onClose: ()
 
 /** What a link does with its output. */
 function send(webSocket: WebSocketTransport, payload: Buffer): void {
-  const taken = webSocket.writeNow(payload, payload.length);
-  if (taken < payload.length) webSocket.write(payload.subarray(taken), () => undefined);
+  const start = webSocket.headroomBytes;
+  const bytes = Buffer.concat([Buffer.alloc(start), payload]);
+  const taken = webSocket.writeNow(bytes, start, bytes.length);
+  if (taken < payload.length) webSocket.write(bytes.subarray(start + taken), () => undefined);
+  bytes.fill(0xff); // the buffer is used again
 }
 
 const unmasked = (payload: Buffer, opcode?: number): Buffer => frame(payload, { isMasked: false, ...(opcode === undefined ? {} : { opcode }) });

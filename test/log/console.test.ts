@@ -66,6 +66,30 @@ describe("a console line", () => {
   });
 });
 
+describe("lines that a peer can cause as often as it likes", () => {
+  it("are written twenty times in ten seconds, each kind for itself; later it is said how many there were", () => {
+    const lines: string[] = [];
+    let wallMs = Date.UTC(2026, 0, 2);
+    const log = new Log((line) => lines.push(line.slice(20)), { wallMs: () => wallMs }, "info");
+    const cause = (times: number): void => {
+      for (let id = 1; id <= times; id++) log.writeSome("ackUnknownId", { client: "c", id });
+    };
+    cause(1000);
+    expect(lines.length).toBe(20);
+    log.writeSome("bridgeUnmatchedIn", { name: "b", topic: "t" });
+    expect(lines.splice(0).at(-1)).toContain("CWNAN0135W");
+    wallMs += 9_999;
+    cause(1);
+    expect(lines).toEqual([]);
+    wallMs += 1;
+    cause(1);
+    expect(lines.splice(0)).toEqual(["CWNAN0384W 981 more lines like CWNAN0050W were left out", "CWNAN0050W Client c acknowledged message 1, which it was not sent or has acknowledged already"]);
+    wallMs -= 60_000; // the wall clock is set
+    cause(1);
+    expect(lines.length).toBe(1);
+  });
+});
+
 /** Numbers and letters of the original for what it, too, had to say. */
 const ORIGINAL: Partial<Record<MessageKey, string>> = {
   commandFile: "68I", systemRetained: "65A", bridgeDuplicateId: "56W", queueDropped: "64W",

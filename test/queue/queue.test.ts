@@ -122,7 +122,7 @@ describe("what is unacknowledged", () => {
     rig.attach();
     await rig.settle();
     expect(rig.send().map(({ seq, again }) => [seq, again])).toEqual([[1, false], [3, false], [4, false]]);
-    expect(rig.queue.slotOf(3)).toBe(Slot.sent);
+    expect(rig.queue.window.stateOf(3)).toBe(Slot.sent);
   });
 });
 
@@ -227,6 +227,28 @@ describe("memory", () => {
     expect(rig.send().map(({ topic }) => topic)).toEqual(["t/1"]);
   });
 
+  it("that others have left holds messages of any size", async () => {
+    const other = new Rig();
+    for (let number = 1; number <= 2_000; number++) other.queue.append(message(number, 100), 1);
+    await other.settle();
+    other.detach();
+    const sizes = [2_300, 4_400, 10, 5_000, 9_500, 70_000, 100, 1_500, 3_000];
+    const rig = new Rig();
+    for (const [index, payloadBytes] of sizes.entries()) rig.queue.append(message(index + 1, payloadBytes), 1);
+    await rig.settle();
+    rig.detach();
+    rig.attach();
+    const payloads: Buffer[] = [];
+    for (let idle = 0; idle < 10; idle++) {
+      await rig.settle();
+      for (let next; (next = rig.sendNext()); idle = 0) {
+        payloads.push(next.payload);
+        rig.end(next);
+      }
+    }
+    expect(payloads).toEqual(sizes.map((payloadBytes, index) => Buffer.alloc(payloadBytes, index + 1)));
+  });
+
   it("is filled from the disk ahead of the cursor", async () => {
     const before = new Rig();
     await appendPages(before, 1, 3, 200_000);
@@ -241,7 +263,7 @@ describe("memory", () => {
 
   it("is all there is without a store: nothing waits, nothing is evicted", () => {
     const budget = new MemoryBudget(0);
-    const queue = new Queue(SESSION, LANE, false, 16, { store: new MemoryStore(), budget, totals: { messages: 0, bytes: 0 }, onLoaded: () => undefined, onLost: () => undefined });
+    const queue = new Queue(SESSION, LANE, false, 16, { store: new MemoryStore(), budget, totals: { messages: 0, bytes: 0 } }, { onLoaded: () => undefined, onLost: () => undefined });
     expect(queue.append(message(1), 2)).toBe(0);
     expect(queue.maySend(1, 2)).toBe(true);
     queue.evict("nothing");
@@ -339,7 +361,7 @@ describe("on disk", () => {
     await rig.settle();
     expect(rig.store.stored).toBeGreaterThanOrEqual(rig.queue.receivedNoted);
     const after = new Rig(rig.store.crash(), rig.options, rig.clock);
-    expect(after.queue.slotOf(1)).toBe(Slot.received);
+    expect(after.queue.window.stateOf(1)).toBe(Slot.received);
   });
 
   it("counts the bytes of what is left, though a message acknowledged out of turn had been left to the disk", async () => {
@@ -395,7 +417,7 @@ describe("a damaged page", () => {
         for (let idle = 0; idle < 12; idle++) {
           await after.settle();
           for (let next; (next = after.sendNext()); idle = 0) {
-            const state = after.queue.slotOf(next.seq);
+            const state = after.queue.window.stateOf(next.seq);
             expect(state).toBe(received.has(next.seq) ? Slot.received : Slot.sent);
             if (state === Slot.sent) expect(next.topic).toBe(`t/${next.seq}`);
             sent.push(next.seq);
@@ -498,7 +520,7 @@ describe("a damaged page", () => {
     expect(after.send().map(({ seq }) => seq)).toEqual([1]);
     await after.settle();
     expect(after.send().map(({ seq, topic }) => [seq, topic])).toEqual([[2, ""]]);
-    expect({ slot: after.queue.slotOf(2), lost: after.lost, messages: after.queue.messages }).toEqual({ slot: Slot.received, lost: 1, messages: 2 });
+    expect({ slot: after.queue.window.stateOf(2), lost: after.lost, messages: after.queue.messages }).toEqual({ slot: Slot.received, lost: 1, messages: 2 });
     after.detach();
     await after.settle();
     after.attach();

@@ -42,8 +42,9 @@ export class Rig {
   ) {
     this.store = new SimulatedStore(clock, rng, disk);
     const store: Store = companion ? accompanied(this.store, companion) : this.store;
-    const context = { store, budget: this.budget, totals: this.totals, onLoaded: () => void this.loads++, onLost: (messages: number) => void (this.lost += messages) };
-    this.queue = new Queue(SESSION, LANE, true, options.windowSlots, context);
+    const context = { store, budget: this.budget, totals: this.totals };
+    const owner = { onLoaded: () => void this.loads++, onLost: (messages: number) => void (this.lost += messages) };
+    this.queue = new Queue(SESSION, LANE, true, options.windowSlots, context, owner);
     this.store.onStored((upTo) => this.queue.onStored(upTo));
     const progress = disk.get(queueKey(SESSION, LANE).toString("latin1"));
     if (progress) {
@@ -58,14 +59,14 @@ export class Rig {
     const { queue, record } = this;
     while (queue.windowOpen(this.options.maxInflight) && queue.peek(record)) {
       const seq = queue.cursorSeq;
-      if (queue.slotOf(seq) === Slot.acknowledged || seq < queue.ackedBelow) {
+      if (queue.window.stateOf(seq) === Slot.acknowledged || seq < queue.ackedBelow) {
         queue.stepCursor();
         continue;
       }
       if (!queue.maySend(seq, record.qos)) return undefined;
       const { qos, retain, receivedMs } = record;
       const [topic, payload] = [topicOf(record), Buffer.from(payloadOf(record))];
-      const slot = queue.slotOf(seq) === Slot.received ? Slot.received : qos === 2 ? Slot.sentQoS2 : Slot.sent;
+      const slot = queue.window.stateOf(seq) === Slot.received ? Slot.received : qos === 2 ? Slot.sentQoS2 : Slot.sent;
       return { seq, topic, payload, qos, retain, receivedMs, again: queue.advanceSent(slot) };
     }
     return undefined;

@@ -315,6 +315,14 @@ describe.skipIf(isMissing)(`bridges over TLS${isMissing ? ` (${opensslMissing}, 
       const { daemon: other } = await edgeWith(`address localhost:1\nbridge_proxy http://edge:secret@127.0.0.1:${mosquitto.port}`);
       await other.waitForLine(/CWNAN0130W .*the proxy does not answer as one/);
     });
+
+    it.each(["mqtts", "wss"])("that opens a tunnel and closes it at once, at %s, is not waited for", async (scheme) => {
+      const proxy = net.createServer((socket) => void socket.on("error", () => undefined).once("data", () => socket.end("HTTP/1.1 200 OK\r\n\r\n"))).listen(0, "127.0.0.1");
+      closing.push(() => void proxy.close());
+      await once(proxy, "listening");
+      const { daemon } = await edgeWith(`address ${scheme}://localhost:1\nbridge_cafile ${authority.cert}\nbridge_proxy http://127.0.0.1:${(proxy.address() as net.AddressInfo).port}`);
+      await daemon.waitForLine(/CWNAN0130W .*closed/);
+    });
   });
 
   it("are checked before the start", () => {

@@ -296,6 +296,17 @@ describe.skipIf(isMissing)(`TLS listeners${isMissing ? ` (${opensslMissing}, or 
       expect(await shownSerial(port)).not.toBe(before);
     });
 
+    it("that are not written to their end yet are left alone: all CAs stay in force", async () => {
+      const bundle = path.join(folder, "bundle.pem");
+      const other = new Authority(path.join(folder, "second"), "second");
+      writeFileSync(bundle, authority.pem + other.pem);
+      const { daemon } = await start(`certfile ${server.cert}\nkeyfile ${server.key}\ncafile ${bundle}\nrequire_certificate true`);
+      writeFileSync(bundle, authority.pem + other.pem.slice(0, 200));
+      await daemon.waitForLine(/CWNAN0351E .*cafile .*bundle\.pem: it is cut off/);
+      writeFileSync(bundle, authority.pem);
+      await daemon.waitForLine(/CWNAN0350I/);
+    });
+
     it("are read at once by a reload: a certificate that is revoked now is refused, also with its old session, and who is there stays", async () => {
       const own = place();
       const crl = path.join(own.folder, "crl.pem");

@@ -9,9 +9,9 @@ describe("an acknowledgement", () => {
     rig.deliver(30);
     await rig.settle();
     expect(first.topics).toEqual(range(1, 10));
-    expect(rig.session.onPuback(stranger)).toBe(false);
-    expect(rig.session.onPubcomp(stranger)).toBe(false);
-    expect(rig.session.onPubrec(stranger)).toBe(false);
+    expect(rig.session.sender?.onPuback(stranger)).toBe(false);
+    expect(rig.session.sender?.onPubcomp(stranger)).toBe(false);
+    expect(rig.session.sender?.onPubrec(stranger)).toBe(false);
     expect(rig.session.queuedMessages).toBe(30);
     rig.session.detach();
     expect((await rig.drain()).topics).toEqual(range(1, 30));
@@ -22,7 +22,7 @@ describe("an acknowledgement", () => {
     const peer = rig.attach();
     rig.deliver(5);
     await rig.settle();
-    expect(rig.session.onPuback((peer.packetIds[1] ?? 0) + 1)).toBe(false);
+    expect(rig.session.sender?.onPuback((peer.packetIds[1] ?? 0) + 1)).toBe(false);
     expect(rig.session.queuedMessages).toBe(5);
   });
 
@@ -34,7 +34,7 @@ describe("an acknowledgement", () => {
     rig.session.detach();
     await rig.settle();
     const second = rig.attach(); // what it is owed lies on disk and is being read
-    for (const packetId of first.packetIds) expect(rig.session.onPuback(packetId)).toBe(false);
+    for (const packetId of first.packetIds) expect(rig.session.sender?.onPuback(packetId)).toBe(false);
     await rig.settle();
     expect(second.topics).toEqual(range(1, 10));
     expect(second.repeats).toEqual(range(1, 10));
@@ -46,7 +46,7 @@ describe("an acknowledgement", () => {
     const first = rig.attach();
     rig.deliver(40);
     rig.session.detach(); // none of it is on disk yet
-    for (const packetId of first.packetIds) expect(rig.session.onPuback(packetId)).toBe(false);
+    for (const packetId of first.packetIds) expect(rig.session.sender?.onPuback(packetId)).toBeFalsy();
     const second = rig.attach();
     await rig.settle();
     expect(second.topics).toEqual(range(1, 10));
@@ -61,12 +61,12 @@ describe("an acknowledgement", () => {
     rig.session.detach();
     await rig.settle();
     const second = rig.attach();
-    expect(rig.session.onPubrec(first.packetIds[0] ?? 0)).toBe(true);
+    expect(rig.session.sender?.onPubrec(first.packetIds[0] ?? 0)).toBe(true);
     await rig.settle();
     expect(second.topics).toEqual(range(2, 3));
     expect(new Set(second.pubrels)).toEqual(new Set([first.packetIds[0]]));
-    expect(rig.session.onPubcomp(first.packetIds[0] ?? 0)).toBe(true);
-    expect(rig.session.onPubcomp(first.packetIds[0] ?? 0)).toBe(false);
+    expect(rig.session.sender?.onPubcomp(first.packetIds[0] ?? 0)).toBe(true);
+    expect(rig.session.sender?.onPubcomp(first.packetIds[0] ?? 0)).toBe(false);
     expect(rig.session.inFlightMessages).toBe(2);
   });
 });

@@ -10,7 +10,7 @@ const RECORD_OVERHEAD_BYTES = 23;
 
 function limited(limits: Partial<QueueLimits>, options: { inflight?: number; durable?: boolean } = {}): SessionRig {
   const rig = new SessionRig(options);
-  rig.session.queueLimits = { ...NO_LIMITS, ...limits };
+  rig.session.bounds.limits = { ...NO_LIMITS, ...limits };
   return rig;
 }
 
@@ -23,7 +23,7 @@ async function drain(rig: SessionRig): Promise<string[]> {
     for (const line of peer.take()) {
       const [, topic = "", , id = ""] = line.split(" ");
       topics.push(topic);
-      rig.session.onPuback(Number(id.slice(2)));
+      rig.session.sender?.onPuback(Number(id.slice(2)));
       idle = 0;
     }
   }
@@ -39,14 +39,14 @@ describe("max_queued_messages", () => {
     const rig = limited({ maxQueuedMessages: 5, queueFull: "drop_newest" });
     rig.deliver(numbers(1, 12), 1);
     expect(rig.session.deliver(message("t13"), 1, false)).toBe(Admission.dropped);
-    expect(rig.session.droppedMessages).toBe(8);
+    expect(rig.session.bounds.dropped).toBe(8);
     expect(await drain(rig)).toEqual(numbers(1, 5).split(" "));
   });
 
   it("with drop_oldest keeps the newest", async () => {
     const rig = limited({ maxQueuedMessages: 5, queueFull: "drop_oldest" });
     rig.deliver(numbers(1, 12), 1);
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 5, dropped: 7 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 5, dropped: 7 });
     expect(await drain(rig)).toEqual(numbers(8, 12).split(" "));
   });
 
@@ -66,7 +66,7 @@ describe("max_queued_messages", () => {
     rig.deliver(numbers(1, 12), 1);
     expect(peer.take()).toEqual(["PUBLISH t1 q1 id2", "PUBLISH t2 q1 id3"]);
     expect(rig.session.queuedMessages).toBe(7);
-    rig.session.onPuback(2);
+    rig.session.sender?.onPuback(2);
     expect(peer.take()).toEqual(["PUBLISH t8 q1 id9"]);
     rig.session.detach();
     await rig.settle();
@@ -81,11 +81,11 @@ describe("max_queued_messages", () => {
     before.deliver(numbers(1, 5), 1);
     await before.settle();
     const rig = before.cutPower();
-    rig.session.queueLimits = { ...NO_LIMITS, maxQueuedMessages: 5, queueFull: "drop_oldest" };
+    rig.session.bounds.limits = { ...NO_LIMITS, maxQueuedMessages: 5, queueFull: "drop_oldest" };
     await rig.settle();
     rig.deliver("t6", 1);
     await rig.settle();
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 5, dropped: 1 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 5, dropped: 1 });
     expect(await drain(rig)).toEqual(numbers(1, 5).split(" "));
   });
 
@@ -115,7 +115,7 @@ describe("max_queued_messages", () => {
     rig.deliver("high4 high5", 1, 1);
     const peer = rig.attach();
     expect(peer.take().map((line) => line.split(" ")[1])).toEqual(["high2", "high3"]);
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 4, dropped: 4 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 4, dropped: 4 });
   });
 
   it("is told of at 80 %, and when there are fewer again", async () => {
@@ -154,7 +154,7 @@ describe("max_queued_bytes", () => {
     const rig = limited({ maxQueuedBytes: 3 * size("t1"), queueFull: "drop_newest" });
     rig.attach();
     rig.deliver(numbers(1, 9), 1);
-    expect({ queued: rig.session.queuedMessages, inFlight: rig.session.inFlightMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 5, inFlight: 2, dropped: 4 });
+    expect({ queued: rig.session.queuedMessages, inFlight: rig.session.inFlightMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 5, inFlight: 2, dropped: 4 });
     rig.session.detach();
     expect(await drain(rig)).toEqual(numbers(1, 5).split(" "));
   });
@@ -181,7 +181,7 @@ describe("max_queued_age", () => {
     await rig.passUntil(startMs + 250_500);
     rig.session.dropOld();
     await rig.settle();
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 7, dropped: 13 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 7, dropped: 13 });
     expect(await drain(rig)).toEqual(["t1", "t2", ...numbers(16, 20).split(" ")]);
   });
 
@@ -193,7 +193,7 @@ describe("max_queued_age", () => {
     await rig.settle();
     await rig.passUntil(startMs + 12_000);
     expect(await drain(rig)).toEqual(["young"]);
-    expect(rig.session.droppedMessages).toBe(1);
+    expect(rig.session.bounds.dropped).toBe(1);
   });
 });
 
@@ -201,7 +201,7 @@ describe("the limit of all clients together", () => {
   it("hold though the messages that are to go are on disk alone", async () => {
     const [totals, clock] = [{ messages: 0, bytes: 0 }, new VirtualClock()];
     const rigs = [1, 2, 3].map(() => new SessionRig({ totals, clock }));
-    for (const { session } of rigs) session.queueLimits = { ...NO_LIMITS, maxTotalQueuedMessages: 30, queueFull: "drop_oldest" };
+    for (const { session } of rigs) session.bounds.limits = { ...NO_LIMITS, maxTotalQueuedMessages: 30, queueFull: "drop_oldest" };
     for (let number = 1; number <= 100; number++) {
       for (const rig of rigs) rig.deliver(`t${number}`, 1);
       for (const rig of rigs) await rig.settle();
@@ -213,7 +213,7 @@ describe("the limit of all clients together", () => {
   it("costs no queue a message because others hold too much", async () => {
     const totals = { messages: 0, bytes: 0 };
     const [one, other] = [new SessionRig({ totals }), new SessionRig({ totals })];
-    for (const { session } of [one, other]) session.queueLimits = { ...NO_LIMITS, maxTotalQueuedMessages: 8, queueFull: "drop_oldest" };
+    for (const { session } of [one, other]) session.bounds.limits = { ...NO_LIMITS, maxTotalQueuedMessages: 8, queueFull: "drop_oldest" };
     one.deliver(numbers(1, 5), 1);
     await one.settle();
     for (let number = 1; number <= 8; number++) other.session.queueRetained(message(`r${number}`), 1); // they do not count when they come
@@ -224,7 +224,7 @@ describe("the limit of all clients together", () => {
   it("holds for each queue by its own rule, and frees what is acknowledged or ends", async () => {
     const totals = { messages: 0, bytes: 0 };
     const [one, other] = [new SessionRig({ totals }), new SessionRig({ totals })];
-    for (const { session } of [one, other]) session.queueLimits = { ...NO_LIMITS, maxTotalQueuedMessages: 6 };
+    for (const { session } of [one, other]) session.bounds.limits = { ...NO_LIMITS, maxTotalQueuedMessages: 6 };
     one.deliver(numbers(1, 5), 1);
     other.deliver(numbers(1, 5), 1);
     expect([one.session.queuedMessages, other.session.queuedMessages]).toEqual([5, 1]);

@@ -21,7 +21,7 @@ async function take(rig: SessionRig, peer: RecordingPeer, ms: number): Promise<{
     for (const line of peer.take()) {
       const [, topic = "", , id = ""] = line.split(" ");
       taken.push({ topic, atMs: rig.clock.nowMs() });
-      rig.session.onPuback(Number(id.slice(2)));
+      rig.session.sender?.onPuback(Number(id.slice(2)));
     }
   }
   return taken;
@@ -60,7 +60,7 @@ describe("drain_rate", () => {
     await take(rig, peer, 1_000);
     rig.deliver("live1", 1, 1);
     expect(peer.take()).toEqual(["PUBLISH live1 q1 id16386"]);
-    rig.session.onPuback(16386);
+    rig.session.sender?.onPuback(16386);
     const taken = await take(rig, peer, 1_000);
     expect(taken.length).toBeGreaterThan(80);
     expect(taken.length).toBeLessThanOrEqual(110);
@@ -95,7 +95,7 @@ describe("drain_rate", () => {
 
   it("holds for messages of QoS 0 that have waited", async () => {
     const rig = new SessionRig({ queued: Infinity });
-    rig.session.queueLimits = { ...NO_LIMITS, queueQoS0: true };
+    rig.session.bounds.limits = { ...NO_LIMITS, queueQoS0: true };
     rig.session.drainLimits = { messagesPerSecond: 100, bytesPerSecond: Infinity };
     for (let number = 0; number < 500; number++) rig.deliver(`z${number}`, 0);
     const taken = await take(rig, rig.attach(), 1_000);

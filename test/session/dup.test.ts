@@ -6,9 +6,9 @@ describe("after a power cut DUP is set", () => {
     const rig = new SimulatedSession(4);
     const first = rig.attach();
     rig.deliver(10);
-    for (const { packetId } of first.sent.slice(0, 2)) rig.session.onPuback(packetId);
+    for (const { packetId } of first.sent.slice(0, 2)) rig.session.sender?.onPuback(packetId);
     while (rig.store.stored === 0) rig.clock.step(); // the group with the messages is on disk
-    for (let answered = 2; answered < first.sent.length; answered++) rig.session.onPuback(first.packetIds[answered] ?? 0);
+    for (let answered = 2; answered < first.sent.length; answered++) rig.session.sender?.onPuback(first.packetIds[answered] ?? 0);
     expect(first.topics).toEqual(range(1, 10));
     const second = await rig.cutPower().drain();
     expect(second.topics).toEqual(range(3, 10));
@@ -23,7 +23,7 @@ describe("after a power cut DUP is set", () => {
     const first = rig.attach();
     for (let answered = 0; answered < 12; ) {
       await new Promise((resolve) => setImmediate(resolve));
-      if (answered < first.sent.length) rig.session.onPuback(first.packetIds[answered++] ?? 0);
+      if (answered < first.sent.length) rig.session.sender?.onPuback(first.packetIds[answered++] ?? 0);
       else rig.clock.step();
     }
     expect(first.topics).toEqual(range(1, 16)); // the power fails before it is on disk that 12 are done
@@ -61,7 +61,7 @@ describe("after a power cut DUP is set", () => {
     await rig.settle();
     rig.deliver(2);
     await rig.settle();
-    for (let answered = 0; answered < peer.sent.length; answered++) rig.session.onPuback(peer.packetIds[answered] ?? 0);
+    for (let answered = 0; answered < peer.sent.length; answered++) rig.session.sender?.onPuback(peer.packetIds[answered] ?? 0);
     expect(peer.sent.length).toBe(5);
     expect(peer.repeats).toEqual([]);
   });
@@ -82,7 +82,7 @@ describe("a stored message", () => {
     await rig.settle();
     expect(second.topics).toEqual(range(1, 4));
     expect(rig.store.stored).toBeGreaterThan(stored);
-    rig.session.onPuback(second.packetIds[0] ?? 0);
+    rig.session.sender?.onPuback(second.packetIds[0] ?? 0);
     expect(second.topics).toEqual(range(1, 5));
   });
 

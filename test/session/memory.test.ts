@@ -28,7 +28,7 @@ it("max_queue_memory bounds what all queues hold in RAM, connected or not, and e
       for (const line of peer.take()) {
         const [, topic = "", , id = ""] = line.split(" ");
         topics.push(topic);
-        rig.session.onPuback(Number(id.slice(2)));
+        rig.session.sender?.onPuback(Number(id.slice(2)));
         idle = 0;
       }
     }

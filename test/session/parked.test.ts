@@ -26,9 +26,9 @@ async function drain(rig: SessionRig): Promise<string[]> {
     if (lines.length === 0) break;
     for (const line of lines) {
       const id = Number(/id(\d+)/.exec(line)?.[1] ?? 0);
-      if (line.includes(" q1 ")) rig.session.onPuback(id);
-      else if (line.includes(" q2 ")) rig.session.onPubrec(id);
-      else rig.session.onPubcomp(parseInt(line.slice(4, 8), 16));
+      if (line.includes(" q1 ")) rig.session.sender?.onPuback(id);
+      else if (line.includes(" q2 ")) rig.session.sender?.onPubrec(id);
+      else rig.session.sender?.onPubcomp(parseInt(line.slice(4, 8), 16));
     }
     received.push(...topics(lines));
   }
@@ -47,7 +47,7 @@ describe("the message that a connection left unanswered first", () => {
     }
     rig.attach();
     await rig.settle();
-    rig.session.onPuback(2);
+    rig.session.sender?.onPuback(2);
     rig.session.detach();
     expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 2 });
   });
@@ -58,7 +58,7 @@ describe("the message that a connection left unanswered first", () => {
     rig.deliver("low1 low2", 1, 2);
     rig.deliver("high1", 1, 1);
     await rig.settle();
-    rig.session.onPuback(32770); // low1; low2 goes out behind high1
+    rig.session.sender?.onPuback(32770); // low1; low2 goes out behind high1
     rig.session.detach();
     expect(rig.session.unanswered[0]).toEqual({ lane: 1, seq: 1 });
   });
@@ -68,7 +68,7 @@ describe("the message that a connection left unanswered first", () => {
     rig.deliver("a b", 2);
     rig.attach();
     await rig.settle();
-    rig.session.onPubrec(2);
+    rig.session.sender?.onPubrec(2);
     rig.session.detach();
     expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 2 });
     rig.attach(0);
@@ -86,12 +86,12 @@ it("sends one message alone, whatever waits beside it or comes meanwhile", async
   const peer = rig.attach(0);
   await rig.settle();
   rig.deliver("normal1", 1, 0);
-  rig.session.sendAlone(suspect);
+  rig.session.sender?.sendAlone(suspect);
   rig.deliver("high2", 2, 1);
   await rig.settle();
   expect(topics(peer.take())).toEqual(["low1"]);
-  rig.session.onPuback(32770);
-  rig.session.widen(10);
+  rig.session.sender?.onPuback(32770);
+  rig.session.sender?.widen(10);
   await rig.settle();
   expect(topics(peer.take()).sort()).toEqual(["high1", "high2", "low2", "normal1"]);
 });
@@ -137,7 +137,7 @@ describe("parking", () => {
     await connectInVain(rig);
     rig.attach();
     await rig.settle();
-    rig.session.onPuback(2);
+    rig.session.sender?.onPuback(2);
     expect(await rig.session.parkHead()).toBeUndefined();
     expect({ queued: rig.session.queuedMessages, parked: rig.session.parkedMessages }).toEqual({ queued: 1, parked: 0 });
   });
@@ -151,7 +151,7 @@ describe("parking", () => {
     expect(topics(peer.take())).toEqual(["a"]);
     await rig.session.parkHead();
     expect(topics(peer.take())).toEqual(["b"]);
-    expect(rig.session.onPuback(2)).toBe(false);
+    expect(rig.session.sender?.onPuback(2)).toBe(false);
     expect(rig.session.inFlightMessages).toBe(1);
   });
 
@@ -190,8 +190,8 @@ describe("parked messages", () => {
       for (const line of peer.take()) {
         const id = Number(/id(\d+)/.exec(line)?.[1]);
         if (/(high|normal)2/.test(line)) {
-          if (line.includes("q2")) rig.session.onPubrec(id);
-          rig.session[line.includes("q2") ? "onPubcomp" : "onPuback"](id);
+          if (line.includes("q2")) rig.session.sender?.onPubrec(id);
+          rig.session.sender?.[line.includes("q2") ? "onPubcomp" : "onPuback"](id);
         }
       }
       rig.session.detach();

@@ -4,7 +4,8 @@ import { messageOf, type Message } from "../../src/queue/message.ts";
 import type { QoS } from "../../src/mqtt/protocol.ts";
 import type { QueueLimits } from "../../src/session/bounds.ts";
 import type { Peer } from "../../src/session/peer.ts";
-import { Session, type SessionLimits } from "../../src/session/session.ts";
+import { Session } from "../../src/session/session.ts";
+import type { SessionLimits } from "../../src/session/session-context.ts";
 import { incomingKey, queueKey } from "../../src/store/keys.ts";
 import type { Store } from "../../src/store/store.ts";
 import { type Disk, SimulatedStore } from "../sim/simulated-store.ts";
@@ -77,7 +78,7 @@ export class SessionRig {
       budget,
       limits: this.limits,
       onAppended: () => undefined,
-      onDropped: ({ droppedMessages }) => void this.dropped.push(droppedMessages),
+      onDropped: ({ bounds }) => void this.dropped.push(bounds.dropped),
       onRoom: () => undefined,
       onLevel: (_session, isNearlyFull) => void this.levels.push(isNearlyFull),
       onLost: (_session, messages) => void (this.lost += messages),

@@ -10,12 +10,12 @@ describe("the in-flight window", () => {
     rig.deliver("a b c d", 1);
     expect(peer.take()).toEqual(["PUBLISH a q1 id2", "PUBLISH b q1 id3"]);
     expect(rig.session.inFlightMessages).toBe(2);
-    expect(rig.session.onPuback(3)).toBe(true);
+    expect(rig.session.sender?.onPuback(3)).toBe(true);
     expect(peer.take()).toEqual(["PUBLISH c q1 id4"]);
-    expect(rig.session.onPuback(2)).toBe(true);
+    expect(rig.session.sender?.onPuback(2)).toBe(true);
     expect(peer.take()).toEqual(["PUBLISH d q1 id5"]);
-    expect(rig.session.onPuback(4)).toBe(true);
-    expect(rig.session.onPuback(5)).toBe(true);
+    expect(rig.session.sender?.onPuback(4)).toBe(true);
+    expect(rig.session.sender?.onPuback(5)).toBe(true);
     expect({ queued: rig.session.queuedMessages, inFlight: rig.session.inFlightMessages }).toEqual({ queued: 0, inFlight: 0 });
   });
 
@@ -45,7 +45,7 @@ describe("the in-flight window", () => {
     rig.deliver("high1 high2", 1, 1);
     const peer = rig.attach();
     expect(peer.take()).toEqual(["PUBLISH high1 q1 id16386", "PUBLISH normal1 q1 id2", "PUBLISH low1 q1 id32770"]);
-    expect(rig.session.onPuback(32770)).toBe(true);
+    expect(rig.session.sender?.onPuback(32770)).toBe(true);
     expect(peer.take()).toEqual(["PUBLISH low2 q1 id32771"]);
   });
 
@@ -53,10 +53,10 @@ describe("the in-flight window", () => {
     const rig = new SessionRig();
     const peer = rig.attach();
     rig.deliver("a b", 1);
-    for (const id of [1, 4, 16386, 65535]) expect(rig.session.onPuback(id)).toBe(false);
-    expect(rig.session.onPubcomp(2)).toBe(false);
-    expect(rig.session.onPuback(2)).toBe(true);
-    expect(rig.session.onPuback(2)).toBe(false);
+    for (const id of [1, 4, 16386, 65535]) expect(rig.session.sender?.onPuback(id)).toBe(false);
+    expect(rig.session.sender?.onPubcomp(2)).toBe(false);
+    expect(rig.session.sender?.onPuback(2)).toBe(true);
+    expect(rig.session.sender?.onPuback(2)).toBe(false);
     expect(rig.session.queuedMessages).toBe(1);
     expect(peer.take().length).toBe(2);
   });
@@ -66,7 +66,7 @@ describe("the in-flight window", () => {
     const peer = rig.attach();
     rig.deliver("once", 2);
     await rig.settle();
-    expect(rig.session.onPuback(2)).toBe(false);
+    expect(rig.session.sender?.onPuback(2)).toBe(false);
     rig.session.detach();
     const again = rig.attach();
     await rig.settle();
@@ -74,14 +74,14 @@ describe("the in-flight window", () => {
     if (durable) expect(again.take()).toEqual(["PUBLISH once q2 id2 dup"]);
     const id = durable ? 2 : 3;
     if (!durable) rig.deliver("once", 2);
-    expect(rig.session.onPuback(id)).toBe(false);
-    expect(rig.session.onPubrec(id)).toBe(true);
-    expect(rig.session.onPubcomp(id)).toBe(true);
+    expect(rig.session.sender?.onPuback(id)).toBe(false);
+    expect(rig.session.sender?.onPubrec(id)).toBe(true);
+    expect(rig.session.sender?.onPubcomp(id)).toBe(true);
     rig.deliver("least", 1);
     await rig.settle();
-    expect(rig.session.onPubrec(id + 1)).toBe(false);
-    expect(rig.session.onRefused(id + 1)).toBe(false);
-    expect(rig.session.onPuback(id + 1)).toBe(true);
+    expect(rig.session.sender?.onPubrec(id + 1)).toBe(false);
+    expect(rig.session.sender?.onRefused(id + 1)).toBe(false);
+    expect(rig.session.sender?.onPuback(id + 1)).toBe(true);
   });
 
   it("sends with the QoS that the peer takes at most, and takes the answer to that", async () => {
@@ -92,14 +92,14 @@ describe("the in-flight window", () => {
     rig.deliver("c", 1);
     await rig.settle();
     expect(first.take()).toEqual(["PUBLISH a q2 id2", "PUBLISH b q2 id3", "PUBLISH c q1 id4"]);
-    expect(rig.session.onPubrec(2)).toBe(true);
+    expect(rig.session.sender?.onPubrec(2)).toBe(true);
     rig.session.detach();
     const second = rig.attach(100, 1);
     await rig.settle();
     expect(second.take().slice(1)).toEqual(["PUBLISH b q1 id3 dup", "PUBLISH c q1 id4 dup"]);
-    expect(rig.session.onPubrec(3)).toBe(false);
-    expect(rig.session.onPuback(3)).toBe(true);
-    expect(rig.session.onPubcomp(2)).toBe(true);
+    expect(rig.session.sender?.onPubrec(3)).toBe(false);
+    expect(rig.session.sender?.onPuback(3)).toBe(true);
+    expect(rig.session.sender?.onPubcomp(2)).toBe(true);
     rig.session.detach();
     const third = rig.attach(100, 0);
     rig.deliver("d", 2);
@@ -120,7 +120,7 @@ describe("the in-flight window", () => {
     const rig = new SessionRig({ inflight: 2 });
     rig.attach();
     rig.deliver("a", 1);
-    expect(rig.session.onPuback(2 + 8)).toBe(false);
+    expect(rig.session.sender?.onPuback(2 + 8)).toBe(false);
     expect(rig.session.queuedMessages).toBe(1);
   });
 });
@@ -134,7 +134,7 @@ describe("packet identifiers", () => {
       rig.deliver("a", 1);
       const [line = ""] = peer.take();
       seen.add(line);
-      expect(rig.session.onPuback(Number(/id(\d+)/.exec(line)?.[1]))).toBe(true);
+      expect(rig.session.sender?.onPuback(Number(/id(\d+)/.exec(line)?.[1]))).toBe(true);
     }
     expect(seen.size).toBe(16384);
     rig.deliver("a", 1);
@@ -146,7 +146,7 @@ describe("packet identifiers", () => {
     const peer = rig.attach();
     rig.deliver("a b", 1);
     expect(peer.take()).toEqual(["PUBLISH a q1 id2", "PUBLISH b q1 id3"]);
-    rig.session.onPuback(2);
+    rig.session.sender?.onPuback(2);
     rig.deliver("c", 1);
     await rig.settle();
     const after = rig.cutPower();
@@ -161,11 +161,11 @@ describe("a new connection", () => {
     const rig = new SessionRig({ inflight: 3 });
     rig.attach();
     rig.deliver("a b c d", 1);
-    rig.session.onPuback(3);
+    rig.session.sender?.onPuback(3);
     const peer = rig.attach();
     expect(peer.take()).toEqual(["PUBLISH a q1 id2 dup", "PUBLISH c q1 id4 dup", "PUBLISH d q1 id5 dup"]);
     rig.deliver("e", 1);
-    rig.session.onPuback(2);
+    rig.session.sender?.onPuback(2);
     expect(peer.take()).toEqual(["PUBLISH e q1 id6"]);
   });
 
@@ -187,7 +187,7 @@ describe("a new connection", () => {
     rig.deliver("a b c d", 1);
     const peer = rig.attach(1);
     expect(peer.take()).toEqual(["PUBLISH a q1 id2 dup"]);
-    for (const id of [2, 3, 4]) rig.session.onPuback(id);
+    for (const id of [2, 3, 4]) rig.session.sender?.onPuback(id);
     expect(peer.take()).toEqual(["PUBLISH b q1 id3 dup", "PUBLISH c q1 id4 dup", "PUBLISH d q1 id5"]);
   });
 
@@ -196,7 +196,7 @@ describe("a new connection", () => {
     rig.attach();
     rig.deliver("a b c d e f g", 1);
     const peer = rig.attach(1);
-    for (const id of [3, 4]) expect(rig.session.onPuback(id)).toBe(false);
+    for (const id of [3, 4]) expect(rig.session.sender?.onPuback(id)).toBe(false);
     expect(peer.take()).toEqual(["PUBLISH a q1 id2 dup"]);
     expect(rig.session.inFlightMessages).toBe(1);
   });
@@ -216,7 +216,7 @@ describe("a new connection", () => {
     rig.attach();
     rig.deliver("a b", 2);
     await rig.settle();
-    rig.session.onPubrec(2);
+    rig.session.sender?.onPubrec(2);
     rig.session.detach();
     await rig.settle();
     rig.session.forgetPeer();
@@ -230,7 +230,7 @@ describe("a new connection", () => {
     rig.attach();
     rig.deliver("a b", 2);
     await rig.settle();
-    rig.session.onPubrec(2);
+    rig.session.sender?.onPubrec(2);
     rig.session.detach();
     await rig.settle();
     const group = rig.session.forgetPeer();
@@ -265,13 +265,13 @@ describe("a QoS 2 message", () => {
     rig.deliver("a", 2);
     await rig.settle();
     peer.take();
-    expect(rig.session.onPubcomp(2)).toBe(false);
+    expect(rig.session.sender?.onPubcomp(2)).toBe(false);
     const { stored } = rig.store;
-    expect(rig.session.onPubrec(2)).toBe(true);
+    expect(rig.session.sender?.onPubrec(2)).toBe(true);
     expect(peer.take()).toEqual([`62020002 after ${stored + 1}`]);
-    expect(rig.session.onPuback(2)).toBe(false);
+    expect(rig.session.sender?.onPuback(2)).toBe(false);
     expect(rig.session.queuedMessages).toBe(1);
-    expect(rig.session.onPubcomp(2)).toBe(true);
+    expect(rig.session.sender?.onPubcomp(2)).toBe(true);
     expect(rig.session.queuedMessages).toBe(0);
   });
 
@@ -281,8 +281,8 @@ describe("a QoS 2 message", () => {
     rig.deliver("a", 2);
     await rig.settle();
     peer.take();
-    rig.session.onPubrec(2);
-    expect(rig.session.onPubrec(2)).toBe(false);
+    rig.session.sender?.onPubrec(2);
+    expect(rig.session.sender?.onPubrec(2)).toBe(false);
     const [first, second] = peer.take();
     expect(second).toBe(first);
   });
@@ -290,7 +290,7 @@ describe("a QoS 2 message", () => {
   it("that is not known gets PUBREL all the same, so that the peer can finish", () => {
     const rig = new SessionRig();
     const peer = rig.attach();
-    expect(rig.session.onPubrec(77)).toBe(false);
+    expect(rig.session.sender?.onPubrec(77)).toBe(false);
     expect(peer.take()).toEqual(["6202004d after 0"]);
   });
 
@@ -299,7 +299,7 @@ describe("a QoS 2 message", () => {
     rig.attach();
     rig.deliver("a b", 2);
     await rig.settle();
-    rig.session.onPubrec(2);
+    rig.session.sender?.onPubrec(2);
     await rig.settle();
     rig.session.detach();
     const again = next === "start" ? rig.cutPower({ inflight: 3 }) : rig;
@@ -308,7 +308,7 @@ describe("a QoS 2 message", () => {
     const lines = peer.take();
     expect(lines[0]).toMatch(/^62020002 after \d+$/);
     expect(lines.slice(1)).toEqual(["PUBLISH b q2 id3 dup"]);
-    expect(again.session.onPubcomp(2)).toBe(true);
+    expect(again.session.sender?.onPubcomp(2)).toBe(true);
     expect(again.session.queuedMessages).toBe(1);
   });
 
@@ -317,11 +317,11 @@ describe("a QoS 2 message", () => {
     const peer = rig.attach();
     rig.deliver("a b", 2);
     await rig.settle();
-    rig.session.onPubrec(2);
+    rig.session.sender?.onPubrec(2);
     await rig.settle();
     expect(peer.take()[0]).toBe("PUBLISH a q2 id2");
     expect(peer.take()).toEqual([]);
-    rig.session.onPubcomp(2);
+    rig.session.sender?.onPubcomp(2);
     expect(peer.take()).toEqual(["PUBLISH b q2 id3"]);
   });
 });
@@ -334,7 +334,7 @@ describe("what is handed over", () => {
     expect(rig.dropped).toEqual([1, 2]);
     expect(rig.session.queuedMessages).toBe(5);
     expect(rig.session.deliver(message("h"), 1, false)).toBe(Admission.dropped);
-    for (const id of [2, 3, 4, 5, 6]) rig.session.onPuback(id);
+    for (const id of [2, 3, 4, 5, 6]) rig.session.sender?.onPuback(id);
     expect(peer.take().map((line) => line.split(" ")[1])).toEqual(["a", "b", "c", "d", "e"]);
   });
 
@@ -342,7 +342,7 @@ describe("what is handed over", () => {
     const rig = new SessionRig({ inflight: 3, queued: 3 });
     rig.attach();
     rig.deliver("a b c d e f", 1);
-    for (const id of [3, 4]) rig.session.onPuback(id);
+    for (const id of [3, 4]) rig.session.sender?.onPuback(id);
     await rig.settle();
     rig.session.detach();
     expect(rig.session.queuedMessages).toBe(4); // a, d, e, f
@@ -394,7 +394,7 @@ describe("what is handed over", () => {
     rig.deliver("elsewhere mp/c", 1);
     rig.deliver("elsewhere mp/d", 0);
     expect(peer.take()).toEqual(["PUBLISH a q1 id2", "PUBLISH b q1 id5", "PUBLISH c q1 id6", "PUBLISH d q0"]);
-    for (const id of [2, 5, 6]) expect(rig.session.onPuback(id)).toBe(true);
+    for (const id of [2, 5, 6]) expect(rig.session.sender?.onPuback(id)).toBe(true);
     expect(rig.session.queuedMessages).toBe(0);
   });
 
@@ -425,11 +425,11 @@ describe("a session that ends with its connection", () => {
     expect(rig.session.deliver(message("a"), 2, false)).toBe(Admission.taken);
     rig.deliver("b c", 1);
     expect(peer.take()).toEqual(["PUBLISH a q2 id2", "PUBLISH b q1 id3"]);
-    rig.session.onPubrec(2);
+    rig.session.sender?.onPubrec(2);
     expect(peer.take()).toEqual(["62020002 after 0"]);
-    expect(rig.session.onPubcomp(2)).toBe(true);
+    expect(rig.session.sender?.onPubcomp(2)).toBe(true);
     expect(peer.take()).toEqual(["PUBLISH c q1 id4"]);
-    for (const id of [3, 4]) expect(rig.session.onPuback(id)).toBe(true);
+    for (const id of [3, 4]) expect(rig.session.sender?.onPuback(id)).toBe(true);
     rig.deliver("d", 1);
     expect(peer.take()).toEqual(["PUBLISH d q1 id5"]);
     expect(rig.session.queuedMessages).toBe(1);
@@ -446,9 +446,9 @@ describe("a session that ends with its connection", () => {
     peer.congested = false;
     rig.deliver("c", 1);
     expect(peer.take()).toEqual(["PUBLISH a q1 id2", "PUBLISH b q1 id3"]);
-    rig.session.onPuback(3);
-    rig.session.onPuback(2);
-    rig.session.onPuback(4);
+    rig.session.sender?.onPuback(3);
+    rig.session.sender?.onPuback(2);
+    rig.session.sender?.onPuback(4);
     expect(peer.take()).toEqual(["PUBLISH c q1 id4"]);
     expect(rig.session.queuedMessages).toBe(0);
   });

@@ -110,7 +110,7 @@ export class SimulatedSession {
     for (let acknowledged = 0; ; ) {
       await this.settle();
       if (acknowledged === peer.sent.length) return peer;
-      while (acknowledged < peer.sent.length) this.session.onPuback(peer.sent[acknowledged++]?.packetId ?? 0);
+      while (acknowledged < peer.sent.length) this.session.sender?.onPuback(peer.sent[acknowledged++]?.packetId ?? 0);
     }
   }
 

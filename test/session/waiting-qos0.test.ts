@@ -5,7 +5,7 @@ import { message, NO_LIMITS, SessionRig, type RecordingPeer } from "./rig.ts";
 
 function queueing(limits: Partial<QueueLimits> = {}, options: { inflight?: number; durable?: boolean; budgetBytes?: number } = {}): SessionRig {
   const rig = new SessionRig(options);
-  rig.session.queueLimits = { ...NO_LIMITS, queueQoS0: true, ...limits };
+  rig.session.bounds.limits = { ...NO_LIMITS, queueQoS0: true, ...limits };
   return rig;
 }
 
@@ -19,7 +19,7 @@ async function drain(rig: SessionRig, peer: RecordingPeer): Promise<string[]> {
     for (const line of peer.take()) {
       const [, topic = "", qos, id = ""] = line.split(" ");
       got.push(topic);
-      if (qos === "q1") rig.session.onPuback(Number(id.slice(2)));
+      if (qos === "q1") rig.session.sender?.onPuback(Number(id.slice(2)));
       idle = 0;
     }
   }
@@ -33,7 +33,7 @@ describe("messages of QoS 0 that wait", () => {
       rig.deliver(topic, qos);
       await rig.settle(); // what is stored leaves RAM
     }
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 8, dropped: 0 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 8, dropped: 0 });
     const peer = rig.attach();
     expect(await drain(rig, peer)).toEqual(["z1", "a", "b", "z2", "c", "d", "z3", "z4"]);
     rig.session.detach();
@@ -48,10 +48,10 @@ describe("messages of QoS 0 that wait", () => {
     rig.deliver("z1", 0);
     rig.deliver("c", 1);
     expect(topics(peer)).toEqual(["a"]);
-    rig.session.onPuback(2);
+    rig.session.sender?.onPuback(2);
     expect(topics(peer)).toEqual(["b", "z1"]);
     rig.deliver("z2", 0);
-    rig.session.onPuback(3);
+    rig.session.sender?.onPuback(3);
     expect(topics(peer)).toEqual(["c", "z2"]);
     rig.deliver("z3", 0);
     expect(topics(peer)).toEqual(["z3"]);
@@ -82,12 +82,12 @@ describe("messages of QoS 0 that wait", () => {
   it("count against the limits, and give way to the others with drop_oldest", () => {
     const rig = queueing({ maxQueuedMessages: 4, queueFull: "drop_oldest" });
     rig.deliver("z1 z2 z3 z4 z5", 0);
-    expect(rig.session.droppedMessages).toBe(1);
+    expect(rig.session.bounds.dropped).toBe(1);
     rig.deliver("a b c", 1);
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 4, dropped: 4 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 4, dropped: 4 });
     rig.deliver("d", 1);
     rig.deliver("z6", 0);
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 4, dropped: 6 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 4, dropped: 6 });
     const peer = rig.attach(100);
     expect(topics(peer)).toEqual(["a", "b"]);
   });
@@ -98,7 +98,7 @@ describe("messages of QoS 0 that wait", () => {
     rig.deliver("z1", 0);
     expect(rig.session.deliver(message("z2"), 0, false)).toBe(Admission.dropped);
     expect(rig.session.deliver(message("b"), 1, false)).toBe(Admission.dropped);
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 2, dropped: 2 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 2, dropped: 2 });
   });
 
   it("are dropped when they are too old", async () => {
@@ -110,7 +110,7 @@ describe("messages of QoS 0 that wait", () => {
     }
     await rig.passUntil(rig.clock.nowMs() + 12_000);
     expect(topics(rig.attach())).toEqual(["z2"]);
-    expect(rig.session.droppedMessages).toBe(1);
+    expect(rig.session.bounds.dropped).toBe(1);
   });
 
   it("are dropped, counted, when the RAM of all queues is used up", async () => {
@@ -119,17 +119,17 @@ describe("messages of QoS 0 that wait", () => {
     rig.session.deliver(message("z3", "x".repeat(20_000)), 0, false);
     expect(rig.session.queuedMessages).toBe(3);
     rig.deliver("z4", 0);
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 3, dropped: 1 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 3, dropped: 1 });
     rig.deliver("a", 1);
     await rig.settle();
-    expect({ queued: rig.session.queuedMessages, dropped: rig.session.droppedMessages }).toEqual({ queued: 1, dropped: 4 });
+    expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 1, dropped: 4 });
     expect(await drain(rig, rig.attach())).toEqual(["a"]);
   });
 
   it("go with their session", () => {
     const totals = { messages: 0, bytes: 0 };
     const rig = new SessionRig({ totals });
-    rig.session.queueLimits = { ...NO_LIMITS, queueQoS0: true };
+    rig.session.bounds.limits = { ...NO_LIMITS, queueQoS0: true };
     rig.deliver("z1 z2", 0);
     expect(totals.messages).toBe(2);
     rig.session.discard();

@@ -64,7 +64,7 @@ class Connection implements TransportListener {
 
   constructor(private readonly client: SimulatedClient, readonly version: ProtocolVersion, rng: Rng) {
     this.receiveMaximum = version === 5 && rng() < 0.5 ? 1 + Math.floor(rng() * 5) : Infinity;
-    this.reader = new FrameReader((first, bytes, _start, from, to) => client.onPacket(this, first, bytes, from, to), Number.MAX_SAFE_INTEGER);
+    this.reader = new FrameReader({ onFrame: (first, bytes, _start, from, to) => client.onPacket(this, first, bytes, from, to) }, Number.MAX_SAFE_INTEGER);
   }
 
   onBytes(bytes: Buffer): void {

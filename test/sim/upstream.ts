@@ -58,7 +58,7 @@ class Connection implements TransportListener {
   private readonly reader: FrameReader;
 
   constructor(open: (listener: TransportListener) => Transport, private readonly upstream: Upstream) {
-    this.reader = new FrameReader((first, bytes, _start, from, to) => upstream.onPacket(this, first, bytes, from, to), Number.MAX_SAFE_INTEGER);
+    this.reader = new FrameReader({ onFrame: (first, bytes, _start, from, to) => upstream.onPacket(this, first, bytes, from, to) }, Number.MAX_SAFE_INTEGER);
     this.transport = open(this);
   }
 
