@@ -99,7 +99,7 @@ export class Sender {
 
   /** Nothing waits before a message that comes to the queue now. */
   goesAtOnce(queue: Queue): boolean {
-    return !this.peer.congested && queue.waiting === 0 && queue.windowOpen(this.maxInflight);
+    return !this.peer.congested && queue.waiting === 0 && this.isOpen(queue);
   }
 
   /** Whether the peer keeps up with what it gets: the time for what can wait. */
@@ -159,11 +159,17 @@ export class Sender {
     this.isPumping = true;
     this.bounds.dropOld();
     if (queue.qos0.messages > 0) this.pumpQoS0(queue);
-    while (!peer.congested && queue.windowOpen(this.maxInflight) && queue.peek(this.record) && (isLive || this.mayDrain)) {
+    while (!peer.congested && this.isOpen(queue) && queue.peek(this.record) && (isLive || this.mayDrain)) {
       if (!this.sendNext(queue)) break;
       if (queue.qos0.messages > 0) this.pumpQoS0(queue);
     }
     this.isPumping = false;
+  }
+
+  /** Whether one more message of the queue may be on its way: all lanes share the peer's window [MQTT-3.3.4-9]. */
+  private isOpen(queue: Queue): boolean {
+    const { lanes } = this;
+    return queue.windowOpen(lanes.queues.length === 1 ? this.maxInflight : this.maxInflight - lanes.inFlight + queue.inFlight);
   }
 
   /** Whether what has waited may go now. */
@@ -252,7 +258,8 @@ export class Sender {
     const queue = this.lanes.ofPacket(packetId);
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue === this.sentFirst && queue.inFlight === 0) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
-    if (queue.waiting > 0) this.pump(queue);
+    // The room is the first lane's that has something.
+    for (const lane of this.lanes.queues) if (lane.waiting > 0) this.pump(lane);
     this.session.noteRoom();
     return true;
   }

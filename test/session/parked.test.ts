@@ -216,6 +216,7 @@ describe("parked messages", () => {
     expect({ queued: rig.session.queuedMessages, parked: rig.session.parkedMessages }).toEqual({ queued: 5, parked: 0 });
     await rig.settle();
     expect(await rig.session.parked()).toEqual([]);
+    Object.assign(rig.limits, { maxInflightMessages: 5 });
     const peer = rig.attach();
     await rig.settle();
     const idOf = (line: string): number => Number(/id(\d+)/.exec(line)?.[1]);

@@ -38,15 +38,19 @@ describe("the in-flight window", () => {
     expect(peer.take()).toEqual(["PUBLISH a q1 id2", "PUBLISH b q1 id3"]);
   });
 
-  it("is each lane's own: the high one goes first, the low one last, their identifiers apart", () => {
-    const rig = new SessionRig({ inflight: 1 });
+  it("is one for all lanes [MQTT-3.3.4-9]: the high one goes first, the low one last, their identifiers apart", () => {
+    const rig = new SessionRig({ inflight: 2 });
     rig.deliver("low1 low2", 1, 2);
     rig.deliver("normal1 normal2", 1, 0);
     rig.deliver("high1 high2", 1, 1);
     const peer = rig.attach();
-    expect(peer.take()).toEqual(["PUBLISH high1 q1 id16386", "PUBLISH normal1 q1 id2", "PUBLISH low1 q1 id32770"]);
-    expect(rig.session.sender?.onPuback(32770)).toBe(true);
-    expect(peer.take()).toEqual(["PUBLISH low2 q1 id32771"]);
+    expect(peer.take()).toEqual(["PUBLISH high1 q1 id16386", "PUBLISH high2 q1 id16387"]);
+    expect(rig.session.sender?.onPuback(16387)).toBe(true);
+    expect(peer.take()).toEqual(["PUBLISH normal1 q1 id2"]);
+    rig.deliver("high3", 1, 1);
+    expect(peer.take()).toEqual([]);
+    for (const id of [2, 16386, 16388, 3, 32770, 32771]) expect(rig.session.sender?.onPuback(id)).toBe(true);
+    expect(peer.take()).toEqual(["PUBLISH high3 q1 id16388", "PUBLISH normal2 q1 id3", "PUBLISH low1 q1 id32770", "PUBLISH low2 q1 id32771"]);
   });
 
   it("does not take acknowledgements of identifiers that are not in use", () => {
