@@ -1,4 +1,4 @@
-// What a device needs to run the daemon besides Node: the bundle, LevelDB's binding with the packages that it loads, and its add-on for this platform.
+// What a device needs to run the daemon besides Node: all that is in dist/, LevelDB's binding with its packages, and its add-on for this platform.
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -22,9 +22,10 @@ function withDependencies(name, from, found = new Map()) {
 
 /** In bytes. */
 export function deviceSize() {
-  const bundle = bytesBelow(path.join(root, "dist"), (file) => file.endsWith(".js"));
+  const bundle = bytesBelow(path.join(root, "dist"), (file) => !file.includes("/types/"));
   const packages = withDependencies("classic-level", path.join(root, "node_modules", "level"));
-  const code = [...packages.keys()].reduce((sum, folder) => sum + bytesBelow(folder, (file) => /\.js$|package\.json$/.test(file) && !/\/(node_modules|test|deps)\//.test(file.slice(folder.length))), 0);
+  const isCode = (file) => /\.js$|package\.json$/.test(file) && !/\/(node_modules|test|deps)\//.test(file);
+  const code = [...packages.keys()].reduce((sum, folder) => sum + bytesBelow(folder, (file) => isCode(file.slice(folder.length))), 0);
   const [binding] = [...packages].find(([, name]) => name === "classic-level");
   const addOn = statSync(createRequire(path.join(binding, "package.json"))("node-gyp-build").path(binding)).size;
   return { bundle, code, addOn, total: bundle + code + addOn };
