@@ -64,7 +64,7 @@ export class SessionRig {
   readonly dropped: number[] = [];
   readonly levels: boolean[] = [];
   lost = 0;
-  private readonly limits: SessionLimits;
+  readonly limits: SessionLimits;
 
   constructor({ inflight = 2, queued = 1000, durable = true, disk = new Map() as Disk, store = undefined as Store | undefined, clock = new VirtualClock(), totals = { messages: 0, bytes: 0 }, budgetBytes = 1 << 20, budget = new MemoryBudget(budgetBytes), rng = seededRng(1) } = {}) {
     this.clock = clock;

@@ -9,8 +9,11 @@ export class Ledger {
   private readonly late = new Set<string>();
   /** Daemons have refused messages. */
   hasRefusals = false;
-  /** Some queue drops its oldest messages: where a crash takes that back they come all the same, behind others. */
-  dropsOldest = false;
+  /**
+   * Some queue drops messages. What it has dropped comes all the same, behind others, where a crash takes that back, or its publisher, who has heard nothing of
+   * it before the crash, sends it again.
+   */
+  hasDrops = false;
 
   add(topic: string, filling: string): string {
     let payloads = this.payloads.get(topic);
@@ -40,7 +43,7 @@ export class Ledger {
   }
 
   mayBeLate(payload: string): boolean {
-    return this.dropsOldest || (this.hasRefusals && this.late.has(payload));
+    return this.hasDrops || (this.hasRefusals && this.late.has(payload));
   }
 
   isExcused(payload: string): boolean {

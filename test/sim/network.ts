@@ -5,6 +5,8 @@ type Accept = (open: (listener: TransportListener) => Transport) => void;
 
 const MAX_LATENCY_MS = 30;
 const MAX_PIECES = 3;
+/** Who has ended waits so long for the other end, as the daemon's sockets do. */
+const LINGER_MS = 5_000;
 /** A system gives up on bytes that nobody acknowledges after so long. */
 const MAX_RETRANSMISSION_MS = 60_000;
 
@@ -56,7 +58,8 @@ class End implements Transport {
     if (this.isClosed || this.isEnded) return;
     this.isEnded = true;
     this.send("end");
-    if (this.other.isDeaf || this.other.isClosed) this.closeNow(undefined);
+    if (this.other.isDeaf || this.other.isClosed) return this.closeNow(undefined);
+    this.network.clock.after(LINGER_MS, () => this.destroy());
   }
 
   /** Each arrival takes the oldest that is under way, so that nothing overtakes. */
@@ -129,6 +132,7 @@ class End implements Transport {
   }
 
   destroy(): void {
+    if (this.isClosed) return;
     this.closeNow(undefined);
     if (!this.other.isDeaf) this.network.clock.after(0, () => this.other.closeNow(new Error("reset")));
   }

@@ -90,7 +90,7 @@ topic r/# out 2 "" site/
 topic cmd/# in 2
 `, this);
     this.ledger.hasRefusals = clients.mayBlock || bridge.mayBlock; // whose wait is too long is refused
-    this.ledger.dropsOldest = clients.mayDropOldest || bridge.mayDropOldest;
+    this.ledger.hasDrops = clients.mayDrop || bridge.mayDrop;
     this.localWatch = this.watch("local", "", clients.mayDrop);
     this.local = this.client("local", EDGE_PORT, ["s/#", "cmd/#"], this.localWatch);
     if (this.rng() < 0.65) {
