@@ -348,14 +348,15 @@ export class Queue implements Keeper {
   /**
    * Drops the first message that was never sent, if `isOver` says so of its record (without it: whatever it is). What may have been sent is never
    * dropped: the peer may know its packet identifier.
+   * `readsOn`: what is on disk alone is read, for another try.
    */
-  dropFirst(isOver?: (bytes: Buffer, at: number) => boolean): Dropping {
+  dropFirst(isOver?: (bytes: Buffer, at: number) => boolean, readsOn = true): Dropping {
     const { window, backlog, clearance, dropped } = this;
     let place = backlog.settleDrop(dropped.next(clearance.sentBelow), dropped);
     // Acknowledged by a peer that has forgotten the rest.
     while (place && window.stateOf(place.seq) !== Slot.unsent) place = backlog.settleDrop(dropped.next(place.seq + 1), dropped);
     if (!place) {
-      this.readAhead();
+      if (readsOn) this.readAhead();
       return backlog.hasGap ? "unread" : "none";
     }
     if (isOver && !isOver(place.bytes, place.at)) return "kept";

@@ -119,14 +119,14 @@ export class Bounds {
   }
 
   /** Drops the messages at the head whose own time is over [MQTT-3.3.2-5]. Returns whether there were any. */
-  private dropExpired(queue: Queue): boolean {
+  private dropExpired(queue: Queue, readsOn = true): boolean {
     const nowMs = this.context.clock.nowMs();
     const isOver = (record: Buffer, at: number): boolean => {
       const expiresAtMs = recordExpiresAtMs(record, at);
       return expiresAtMs !== 0 && expiresAtMs < nowMs;
     };
     const before = this.expired;
-    while (queue.dropFirst(isOver) === "dropped") this.expired += 1;
+    while (queue.dropFirst(isOver, readsOn) === "dropped") this.expired += 1;
     return this.expired > before;
   }
 
@@ -150,7 +150,8 @@ export class Bounds {
   /** A page of the queues has been read: what had to wait for it is dropped. Beyond that not for the others' sake: they may be what is too much. */
   trim(): void {
     this.dropOld();
-    for (const queue of this.lanes.queues) this.dropExpired(queue);
+    // Of what has been read: to read on for it would, where two lanes have no room in RAM, never end.
+    for (const queue of this.lanes.queues) this.dropExpired(queue, false);
     const { maxQueuedMessages, maxQueuedBytes, queueFull } = this.limits;
     if (queueFull !== "drop_oldest") return;
     if (this.waiting > maxQueuedMessages || this.lanes.waitingBytes > maxQueuedBytes) this.dropOldest(0, 0, undefined);
