@@ -26,8 +26,8 @@ export interface QueueContext {
 
 /** Whose messages a queue has. */
 export interface QueueOwner {
-  /** Pages that were read ahead have arrived. */
-  onLoaded(): void;
+  /** Pages of the queue that were read ahead have arrived. */
+  onLoaded(queue: Queue): void;
   /** Messages that had been stored can't be read any more. */
   onLost(messages: number): void;
 }
@@ -348,15 +348,16 @@ export class Queue implements Keeper {
   /**
    * Drops the first message that was never sent, if `isOver` says so of its record (without it: whatever it is). What may have been sent is never
    * dropped: the peer may know its packet identifier.
-   * `readsOn`: what is on disk alone is read, for another try.
    */
-  dropFirst(isOver?: (bytes: Buffer, at: number) => boolean, readsOn = true): Dropping {
+  dropFirst(isOver?: (bytes: Buffer, at: number) => boolean): Dropping {
     const { window, backlog, clearance, dropped } = this;
-    let place = backlog.settleDrop(dropped.next(clearance.sentBelow), dropped);
+    const first = dropped.next(clearance.sentBelow);
+    if (first >= this.nextSeq) return "none";
+    let place = backlog.settleDrop(first, dropped);
     // Acknowledged by a peer that has forgotten the rest.
     while (place && window.stateOf(place.seq) !== Slot.unsent) place = backlog.settleDrop(dropped.next(place.seq + 1), dropped);
     if (!place) {
-      if (readsOn) this.readAhead();
+      this.readAhead();
       return backlog.hasGap ? "unread" : "none";
     }
     if (isOver && !isOver(place.bytes, place.at)) return "kept";
@@ -525,6 +526,6 @@ export class Queue implements Keeper {
     if (!backlog.hasGap && gapReader?.isDone) this.gapReader = undefined;
     if (lost > 0) this.owner.onLost(lost);
     if (lost > 0 || backlog.deletedPages.length > 0) this.touch("soon");
-    this.owner.onLoaded();
+    this.owner.onLoaded(this);
   }
 }

@@ -119,14 +119,14 @@ export class Bounds {
   }
 
   /** Drops the messages at the head whose own time is over [MQTT-3.3.2-5]. Returns whether there were any. */
-  private dropExpired(queue: Queue, readsOn = true): boolean {
+  private dropExpired(queue: Queue): boolean {
     const nowMs = this.context.clock.nowMs();
     const isOver = (record: Buffer, at: number): boolean => {
       const expiresAtMs = recordExpiresAtMs(record, at);
       return expiresAtMs !== 0 && expiresAtMs < nowMs;
     };
     const before = this.expired;
-    while (queue.dropFirst(isOver, readsOn) === "dropped") this.expired += 1;
+    while (queue.dropFirst(isOver) === "dropped") this.expired += 1;
     return this.expired > before;
   }
 
@@ -147,11 +147,13 @@ export class Bounds {
     }
   }
 
-  /** A page of the queues has been read: what had to wait for it is dropped. Beyond that not for the others' sake: they may be what is too much. */
-  trim(): void {
-    this.dropOld();
-    // Of what has been read: to read on for it would, where two lanes have no room in RAM, never end.
-    for (const queue of this.lanes.queues) this.dropExpired(queue, false);
+  /**
+   * A page of the queue has been read: what had to wait for it is dropped. Not for the sake of other sessions: they may be what is too much. The
+   * session's other queues are not read on for that: where RAM is used up, each would have the other's page read again, without end.
+   */
+  trim(queue: Queue): void {
+    if (this.limits.maxQueuedAgeMs !== Infinity) this.nextAgeCheckMs = Math.min(this.nextAgeCheckMs, this.dropOldOf(queue));
+    this.dropExpired(queue);
     const { maxQueuedMessages, maxQueuedBytes, queueFull } = this.limits;
     if (queueFull !== "drop_oldest") return;
     if (this.waiting > maxQueuedMessages || this.lanes.waitingBytes > maxQueuedBytes) this.dropOldest(0, 0, undefined);
@@ -210,24 +212,28 @@ export class Bounds {
     if (nowMs < this.nextAgeCheckMs && maxQueuedAgeMs === this.checkedAgeMs) return;
     this.checkedAgeMs = maxQueuedAgeMs;
     this.nextAgeCheckMs = nowMs + maxQueuedAgeMs;
+    for (const queue of this.lanes.queues) this.nextAgeCheckMs = Math.min(this.nextAgeCheckMs, this.dropOldOf(queue));
+  }
+
+  /** Returns when the queue is to be looked at again; Infinity: not before something comes. */
+  private dropOldOf(queue: Queue): number {
+    const { maxQueuedAgeMs } = this.limits;
+    const { qos0 } = queue;
+    const nowMs = this.context.clock.nowMs();
+    for (; qos0.messages > 0 && qos0.oldestMs + maxQueuedAgeMs <= nowMs; this.noteDropped()) qos0.dropFirst();
+    const qos0CheckMs = qos0.messages > 0 ? qos0.oldestMs + maxQueuedAgeMs : Infinity;
+    if (queue.messages === 0) return qos0CheckMs;
+    const checkMs = queue.oldestMs + maxQueuedAgeMs;
+    if (checkMs > nowMs) return Math.min(qos0CheckMs, checkMs);
     let receivedMs = 0;
     const isOver = (record: Buffer, at: number): boolean => {
       receivedMs = recordReceivedMs(record, at);
       return receivedMs + maxQueuedAgeMs <= nowMs;
     };
-    for (const queue of this.lanes.queues) {
-      const { qos0 } = queue;
-      for (; qos0.messages > 0 && qos0.oldestMs + maxQueuedAgeMs <= nowMs; this.noteDropped()) qos0.dropFirst();
-      if (qos0.messages > 0) this.nextAgeCheckMs = Math.min(this.nextAgeCheckMs, qos0.oldestMs + maxQueuedAgeMs);
-      if (queue.messages === 0) continue;
-      let checkMs = queue.oldestMs + maxQueuedAgeMs;
-      if (checkMs <= nowMs) {
-        let dropping = queue.dropFirst(isOver);
-        for (; dropping === "dropped"; dropping = queue.dropFirst(isOver)) this.noteDropped();
-        checkMs = dropping === "kept" ? receivedMs + maxQueuedAgeMs : dropping === "unread" ? nowMs : Infinity;
-      }
-      this.nextAgeCheckMs = Math.min(this.nextAgeCheckMs, checkMs);
-    }
+    let dropping = queue.dropFirst(isOver);
+    for (; dropping === "dropped"; dropping = queue.dropFirst(isOver)) this.noteDropped();
+    if (dropping === "kept") return Math.min(qos0CheckMs, receivedMs + maxQueuedAgeMs);
+    return dropping === "unread" ? nowMs : qos0CheckMs;
   }
 
   /** The peer has forgotten what it was sent: it may be dropped again. */

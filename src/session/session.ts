@@ -342,10 +342,10 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
   }
 
   /** What was read ahead has come: for a peer that may be gone by now. */
-  onLoaded(): void {
-    this.bounds.trim();
+  onLoaded(queue: Queue): void {
+    this.bounds.trim(queue);
     if (this.sender) this.pump();
-    else for (const queue of this.lanes.queues) this.evict(queue);
+    else this.evict(queue);
     if (this.lanes.awaitsStore) this.noteAwaited();
   }
 

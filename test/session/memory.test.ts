@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { MAX_CHUNK_BYTES } from "../../src/queue/chunk.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
-import { message, SessionRig } from "./rig.ts";
+import { message, NO_LIMITS, SessionRig } from "./rig.ts";
 
 const SESSIONS = 20;
 const MESSAGES = 600;
@@ -35,4 +35,28 @@ it("max_queue_memory bounds what all queues hold in RAM, connected or not, and e
     expect(topics).toEqual(Array.from({ length: MESSAGES }, (_, number) => `t${number}`));
   }
   expect(budget.usedBytes).toBe(0);
+});
+
+it("a page that is read to look for old messages does not have another lane's read again, and so on without end", async () => {
+  const rig = new SessionRig({ inflight: 2, queued: Infinity, budgetBytes: 1 });
+  rig.session.bounds.limits = { ...NO_LIMITS, maxQueuedAgeMs: 10_000 };
+  rig.attach();
+  const startMs = rig.clock.nowMs();
+  const deliver = async (receivedMs: number): Promise<void> => {
+    for (const lane of [0, 1]) rig.deliverAt(receivedMs, `lane${lane}`, lane);
+    await rig.settle();
+  };
+  await deliver(startMs);
+  for (let number = 0; number < 5; number++) await deliver(startMs + 9_000);
+  rig.session.detach();
+  let reads = 0;
+  rig.store.onRead = () => {
+    reads += 1;
+    if (reads === 100) rig.session.bounds.limits = NO_LIMITS;
+  };
+  await rig.passUntil(startMs + 11_000);
+  rig.session.dropOld();
+  await rig.settle();
+  expect(reads).toBeLessThan(100);
+  expect(rig.session.bounds.dropped).toBe(0);
 });

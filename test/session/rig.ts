@@ -104,10 +104,10 @@ export class SessionRig {
   }
 
   /** QoS 1. */
-  deliverAt(receivedMs: number, topic: string): void {
+  deliverAt(receivedMs: number, topic: string, lane = 0): void {
     const delivered = message(topic);
     delivered.receivedMs = receivedMs;
-    this.session.deliver(delivered, 1, false);
+    this.session.deliver(delivered, 1, false, lane);
   }
 
   /** Lets time pass until then. */

@@ -12,6 +12,8 @@ export const EDGE_PORT = 1883;
 export const CENTRAL_PORT = 1884;
 /** May stand beyond a limit while the oldest messages, which are to go, are read from the disk (`doc/limits.md`). */
 const UNREAD_SLACK = 1_000;
+/** Messages of each QoS in a lane of their own. */
+const LANES = ["normal", "high", "low"].map((priority, qos) => `topic s/+/${qos} out 2 "" site/ ${priority}`).join("\n");
 const MAX_FAULTY_MS = 10_000;
 const QUIET_MS = 2_000;
 const MAX_PAYLOAD_BYTES = 3_000;
@@ -83,7 +85,7 @@ keepalive_interval 5
 connect_timeout 5
 bridge_protocol_version ${this.pick(["3.1", "3.1.1", "3.1.1", "5", "5"])}
 ${bridge.config}drain_rate ${this.pick([0, 0, 0, 30])}
-topic s/# out 2 "" site/
+${this.rng() < 0.3 ? LANES : 'topic s/# out 2 "" site/'}
 topic r/# out 2 "" site/
 topic cmd/# in 2
 `, this);
