@@ -14,7 +14,7 @@ export function checkConfig(config: Config): Problem[] {
     const { host, port } = listener;
     const twin = config.listeners.slice(0, index).find((other) => other.port === port && (other.host === host || isEverywhere(other) || isEverywhere(listener)));
     if (twin) report(listener, 1, "error", `the listener on port ${port} is defined twice${twin.host === host ? "" : ": one of the two takes all addresses"}`);
-    if (filterProblem(`${listener.mountPoint}#`) !== undefined) {
+    if (hasWildcard(listener.mountPoint) || filterProblem(`${listener.mountPoint}#`) !== undefined) {
       report(listener, 1, "error", `mount_point ${listener.mountPoint}: it must end in / and contain no wildcard, or its clients could not subscribe to #`);
     }
     for (const [keyword, isGiven] of [["http_dir", listener.httpDirectory !== undefined], ["websockets_origin", listener.webSocketOrigins.length > 0]] as const) {

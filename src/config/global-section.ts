@@ -100,15 +100,17 @@ function buildAccess(global: Section, lenient: boolean, provesUsers: boolean, re
   const passwordFile = global.path("password_file");
   const aclFile = global.path("acl_file");
   const aclStyle = global.string("acl_style") as AclStyle | undefined;
-  const allowAnonymous = global.optionalBoolean("allow_anonymous") ?? passwordFile === undefined;
+  const isOpen = global.optionalBoolean("allow_anonymous");
+  const allowAnonymous = isOpen ?? passwordFile === undefined;
   if (!allowAnonymous && passwordFile === undefined && !provesUsers) {
     const at = global.place("allow_anonymous");
     // The original let everybody in.
     report(at, at.column, lenient ? "warning" : "error", "allow_anonymous false needs a password_file: without one nobody could connect");
   }
-  if (aclFile !== undefined && passwordFile === undefined && !provesUsers && aclStyle !== "mosquitto") {
+  // With the original there are no rules without users; who says that anonymous clients are served means the rules for them.
+  if (aclFile !== undefined && passwordFile === undefined && !provesUsers && aclStyle !== "mosquitto" && isOpen !== true) {
     const at = global.place("acl_file");
-    report(at, at.column, "error", "acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one");
+    report(at, at.column, "error", "acl_file needs a password_file; with allow_anonymous true its rules for anonymous clients and client identifiers hold without one");
   }
   return { passwordFile, allowAnonymous: allowAnonymous || (passwordFile === undefined && !provesUsers), provesUsers, aclFile, aclStyle, clientIdPrefixes: global.list("clientid_prefixes").map(({ value }) => value) };
 }

@@ -13,7 +13,7 @@ export const listenerKeywords = [
   { name: "websockets_origin", aliases: [], reload: true, type: string, list: true, default: undefined, doc: "Origins that a WebSocket may be opened from, as https://example.org or example.org; a client that names another one or none is refused. Without it all are served." },
   { name: "socket_domain", aliases: [], reload: true, type: oneOf("ipv4", "ipv6"), default: undefined, doc: "ipv4: as `ipv6 false`." },
   { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: undefined, doc: "Protocol versions that this listener serves." },
-  { name: "max_qos", aliases: [], reload: true, type: whole(0, 2), default: undefined, doc: "Highest QoS of this listener: more is not taken, nor granted." },
+  { name: "max_qos", aliases: ["maximum_qos"], reload: true, type: whole(0, 2), default: undefined, doc: "Highest QoS of this listener: more is not taken, nor granted." },
   { name: "max_topic_alias", aliases: [], reload: true, type: whole(0, 65535), default: undefined, doc: "Topic aliases that a client of this listener may use; 0: none." },
   { name: "use_username_as_clientid", aliases: [], type: only("false"), default: "false", doc: "Client identifiers are the clients' own." },
   ...tlsListenerKeywords,
