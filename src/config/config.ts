@@ -65,7 +65,10 @@ export interface ListenerOptions {
 }
 
 export interface ListenerConfig extends Place, ListenerOptions {
+  /** 0 with a Unix socket. */
   readonly port: number;
+  /** A Unix socket instead of a port. */
+  readonly socketPath?: string;
   /** Undefined: all addresses. */
   readonly host: string | undefined;
   readonly ipv6: boolean | undefined;

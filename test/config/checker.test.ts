@@ -24,6 +24,8 @@ describe("checkConfig", () => {
     ["listener 2000 127.1.2.3", []],
     ["listener 2000 [::1]", []],
     ["listener 2000", ["f:2:1: warning: the listener on port 2000 can be used by anyone who reaches it"]],
+    ["listener 0 /a\nlistener 0 /b", []],
+    ["listener 0 /a\nlistener 0 /a", ["f:3:1: error: the listener on /a is defined twice"]],
     ["listener 2000 ::1\nmount_point a/b/", []],
     ...["a", "a/+/", "+/"].map((prefix): [string, string[]] => [
       `listener 2000 ::1\nmount_point ${prefix}`, [`f:2:1: error: mount_point ${prefix}: it must end in / and contain no wildcard, or its clients could not subscribe to #`],

@@ -74,8 +74,9 @@ describe("a bad line", () => {
     ["log_level loud", "f:1:11: error: log_level loud: wanted is one of config, detail, info, audit, warning, error, severe, fatal"],
     // sections
     ["listener", "f:1:1: error: listener needs a port"],
-    ["listener abc", "f:1:10: error: listener abc: wanted is a port number"],
-    ["listener 0", "f:1:10: error: listener 0: wanted is a port number"],
+    ["listener abc", "f:1:10: error: listener abc: wanted is a port number, or 0 and the path of a Unix socket"],
+    ["listener 0", "f:1:10: error: listener 0: wanted is a port number, or 0 and the path of a Unix socket"],
+    [`listener 0 /${"x".repeat(107)}`, `f:1:12: error: listener 0 /${"x".repeat(107)}: a Unix socket's path must not be longer than 107 bytes`],
     ["\nlistener 1884 127.0.0.1 mqtts", "f:2:25: error: listener protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["connection", "f:1:1: error: connection needs a name"],
     ["connection c\naddress h:99999", "f:2:9: error: address h:99999: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing"],
@@ -94,7 +95,7 @@ describe("a bad line", () => {
     expect(problemsOf("port x\n# fine\n\nlistener y\nfoo_bar_baz 1\n")).toEqual([
       "f:1:6: error: port x: wanted is a whole number from 1 to 65535",
       "f:5:1: error: unknown keyword foo_bar_baz",
-      "f:4:10: error: listener y: wanted is a port number",
+      "f:4:10: error: listener y: wanted is a port number, or 0 and the path of a Unix socket",
     ]);
   });
 
@@ -422,7 +423,7 @@ describe("include_dir", () => {
       "bad/access.conf:3:10: warning: log_dest moon is not supported; wanted is stdout, stderr, none or file PATH",
       "bad/connection.conf:3:9: error: address h:0: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing",
       "bad/connection.conf:4:1: error: unknown keyword prot; did you mean port?",
-      "bad/listener.conf:2:10: error: listener abc: wanted is a port number",
+      "bad/listener.conf:2:10: error: listener abc: wanted is a port number, or 0 and the path of a Unix socket",
       "f:3:6: error: port x: wanted is a whole number from 1 to 65535",
       "f:4:13: error: include_dir none: no such folder",
     ]);
