@@ -62,6 +62,8 @@ export interface ListenerOptions {
   readonly maxQoS: QoS;
   /** Topic aliases that a client of MQTT 5 may use. */
   readonly maxTopicAlias: number;
+  /** Whether a client's user name stands in for its client identifier. */
+  readonly userNameIsClientId: boolean;
 }
 
 export interface ListenerConfig extends Place, ListenerOptions {

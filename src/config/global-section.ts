@@ -19,6 +19,10 @@ const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 export function buildConfig(file: string, { global, listeners, connections }: Sections, options: ParseOptions, report: Report): Config {
   const { lenient = false } = options;
   const allListeners = buildListeners(global, listeners, options, report);
+  if (global.boolean("per_listener_settings") && allListeners.length > 1) {
+    const at = global.place("per_listener_settings");
+    report(at, at.column, "error", "per_listener_settings true is not supported with more than one listener: access rules hold for all");
+  }
   const prefix = resolve(`${global.string("persistence_location") ?? ""}x`).slice(0, -1);
   return {
     file,

@@ -78,5 +78,6 @@ function buildOptions(section: Section, global: Section): Omit<ListenerOptions, 
     protocolVersions: (from("accept_protocol_versions").string("accept_protocol_versions") ?? "").split(",").map((text) => Number(text) as ProtocolVersion),
     maxQoS: from("max_qos").number("max_qos") as QoS,
     maxTopicAlias: from("max_topic_alias").number("max_topic_alias"),
+    userNameIsClientId: section.boolean("use_username_as_clientid"),
   };
 }

@@ -46,6 +46,7 @@ describe("a bad line", () => {
     ["acl_file a", "f:1:10: error: acl_file needs a password_file; with allow_anonymous true its rules for anonymous clients and client identifiers hold without one"],
     ["acl_style strict", "f:1:11: error: acl_style strict: wanted is one of amqtdd, mosquitto"],
     // what has one meaning here is not passed over when another is asked for
+    ["listener 1884\nper_listener_settings true\nlistener 1885", "f:2:23: error: per_listener_settings true is not supported with more than one listener: access rules hold for all"],
     ["memory_limit 5", "f:1:14: error: memory_limit 5: wanted is 0: nothing else is supported yet"],
       ["listener 1884\nmax_qos 3", "f:2:9: error: max_qos 3: wanted is a whole number from 0 to 2"],
       ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
@@ -145,6 +146,7 @@ describe("files of mosquitto", () => {
     `${CONNECTION}bridge_tcp_keepalive 60 10 3\nbridge_tcp_user_timeout 60\nbridge_reload_type immediate\nlocal_cleansession false\nbridge_fatal_sub_errors false`,
     // rules for clients without a user name
     "allow_anonymous true\nacl_file a",
+    "per_listener_settings true\nlistener 2000\nallow_anonymous true",
   ])("%j is taken", (text) => expect(problemsOf(text)).toEqual([]));
 
   it("have older names of keywords", () => {
@@ -468,8 +470,8 @@ describe("keywords", () => {
   /** Where it is not any text, nor one of the usual words. */
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
-    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", bridge_tls_version: "tlsv1.2", bridge_psk: "00",
-    use_username_as_clientid: "false", bridge_fatal_sub_errors: "false", local_cleansession: "false", bridge_reload_type: "lazy", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
+    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", bridge_tls_version: "tlsv1.2", bridge_psk: "00",
+    bridge_fatal_sub_errors: "false", local_cleansession: "false", bridge_reload_type: "lazy", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
 
@@ -536,7 +538,7 @@ describe("defaults", () => {
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
-        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10,
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10, userNameIsClientId: false,
         protocol: "mqtt", httpDirectory: undefined, httpPlace: { file: "f", line: 0, column: 1 }, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,

@@ -67,7 +67,7 @@ export const globalKeywords = [
   { name: "upgrade_outgoing_qos", aliases: [], type: only("false"), default: "false", doc: "Messages keep the lower of their own and the subscription's QoS." },
   { name: "allow_duplicate_messages", aliases: [], type: boolean, default: false, doc: `${COMPATIBLE}: a client gets one copy, however many of its subscriptions match.` },
   { name: "check_retain_source", aliases: [], type: only("true"), default: "true", doc: "A retained message of a client that has lost the right to publish it is withheld." },
-  { name: "per_listener_settings", aliases: [], type: only("false"), default: "false", doc: "Access rules hold for all listeners." },
+  { name: "per_listener_settings", aliases: [], type: boolean, default: false, doc: "true is taken with a single listener: access rules hold for all." },
   { name: "retain_available", aliases: [], reload: true, type: boolean, default: true, doc: "false: messages with RETAIN are not taken: a client of MQTT 5 is told so (0x9A), of others the message is acknowledged and dropped." },
   { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: "3,4,5", doc: "Protocol versions that are served, where a listener does not say otherwise." },
   { name: "max_qos", aliases: ["maximum_qos"], reload: true, type: whole(0, 2), default: 2, doc: "Highest QoS, where a listener does not say otherwise." },
