@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
@@ -23,7 +24,13 @@ export function buildConfig(file: string, { global, listeners, connections }: Se
     const at = global.place("per_listener_settings");
     report(at, at.column, "error", "per_listener_settings true is not supported with more than one listener: access rules hold for all");
   }
-  const prefix = resolve(`${global.string("persistence_location") ?? ""}x`).slice(0, -1);
+  const location = global.string("persistence_location") ?? "";
+  const prefix = resolve(`${location}x`).slice(0, -1);
+  // mosquitto puts the / behind it itself; the original's prefix may be meant so.
+  if (location !== "" && !location.endsWith("/") && isFolder(location)) {
+    const at = global.place("persistence_location");
+    report(at, at.column, "warning", `persistence_location ${location} is a folder, and the store will be ${prefix}amqtdd-store: end it in / to have the store inside`);
+  }
   return {
     file,
     limits: {
@@ -67,6 +74,14 @@ export function buildConfig(file: string, { global, listeners, connections }: Se
     connectionMessages: global.boolean("connection_messages"),
     sysIntervalMs: global.number("sys_interval") > 0 ? global.number("sys_interval") * 1000 : Infinity,
   };
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 /** mosquitto names the kinds it wants, we the least level. */

@@ -169,6 +169,14 @@ describe("readConfig", () => {
     return file;
   };
 
+  it("warns of a store's place that is a folder and does not end in /", () => {
+    const place = (text: string): readonly string[] => readConfig(write("place.cfg", "port 1883", "bind_address ::1", `persistence_location ${text}`)).problems;
+    expect(place(folder)).toEqual([
+      `${folder}/place.cfg:3:22: warning: persistence_location ${folder} is a folder, and the store will be ${folder}amqtdd-store: end it in / to have the store inside`,
+    ]);
+    for (const other of [`${folder}/`, `${folder}/none`, `${folder}/place.cfg`, "\0"]) expect(place(other)).toEqual([]);
+  });
+
   it("reads the files of a folder that end in .conf, by name, and tells its problems file by file in the order of their lines", () => {
     write("conf.d/20.conf", "log_level detail", "", "connection c", "address h", "username u", "topic # out");
     write("conf.d/10.conf", "log_level error", "connection b", "topic # out");
