@@ -232,7 +232,7 @@ class RunningDaemon implements Daemon, Host {
   private async openControl(operations: Operations): Promise<void> {
     const { persistencePrefix } = this.config;
     this.commandFile = new CommandFile(persistencePrefix, operations, this.surroundings.clock, this.log);
-    await this.commandFile.reportInterrupted();
+    this.commandFile.reportInterrupted();
     this.commandFile.start();
     const path = controlSocketPath(persistencePrefix);
     const socket = new ControlSocket(path, operations);

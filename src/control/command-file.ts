@@ -1,3 +1,4 @@
+import { renameSync } from "node:fs";
 import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import type { Clock, Timer } from "../clock/clock.ts";
 import type { Log } from "../log/console.ts";
@@ -27,12 +28,16 @@ export class CommandFile {
   ) {}
 
   /** Says what a daemon that ended in the middle has left, and keeps it under another name. */
-  async reportInterrupted(): Promise<void> {
+  reportInterrupted(): void {
     for (const name of NAMES) {
       const running = `${this.prefix}${name}.running`;
       const kept = `${this.prefix}${name}.interrupted`;
-      const isThere = await rename(running, kept).then(() => true, () => false);
-      if (isThere) this.log.write("commandFileFailed", { file: this.prefix + name, reason: `the daemon ended while it worked on it; it is kept as ${kept}` });
+      try {
+        renameSync(running, kept);
+      } catch {
+        continue; // there is none
+      }
+      this.log.write("commandFileFailed", { file: this.prefix + name, reason: `the daemon ended while it worked on it; it is kept as ${kept}` });
     }
   }
 

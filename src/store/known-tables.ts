@@ -1,6 +1,8 @@
-import { appendFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { appendFile, mkdir, open, readFile, rename, writeFile } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
+import { fileStatus } from "./file-status.ts";
 import { isFinishedTable, isIntactTable, mendedTable } from "./table.ts";
 
 const LIST_NAME = "tables";
@@ -34,8 +36,8 @@ export class KnownTables {
     return join(this.directory, LIST_NAME);
   }
 
-  private async stampOf(name: string): Promise<string | undefined> {
-    const status = await stat(join(this.directory, name)).catch(() => undefined);
+  private stampOf(name: string): string | undefined {
+    const status = fileStatus(join(this.directory, name));
     return status && `${status.size} ${status.mtimeMs} ${status.ctimeMs}`;
   }
 
@@ -44,16 +46,16 @@ export class KnownTables {
    * not see. One without its end is not among them: LevelDB either does not know it, or finds the damage by itself.
    */
   async lookThrough(): Promise<string[]> {
-    const list = await readFile(this.listPath, "latin1").catch(() => "");
-    const listed = new Set(list.split("\n"));
-    await rm(this.listPath, { force: true });
+    const listed = new Set(readIfThere(this.listPath)?.toString("latin1").split("\n"));
+    rmSync(this.listPath, { force: true });
     const dangerous: string[] = [];
     this.damaged = [];
-    for (const name of (await readdir(this.directory)).filter(isTable)) {
-      const stamp = await this.stampOf(name);
+    for (const name of readdirSync(this.directory).filter(isTable)) {
+      const stamp = this.stampOf(name);
       if (stamp === undefined) continue;
       if (!listed.has(`${name} ${stamp}`)) {
-        const table = await readFile(join(this.directory, name)).catch(() => undefined); // what can't be read is LevelDB's to tell
+        await new Promise(setImmediate); // what else there is goes on between two tables
+        const table = readIfThere(join(this.directory, name)); // what can't be read is LevelDB's to tell
         if (!table) continue;
         if (!isIntactTable(table)) {
           this.damaged.push(name);
@@ -89,7 +91,7 @@ export class KnownTables {
     let lines = "";
     for (const name of names) {
       if (!isTable(name) || this.stamps.has(name)) continue;
-      const stamp = await this.stampOf(name);
+      const stamp = this.stampOf(name);
       if (stamp !== undefined && this.young.get(name) === stamp) {
         this.young.delete(name);
         this.stamps.set(name, stamp);
@@ -104,6 +106,14 @@ export class KnownTables {
       this.isListed = true;
       await writeFile(this.listPath, [...this.stamps].map(([name, stamp]) => `${name} ${stamp}\n`).join(""), { mode: 0o600 });
     }
+  }
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined;
   }
 }
 

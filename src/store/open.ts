@@ -1,4 +1,5 @@
-import { chmod, link, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { chmodSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { isSealed, seal, unseal } from "./checked.ts";
@@ -74,7 +75,7 @@ async function mayBeThere(directory: string): Promise<boolean> {
 
 async function open(options: StoreOptions, isReserveGiven: boolean): Promise<LevelStore> {
   const { directory, openDatabase = openLevelDatabase } = options;
-  await makeDirectory(directory);
+  makeDirectory(directory);
   const tables = new KnownTables(directory, options.clock);
   const { database, repaired } = await openOrRepair(options, openDatabase, tables);
   const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
@@ -105,9 +106,9 @@ async function open(options: StoreOptions, isReserveGiven: boolean): Promise<Lev
   }
 }
 
-async function makeDirectory(directory: string): Promise<void> {
-  const created = await mkdir(directory, { recursive: true, mode: 0o700 });
-  if (created !== undefined) await chmod(directory, 0o700);
+function makeDirectory(directory: string): void {
+  const created = mkdirSync(directory, { recursive: true, mode: 0o700 });
+  if (created !== undefined) chmodSync(directory, 0o700);
 }
 
 interface Opened {
@@ -130,7 +131,7 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, t
   if (options.strict) throw new StoreError("corrupt", `store ${directory} is damaged beyond repair: ${second.damage}`);
   const aside = `${directory}.corrupt-${timestamp(options.clock.wallMs())}`;
   await rename(directory, aside);
-  await makeDirectory(directory);
+  makeDirectory(directory);
   options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting empty` });
   return { database: await openDatabase(directory), repaired: false };
 }
@@ -163,7 +164,7 @@ async function withLock(directory: string, task: () => Promise<void>): Promise<v
 /** Resolves with the damage when it is corruption; every other error is thrown. */
 async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
   const { directory } = options;
-  if (await lostItsCurrentFile(directory)) return { damage: "the file CURRENT is missing" };
+  if (lostItsCurrentFile(directory)) return { damage: "the file CURRENT is missing" };
   try {
     const database = await openDatabase(directory);
     try {
@@ -172,7 +173,7 @@ async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promi
       await database.close();
       throw error;
     }
-    await reportDropped(options);
+    reportDropped(options);
     return { database };
   } catch (error) {
     if (isLocked(error)) throw new StoreError("locked", `store ${directory} is in use by another process`, error);
@@ -183,9 +184,10 @@ async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promi
 
 /** What a start needs must be readable: damage there is repaired now. Damaged pages show, and are passed over, when they are read. */
 async function readAllButPages(database: Database): Promise<void> {
-  for (const { from, to } of withoutPages) {
+  const read = async ({ from, to }: (typeof withoutPages)[number]): Promise<void> => {
     for await (const _entry of database.iterator({ gte: from, lt: to, fillCache: false }));
-  }
+  };
+  await Promise.all(withoutPages.map(read));
 }
 
 async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Attempt> {
@@ -204,8 +206,13 @@ async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, 
 }
 
 /** LevelDB passes over what is damaged in a log and says so in its own. */
-async function reportDropped({ directory, report }: StoreOptions): Promise<void> {
-  const text = await readFile(join(directory, "LOG"), "utf8").catch(() => "");
+function reportDropped({ directory, report }: StoreOptions): void {
+  let text: string;
+  try {
+    text = readFileSync(join(directory, "LOG"), "utf8");
+  } catch {
+    return;
+  }
   for (const [detail] of text.matchAll(/[^ /\n]+\.log: dropping \d+ bytes; .*/g)) report({ kind: "damaged", detail });
 }
 
@@ -215,8 +222,8 @@ function isDamage(error: unknown): boolean {
 }
 
 /** Without CURRENT LevelDB would take the directory for a new database and delete what is in it. */
-async function lostItsCurrentFile(directory: string): Promise<boolean> {
-  const names = await readdir(directory);
+function lostItsCurrentFile(directory: string): boolean {
+  const names = readdirSync(directory);
   return !names.includes("CURRENT") && names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name));
 }
 

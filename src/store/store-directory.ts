@@ -1,11 +1,17 @@
 import { randomFillSync } from "node:crypto";
-import { statSync } from "node:fs";
-import { open, readdir, readFile, rm, stat, statfs } from "node:fs/promises";
+import { closeSync, fsync as fsyncWith, openSync, readdir as readdirWith, statfs as statfsWith, statSync } from "node:fs";
+import { open, readFile, rm } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
+import { promisify } from "node:util";
+import { fileStatus } from "./file-status.ts";
 import type { KnownTables } from "./known-tables.ts";
 import { mayName } from "./manifest.ts";
 
 const MIB = 1024 * 1024;
+
+const fsync = promisify(fsyncWith);
+const readdir = promisify(readdirWith);
+const statfs = promisify(statfsWith);
 
 /** Given up when the disk is full all the same, so that progress and deletion have room. */
 export const RESERVE_BYTES = 16 * MIB;
@@ -68,11 +74,11 @@ export class StoreDirectory {
     const isOld = Date.now() - mtimeMs > TICK_MS;
     const names = await readdir(this.path);
     if (!names.every((name) => this.#syncedNames.has(name))) {
-      const handle = await open(this.path, "r");
+      const directory = openSync(this.path, "r");
       try {
-        await handle.sync();
+        await fsync(directory);
       } finally {
-        await handle.close();
+        closeSync(directory);
       }
       this.#syncedNames = new Set(names);
     }
@@ -88,7 +94,7 @@ export class StoreDirectory {
   /** Makes the reserve if it is missing or cut short and well within `spareBytes`. Resolves with its size, whole or 0. */
   async makeReserve(spareBytes: number): Promise<number> {
     const bytes = this.#reserveBytes;
-    if (bytes === 0 || (await fileSize(this.#reservePath)) === bytes) return bytes;
+    if (bytes === 0 || fileSize(this.#reservePath) === bytes) return bytes;
     if (spareBytes < this.spareForReserveBytes) return 0;
     try {
       await writeRandom(this.#reservePath, bytes);
@@ -116,14 +122,14 @@ export class StoreDirectory {
   /** What opening the database writes, and `bytes` more. */
   async #roomToOpen(bytes: number): Promise<number> {
     let wanted = bytes + PROBE_BYTES;
-    for (const name of await readdir(this.path)) if (/^(MANIFEST-\d+|\d+\.log)$/.test(name)) wanted += await fileSize(join(this.path, name));
+    for (const name of await readdir(this.path)) if (/^(MANIFEST-\d+|\d+\.log)$/.test(name)) wanted += fileSize(join(this.path, name));
     return wanted;
   }
 
   /** Whether there would be room to open the database, and for `bytes` more, without the tables that a compaction has not finished. */
   async hasRoomInUnfinished(bytes: number): Promise<boolean> {
     let room = await this.freeBytes();
-    for (const name of await this.#unfinishedTables()) room += await fileSize(join(this.path, name));
+    for (const name of await this.#unfinishedTables()) room += fileSize(join(this.path, name));
     return room >= (await this.#roomToOpen(bytes));
   }
 
@@ -142,7 +148,7 @@ export class StoreDirectory {
 
   /** Returns whether there was one. */
   async giveUpReserve(): Promise<boolean> {
-    const bytes = await fileSize(this.#reservePath);
+    const bytes = fileSize(this.#reservePath);
     await rm(this.#reservePath, { force: true }).catch(() => undefined);
     return bytes > 0;
   }
@@ -162,6 +168,6 @@ async function writeRandom(path: string, bytes: number): Promise<void> {
   }
 }
 
-async function fileSize(path: string): Promise<number> {
-  return (await stat(path).catch(() => undefined))?.size ?? 0;
+function fileSize(path: string): number {
+  return fileStatus(path)?.size ?? 0;
 }
