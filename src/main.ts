@@ -6,7 +6,7 @@ import { LineWriter } from "./log/destinations.ts";
 import { defaultConfig } from "./config/default-config.ts";
 import type { Config } from "./config/config.ts";
 import { createDaemon, StartError } from "./daemon.ts";
-import { lowerOtherThreads } from "./threads.ts";
+import { lowerCompilerThreads, lowerOtherThreads } from "./threads.ts";
 
 const VERSION = process.env["AMQTDD_VERSION"] ?? "unbuilt";
 
@@ -34,6 +34,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
     config = read.config;
   }
   if (options.verbose) config = { ...config, logLevel: "config" };
+  lowerCompilerThreads();
   const lines = new LineWriter(config.logDestinations);
   let stopping = false;
   const daemon = createDaemon(config, {
