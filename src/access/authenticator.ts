@@ -18,7 +18,8 @@ export interface Asker {
  * once is remembered as a keyed digest, so that a thousand reconnecting sensors of one user cost one computation.
  */
 export class Authenticator {
-  private readonly key = randomBytes(32);
+  /** Made when it is first needed, as a start does without node:crypto. */
+  private key: Buffer | undefined;
   private readonly known = new Map<StoredPassword, Buffer>();
   /** Checked in the place of a user who does not exist, so that the time tells nobody who does. */
   private readonly decoy: StoredPassword | undefined;
@@ -39,6 +40,7 @@ export class Authenticator {
     const stored = own ?? this.decoy;
     if (!stored) return false;
     if (!isSlow(stored)) return verifyFast(stored, password) && own !== undefined;
+    this.key ??= randomBytes(32);
     const digest = createHmac("sha256", this.key).update(password).digest();
     const isKnown = (): boolean => own !== undefined && this.known.get(own)?.equals(digest) === true;
     if (isKnown()) return true;

@@ -1,7 +1,10 @@
 import { createHash, pbkdf2, randomBytes, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
 
-const pbkdf2Async = promisify(pbkdf2);
+/** When it is first called, as a start does without node:crypto. */
+function pbkdf2Async(password: Buffer, salt: Buffer, iterations: number): Promise<Buffer> {
+  return promisify(pbkdf2)(password, salt, iterations, HASH_BYTES, "sha512");
+}
 
 /** A password as a file holds it. The hashed kinds are mosquitto's. */
 export type StoredPassword = { readonly text: string } & (
@@ -36,7 +39,7 @@ export function parsePassword(text: string): StoredPassword | string {
 /** A line's part behind `user:`, in mosquitto's `$7$` form (PBKDF2, SHA-512). */
 export async function hashPassword(password: Buffer): Promise<string> {
   const salt = randomBytes(SALT_BYTES);
-  const hash = await pbkdf2Async(password, salt, ITERATIONS, HASH_BYTES, "sha512");
+  const hash = await pbkdf2Async(password, salt, ITERATIONS);
   return `$7$${ITERATIONS}$${salt.toString("base64")}$${hash.toString("base64")}`;
 }
 
@@ -56,7 +59,7 @@ export type VerifyArgon2id = (encoded: string, password: Buffer) => Promise<bool
 
 export async function verifySlow(stored: StoredPassword, password: Buffer, verifyArgon2id: VerifyArgon2id): Promise<boolean> {
   if (stored.kind === "pbkdf2") {
-    return equal(stored.hash, await pbkdf2Async(password, stored.salt, stored.iterations, stored.hash.length, "sha512"));
+    return equal(stored.hash, await pbkdf2Async(password, stored.salt, stored.iterations));
   }
   return stored.kind === "argon2id" ? verifyArgon2id(stored.text, password) : verifyFast(stored, password);
 }

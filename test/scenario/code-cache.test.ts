@@ -31,6 +31,27 @@ describe("the command", () => {
     await daemon.cleanup();
   });
 
+  it("starts without the modules of Node that it need not have at once", async () => {
+    const port = await freePort();
+    const config = path.join(folder, "amqtdd.cfg");
+    const runner = path.join(folder, "run.cjs");
+    writeFileSync(config, `listener ${port} 127.0.0.1\nlog_type none\npersistence_location ${folder}/store/\n`);
+    writeFileSync(
+      runner,
+      `require("./amqtdd.js");
+       (function again() {
+         require("node:net").connect(${port}, "127.0.0.1", () => {
+           console.log(JSON.stringify(["crypto", "fs/promises", "tls", "http", "worker_threads"].filter((name) => process.moduleLoadList.includes("NativeModule " + name))));
+           process.kill(process.pid, "SIGTERM");
+         }).on("error", () => setImmediate(again));
+       })();`,
+    );
+    const env = { ...process.env, NODE_PATH: path.join(root, "node_modules") };
+    const start = (): string => spawnSync(process.execPath, [runner, "-c", config], { encoding: "utf8", env, timeout: 30_000 }).stdout;
+    start(); // makes the store, and for that needs more
+    expect(start()).toBe("[]\n");
+  });
+
   it("runs with the code that was compiled when it was built", () => {
     expect(run()).toMatchObject({ taken: true, status: 0, output: expect.stringContaining("no problems") as string });
   });
