@@ -2,6 +2,7 @@ import type { Clock, Timer } from "../clock/clock.ts";
 import { Compactor } from "./compactor.ts";
 import type { Database, OpenDatabase } from "./database.ts";
 import { StoreFigures } from "./figures.ts";
+import { Gathering } from "./gathering.ts";
 import { type ClosedGroup, CollectingGroup } from "./group.ts";
 import { DatabaseHandle } from "./handle.ts";
 import { formatKey } from "./keys.ts";
@@ -50,6 +51,7 @@ export class LevelStore implements Store {
   readonly #room: Room;
   readonly #compactor: Compactor;
   readonly #riders = new Riders();
+  readonly #gathering = new Gathering();
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   readonly #stateListeners: ((state: StoreState) => void)[] = [];
   #current = new CollectingGroup(1);
@@ -138,8 +140,18 @@ export class LevelStore implements Store {
     }
     this.#closing = group;
     this.#closeTimer?.cancel();
-    if (commitIntervalMs === 0) clock.endOfTurn(() => this.#closeCurrent(group));
+    if (commitIntervalMs === 0) clock.endOfTurn(() => this.#closeWhole(group));
     else this.#closeTimer = clock.after(commitIntervalMs, () => this.#closeCurrent(group));
+  }
+
+  /** At the end of a turn. What comes in a later one asks again whether the group is whole. */
+  #closeWhole(group: CollectingGroup): void {
+    if (this.#current !== group || this.#isBusy) return;
+    const waitMs = this.#gathering.waitMs(group.awaited, performance.now());
+    if (waitMs === 0) return this.#closeCurrent(group);
+    this.#closing = undefined;
+    this.#closeTimer?.cancel();
+    this.#closeTimer = this.#parts.clock.after(waitMs, () => this.#closeWhole(group));
   }
 
   #closeCurrent(group: CollectingGroup): void {
@@ -211,6 +223,7 @@ export class LevelStore implements Store {
       this.#updateState();
     }
     for (const listener of this.#storedListeners) listener(group.number);
+    if (this.#parts.syncs && group.need === "synced") this.#gathering.begin(this.#current.awaited, this.figures.lastSyncMs, performance.now());
     this.#schedule();
   }
 
