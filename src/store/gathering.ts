@@ -7,9 +7,10 @@ const FIRST_SKIPPED = 1;
 const MOST_SKIPPED = 1024;
 
 /**
- * When a group is stored, its acknowledgements leave, and who got them sends again at once, if he has more. What the others sent meanwhile, written there and then,
- * would be another half of a group: publishers with small windows would go on in two crews, each in the other's sync. So it waits until as much has come as was let go, no
- * longer than the last group took. Whoever sends less often is waited for in vain; then the next groups do not wait.
+ * When a group is stored, its acknowledgements leave, and whoever gets them sends again at once, if there is more. What others have sent meanwhile,
+ * written there and then, would be half of what one group can be: publishers with small windows would go on in two crews, each in the other's sync. So
+ * the group waits until as much has come as was let go, no longer than the last one took. Publishers that send less often are waited for in vain; then
+ * the next groups do not wait.
  */
 export class Gathering {
   /** Changes in the group that was written last. */
