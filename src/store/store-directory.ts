@@ -26,6 +26,8 @@ export class StoreDirectory {
   #syncedNames = new Set<string>();
   /** The directory's time when it held no others; undefined while a later change might have the same. */
   #syncedAtMs: number | undefined;
+  /** The newest log of LevelDB among them. */
+  #logPath: string | undefined;
 
   constructor(
     path: string,
@@ -75,9 +77,21 @@ export class StoreDirectory {
         await handle.close();
       }
       this.#syncedNames = new Set(names);
+      this.#logPath = this.#newestLog(names);
     }
     this.#syncedAtMs = isOld ? mtimeMs : undefined;
     return names;
+  }
+
+  #newestLog(names: readonly string[]): string | undefined {
+    const numbers = names.filter((name) => name.endsWith(".log")).map((name) => [Number.parseInt(name, 10), name] as const);
+    const [newest] = numbers.sort(([a], [b]) => b - a);
+    return newest && join(this.path, newest[1]);
+  }
+
+  /** Size of LevelDB's log as of the names that were synced last; undefined if there is none by now. It may have begun another one since. */
+  logBytes(): number | undefined {
+    return this.#logPath === undefined ? undefined : statSync(this.#logPath, { throwIfNoEntry: false })?.size;
   }
 
   /** What has to be free for the reserve to be made. */
