@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { paddingKey } from "./keys.ts";
 
 /** A small record that stands on a page instead of by itself. */
 export interface Rider {
@@ -13,10 +14,8 @@ const CRC_BYTES = 4;
 /** Of a rider, beside key and value. */
 const FRAME_BYTES = 5;
 
-/** Of a rider that is nothing but padding. Who does not know it writes it by itself at a start, as a record that nobody reads. */
-const PADDING_KEY = Buffer.from("x");
 /** What padding takes at least, on a page that carries nothing yet. */
-export const PADDING_FRAME_BYTES = HEADER_BYTES + CRC_BYTES + FRAME_BYTES + PADDING_KEY.length;
+export const PADDING_FRAME_BYTES = HEADER_BYTES + CRC_BYTES + FRAME_BYTES + paddingKey.length;
 
 export const riderBytes = ({ key, value }: Rider): number => FRAME_BYTES + key.length + value.length;
 
@@ -45,9 +44,9 @@ export function paddedPage(key: Buffer, page: Buffer, bytes: number): Buffer {
   const padded = Buffer.alloc(page.length + bytes);
   loaded.copy(padded, 0, 0, crcAt);
   padded.writeUInt32BE(loaded.readUInt32BE(0) + padded.length - loaded.length, 0);
-  padded.writeUInt8(PADDING_KEY.length, crcAt);
-  PADDING_KEY.copy(padded, crcAt + 1);
-  const zeroesAt = crcAt + FRAME_BYTES + PADDING_KEY.length;
+  padded.writeUInt8(paddingKey.length, crcAt);
+  paddingKey.copy(padded, crcAt + 1);
+  const zeroesAt = crcAt + FRAME_BYTES + paddingKey.length;
   const end = padded.length - CRC_BYTES;
   padded.writeUInt32BE(end - zeroesAt, zeroesAt - 4);
   padded.writeUInt32BE(crc32(padded.subarray(crcAt, end), loaded.readUInt32BE(crcAt)), end);
@@ -76,7 +75,7 @@ export function ridersOf(key: Buffer, page: Buffer): Rider[] | undefined {
     const valueAt = at + 1 + page.readUInt8(at) + 4;
     const end = valueAt + page.readUInt32BE(valueAt - 4);
     const rider = { key: page.subarray(at + 1, valueAt - 4), value: page.subarray(valueAt, end) };
-    if (!rider.key.equals(PADDING_KEY)) riders.push(rider);
+    if (!rider.key.equals(paddingKey)) riders.push(rider);
     at = end;
   }
   return riders;

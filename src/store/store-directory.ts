@@ -77,16 +77,11 @@ export class StoreDirectory {
         await handle.close();
       }
       this.#syncedNames = new Set(names);
-      this.#logPath = this.#newestLog(names);
+      const [log] = names.filter((name) => name.endsWith(".log")).sort((a, b) => Number.parseInt(b, 10) - Number.parseInt(a, 10));
+      this.#logPath = log && join(this.path, log);
     }
     this.#syncedAtMs = isOld ? mtimeMs : undefined;
     return names;
-  }
-
-  #newestLog(names: readonly string[]): string | undefined {
-    const numbers = names.filter((name) => name.endsWith(".log")).map((name) => [Number.parseInt(name, 10), name] as const);
-    const [newest] = numbers.sort(([a], [b]) => b - a);
-    return newest && join(this.path, newest[1]);
   }
 
   /** Size of LevelDB's log as of the names that were synced last; undefined if there is none by now. It may have begun another one since. */

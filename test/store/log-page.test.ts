@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SystemClock } from "../../src/clock/system-clock.ts";
-import { type Database, openLevelDatabase, type WriteOperation } from "../../src/store/database.ts";
+import { type Database, openLevelDatabase, WRITE_BUFFER_BYTES, type WriteOperation } from "../../src/store/database.ts";
 import { pageKey, queueKey } from "../../src/store/keys.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { fillLogPage } from "../../src/store/log-page.ts";
@@ -24,13 +24,13 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true }));
 
+/** Size of LevelDB's newest log. */
 async function logBytes(): Promise<number> {
-  const logs = (await readdir(folder)).filter((name) => name.endsWith(".log"));
-  expect(logs).toHaveLength(1);
-  return (await stat(join(folder, logs[0] ?? ""))).size;
+  const logs = (await readdir(folder)).filter((name) => name.endsWith(".log")).sort();
+  return (await stat(join(folder, logs.at(-1) ?? ""))).size;
 }
 
-const put = (key: Buffer, bytes: number): WriteOperation => ({ type: "put", key, value: randomBytes(bytes) });
+const put = (key: Buffer, bytes: number): WriteOperation => ({ type: "put", key, value: Buffer.alloc(bytes, 1) });
 
 describe("a batch", () => {
   let database: Database;
@@ -93,7 +93,7 @@ describe("a batch", () => {
 });
 
 describe("a store", () => {
-  const page = (seq: number): readonly [Buffer, Buffer] => [pageKey(1, 0, seq), Buffer.alloc(3350, seq)];
+  const page = (seq: number, bytes = 3350): readonly [Buffer, Buffer] => [pageKey(1, 0, seq), Buffer.alloc(bytes, seq)];
   let store: LevelStore | undefined;
 
   afterEach(() => store?.close());
@@ -102,9 +102,9 @@ describe("a store", () => {
     openStore({ directory: folder, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, report: () => undefined, ...options });
 
   /** A group of one page. */
-  async function add(seq: number): Promise<void> {
+  async function add(seq: number, bytes?: number): Promise<void> {
     const writeTo = (group: GroupWriter): void => {
-      group.put(...page(seq));
+      group.put(...page(seq, bytes));
       group.put(queueKey(1, 0), Buffer.alloc(60, seq));
     };
     await untilStored(store ?? expect.fail(), store?.touch({ writeTo }, "synced") ?? 0);
@@ -123,6 +123,17 @@ describe("a store", () => {
     const records = await store.read(Buffer.from([0]), Buffer.from([0xff]), 1 << 20);
     expect(records.map(([key]) => key.toString("latin1", 0, 1)).join("")).toBe(`fq${"z".repeat(20)}`);
     for (let seq = 1; seq <= 20; seq++) expect(records[seq + 1]?.[1].equals(page(seq)[1])).toBe(true);
+  });
+
+  it("does so again when LevelDB has begun another log", async () => {
+    store = await open();
+    await add(1, 1.1 * WRITE_BUFFER_BYTES);
+    await add(2); // begins it
+    expect(await logBytes()).toBeLessThan(3 * LOG_PAGE);
+    for (let seq = 3; seq <= 10; seq++) {
+      await add(seq);
+      expect((await logBytes()) % LOG_PAGE).toBe(0);
+    }
   });
 
   it("pads nothing on a disk with too little room, or where nothing is synced", async () => {
