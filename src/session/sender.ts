@@ -151,13 +151,19 @@ export class Sender {
     return Admission.taken;
   }
 
-  /** Sends what the window allows. `isLive`: what there is to send has just come. */
+  /** Sends what the window allows, high lane first. Ages are looked at here and once a second, not with each message. */
+  pumpAll(): void {
+    if (this.isPumping) return;
+    this.bounds.dropOld();
+    for (const queue of this.lanes.queues) this.pump(queue);
+  }
+
+  /** The same for one lane. `isLive`: what there is to send has just come. */
   pump(queue: Queue, isLive = false): void {
     const { peer } = this;
     if (this.only !== undefined && this.only !== queue) return;
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
-    this.bounds.dropOld();
     if (queue.qos0.messages > 0) this.pumpQoS0(queue);
     while (!peer.congested && this.isOpen(queue) && queue.peek(this.record) && (isLive || this.mayDrain)) {
       if (!this.sendNext(queue)) break;
@@ -211,7 +217,7 @@ export class Sender {
       }
       expirySeconds = 0; // its exchange has begun, and is finished
     }
-    if (!view.shows(record)) return this.passBy(queue, seq);
+    if (seq < queue.recheckBelow && !view.shows(record)) return this.passBy(queue, seq);
     if (!queue.maySend(seq, record.qos)) {
       this.session.noteAwaited();
       return false;
