@@ -123,7 +123,10 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   }
 
   onReadEnd(): void {
-    this.admitted?.incoming.endBurst();
+    const { admitted } = this;
+    if (!admitted) return;
+    admitted.incoming.endBurst();
+    admitted.entry.session.sender?.settle();
   }
 
   /** What a stranger announces is not waited for if it is no CONNECT [MQTT-3.1.0-1]. */

@@ -51,6 +51,8 @@ export class Sender {
   private sentFirst: Queue | undefined;
   private readonly record = new Message();
   private isPumping = false;
+  /** Answers have made room that nothing has been sent into yet. */
+  private hasMadeRoom = false;
   /** So many may be in flight. */
   private maxInflight: number;
   private readonly view: View;
@@ -264,10 +266,18 @@ export class Sender {
     const queue = this.lanes.ofPacket(packetId);
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue === this.sentFirst && queue.inFlight === 0) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
+    this.hasMadeRoom = true;
+    if (this.peer.isReading !== true) this.settle();
+    return true;
+  }
+
+  /** Sends what finds room behind the answers that came together: one look at the queues for all of them. */
+  settle(): void {
+    if (!this.hasMadeRoom) return;
+    this.hasMadeRoom = false;
     // The room is the first lane's that has something.
     for (const lane of this.lanes.queues) if (lane.waiting > 0) this.pump(lane);
     this.session.noteRoom();
-    return true;
   }
 
   /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. True if it was. */
