@@ -36,7 +36,7 @@ export class Link implements TransportListener, FrameSink, Author {
   /** When a whole packet had come last, or a good part of a large one. */
   private lastHeardMs: number;
   /** Packets are being handed to the handler; `onReadEnd` follows. */
-  isReading = false;
+  isHandingOn = false;
   private packetsRead = 0;
   private trickledBytes = 0;
   private unfinishedBytes = 0;
@@ -170,13 +170,13 @@ export class Link implements TransportListener, FrameSink, Author {
   }
 
   private takeFrames(bytes: Buffer, end: number): void {
-    this.isReading = true;
+    this.isHandingOn = true;
     try {
       const taken = this.reader.read(bytes, end);
       this.gate.traffic.receivedBytes += taken;
       if (taken < end && !this.closed) this.putAside(bytes, taken, end);
     } finally {
-      this.isReading = false;
+      this.isHandingOn = false;
       this.handler.onReadEnd?.();
     }
   }

@@ -267,7 +267,7 @@ export class Sender {
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue === this.sentFirst && queue.inFlight === 0) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
     this.hasMadeRoom = true;
-    if (this.peer.isReading !== true) this.settle();
+    if (this.peer.isHandingOn !== true) this.settle();
     return true;
   }
 
