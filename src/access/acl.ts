@@ -11,6 +11,8 @@ export interface Decision {
 }
 
 const MAX_REMEMBERED = 4096;
+/** So few are asked for less than it costs to remember what they said. */
+const FEW_RULES = 8;
 
 /** A topic as far as it remembers who may write to it. */
 export interface WrittenTopic {
@@ -55,11 +57,17 @@ export class Rights {
   }
 
   decide(access: Access, topicName: string): Decision {
-    const rule = this.rules.find((candidate) => candidate[access] && filterMatches(candidate.filter, topicName));
+    const rule = this.ruleFor(access, topicName);
     return { allowed: rule !== undefined && !rule.deny, rule };
   }
 
+  private ruleFor(access: Access, topicName: string): Rule | undefined {
+    for (const rule of this.rules) if (rule[access] && filterMatches(rule.filter, topicName)) return rule;
+    return undefined;
+  }
+
   private may(access: Access, topicName: string): boolean {
+    if (this.rules.length <= FEW_RULES) return this.ruleFor(access, topicName)?.deny === false;
     const remembered = this.remembered[access];
     const known = remembered.get(topicName);
     if (known !== undefined) return known;
