@@ -48,6 +48,8 @@ interface Outgoing extends Published {
   readonly packetId: number;
   state: "sent" | "received";
   sendings: number;
+  /** It has been sent on a connection of MQTT 5. */
+  isRefusable: boolean;
 }
 
 /** One connection of a client; what comes from an earlier one is not listened to. */
@@ -248,7 +250,7 @@ export class SimulatedClient {
       if (this.isConnected) this.sendMessage(published, 0, false);
       return;
     }
-    const message: Outgoing = { ...published, packetId: this.nextId, state: "sent", sendings: 0 };
+    const message: Outgoing = { ...published, packetId: this.nextId, state: "sent", sendings: 0, isRefusable: false };
     this.nextId = (this.nextId % 65_535) + 1;
     this.outgoing.push(message);
     if (this.isConnected) this.sendAcknowledged(message, false);
@@ -257,7 +259,8 @@ export class SimulatedClient {
   private sendAcknowledged(message: Outgoing, dup: boolean): void {
     const { qos, packetId } = message;
     message.sendings += 1;
-    if (this.connection?.version === 5) this.options.onRefusable?.(message, message.sendings > 1);
+    message.isRefusable ||= this.connection?.version === 5;
+    if (message.isRefusable) this.options.onRefusable?.(message, message.sendings > 1);
     this.awaitedAcks.push(`${qos === 1 ? "PUBACK" : "PUBREC"} ${packetId}`);
     this.sendMessage(message, packetId, dup);
   }
