@@ -153,7 +153,7 @@ export class Sender {
     return Admission.taken;
   }
 
-  /** Sends what the window allows, high lane first. Ages are looked at here and once a second, not with each message. */
+  /** Sends what the window allows: the room is the first lane's that has something. Ages are looked at here, not with each message. */
   pumpAll(): void {
     if (this.isPumping) return;
     this.bounds.dropOld();
@@ -275,8 +275,7 @@ export class Sender {
   settle(): void {
     if (!this.hasMadeRoom) return;
     this.hasMadeRoom = false;
-    // The room is the first lane's that has something.
-    for (const lane of this.lanes.queues) if (lane.waiting > 0) this.pump(lane);
+    if (this.lanes.waiting > 0) this.pumpAll();
     this.session.noteRoom();
   }
 
