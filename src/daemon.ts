@@ -3,11 +3,12 @@ import { Changes } from "./changes.ts";
 import type { Timer } from "./clock/clock.ts";
 import { parseAddedConnection } from "./config/added-connection.ts";
 import { readAccessFiles } from "./config/access-files.ts";
+import { MAX_SOCKET_PATH_BYTES } from "./config/address.ts";
 import { problemText, type Config, type ListenerConfig } from "./config/config.ts";
 import { readConfig, type ReadResult } from "./config/read-config.ts";
 import { CommandError } from "./control/administration.ts";
 import { CommandFile } from "./control/command-file.ts";
-import { ControlSocket, controlSocketPath, MAX_SOCKET_PATH_BYTES } from "./control/control-socket.ts";
+import { ControlSocket, controlSocketPath } from "./control/control-socket.ts";
 import type { Host } from "./host.ts";
 import { Log } from "./log/console.ts";
 import { Operations } from "./operations.ts";
@@ -224,7 +225,7 @@ class RunningDaemon implements Daemon, Host {
       await listeners.add(listener);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      throw new StartError(`listener ${listener.host ?? "all addresses"}:${listener.port} (line ${listener.line}): ${reason}`);
+      throw new StartError(`listener ${listener.socketPath ?? `${listener.host ?? "all addresses"}:${listener.port}`} (line ${listener.line}): ${reason}`);
     }
   }
 

@@ -187,7 +187,7 @@ export class Operations implements Administration {
     const dropped = sum(({ bounds }) => bounds.dropped);
     const losses = clients.map(({ session }) => lossesOf(session)).reduce(sumOfLosses, NO_LOSSES);
     const lines = [
-      `up ${Math.round((this.host.surroundings.clock.nowMs() - this.host.startedMs) / 1000)} s, listening on ${listeners.ports.join(", ") || "no port"}`,
+      `up ${Math.round((this.host.surroundings.clock.nowMs() - this.host.startedMs) / 1000)} s, listening on ${listeners.places.join(", ") || "no port"}`,
       `clients: ${connected} connected, ${clients.length - connected} sessions without, ${sum(({ queuedMessages }) => queuedMessages)} messages queued (${sum(({ queuedBytes }) => queuedBytes)} bytes)${dropped === 0 ? "" : `, ${dropped} dropped`}${textOfLosses(losses)}`,
       `store: ${this.host.startedConfig.persistence ? `${store.state}, ${this.host.startedConfig.persistenceDirectory}` : "off"}`,
     ];

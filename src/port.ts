@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import type { ListenerConfig } from "./config/config.ts";
+import { freeSocketPath } from "./control/socket-path.ts";
 import type { Door } from "./link/door.ts";
 import type { Accepted } from "./link/secure.ts";
 import type { Strangers } from "./link/strangers.ts";
@@ -25,7 +26,7 @@ interface Taker {
 
 /** Opens a listener's port. Rejects with the system's error. */
 export async function openPort(config: ListenerConfig, context: PortContext): Promise<Server> {
-  const { port, host, ipv6 } = config;
+  const { port, host, ipv6, socketPath } = config;
   const taker = await takerOf(config, context);
   const secure = config.tls && (await secureBy(config, context.log));
   const close = (): void => {
@@ -36,8 +37,9 @@ export async function openPort(config: ListenerConfig, context: PortContext): Pr
   // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
   const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
   try {
+    if (socketPath !== undefined) await freeSocketPath(socketPath);
     const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : await addressOf(wanted);
-    await server.listen({ port, ...(address === undefined ? {} : { host: address }) });
+    await server.listen(socketPath !== undefined ? { path: socketPath } : { port, ...(address === undefined ? {} : { host: address }) });
   } catch (error) {
     close();
     throw error;

@@ -43,12 +43,12 @@ export class Reloads {
     const errors = accessProblems.filter(({ severity }) => severity === "error");
     if (errors.length > 0) return this.refuseReload(errors.map(problemText).join("\n"));
     for (const problem of problems) this.host.log.write("accessProblem", { problem });
-    const portsBefore = String(parts.listeners.ports);
+    const placesBefore = String(parts.listeners.places);
     const listeners = await parts.listeners.prepare(config.listeners).catch((error: unknown) => this.refuseReload(String(error)));
     host.config = config;
     const done = this.takeUp(config, new Access(rules, host.surroundings.verifyArgon2id));
     listeners.commit();
-    if (String(parts.listeners.ports) !== portsBefore) done.push(`listening on ${parts.listeners.ports.join(", ")}`);
+    if (String(parts.listeners.places) !== placesBefore) done.push(`listening on ${parts.listeners.places.join(", ")}`);
     for (const keyword of restartKeywords(host.startedConfig, config)) this.host.log.write("reloadNeedsRestart", { keyword });
     const what = done.length > 0 ? done.join("; ") : "nothing has changed";
     this.host.log.write("reloaded", { what });

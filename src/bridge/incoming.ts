@@ -5,7 +5,7 @@ import type { Source } from "../broker/subscriptions.ts";
 import type { Link } from "../link/link.ts";
 import { decodePublish, PublishView } from "../mqtt/publish.ts";
 import { Reason } from "../mqtt/reason.ts";
-import { isValidTopicName } from "../mqtt/topic-name.ts";
+import { isValidTopicName, topicNameViolation } from "../mqtt/topic-name.ts";
 import { protocolError, ProtocolViolation } from "../mqtt/violation.ts";
 import { Message } from "../queue/message.ts";
 import type { Session } from "../session/session.ts";
@@ -96,9 +96,7 @@ export class Incoming {
       if (known === undefined) throw protocolError("PUBLISH with a topic alias that stands for nothing [MQTT-3.3.2-7]");
       return known;
     }
-    if (!isValidTopicName(bytes, topicStart, topicEnd)) {
-      throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
-    }
+    if (!isValidTopicName(bytes, topicStart, topicEnd)) throw topicNameViolation("PUBLISH with a topic name", bytes, topicStart, topicEnd);
     const name = bytes.toString("utf8", topicStart, topicEnd);
     if (topicAlias > 0) this.aliases[topicAlias] = name;
     return name;

@@ -5,6 +5,9 @@ import type { AddressConfig, ListenerConfig, ProxyConfig, Scheme } from "./confi
 const DEFAULT_PORTS: Readonly<Record<Scheme, number>> = { mqtt: 1883, mqtts: 8883, ws: 80, wss: 443 };
 const DEFAULT_PATH = "/mqtt";
 
+/** A Unix socket's path has its place in 108 bytes, the last one is 0. */
+export const MAX_SOCKET_PATH_BYTES = 107;
+
 /** Whether TLS is spoken there. */
 export const isSecure = (scheme: Scheme): boolean => scheme === "mqtts" || scheme === "wss";
 export const isWeb = (scheme: Scheme): boolean => scheme === "ws" || scheme === "wss";

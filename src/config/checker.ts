@@ -11,16 +11,17 @@ export function checkConfig(config: Config): Problem[] {
   const problems: Problem[] = [];
   const report: Report = ({ file, line }, column, severity, message) => problems.push({ file, line, column, severity, message });
   for (const [index, listener] of config.listeners.entries()) {
-    const { host, port } = listener;
-    const twin = config.listeners.slice(0, index).find((other) => other.port === port && (other.host === host || isEverywhere(other) || isEverywhere(listener)));
-    if (twin) report(listener, 1, "error", `the listener on port ${port} is defined twice${twin.host === host ? "" : ": one of the two takes all addresses"}`);
-    if (filterProblem(`${listener.mountPoint}#`) !== undefined) {
+    const { host, port, socketPath } = listener;
+    const name = socketPath ?? `port ${port}`;
+    const twin = config.listeners.slice(0, index).find((other) => other.port === port && other.socketPath === socketPath && (other.host === host || isEverywhere(other) || isEverywhere(listener)));
+    if (twin) report(listener, 1, "error", `the listener on ${name} is defined twice${twin.host === host ? "" : ": one of the two takes all addresses"}`);
+    if (hasWildcard(listener.mountPoint) || filterProblem(`${listener.mountPoint}#`) !== undefined) {
       report(listener, 1, "error", `mount_point ${listener.mountPoint}: it must end in / and contain no wildcard, or its clients could not subscribe to #`);
     }
     for (const [keyword, isGiven] of [["http_dir", listener.httpDirectory !== undefined], ["websockets_origin", listener.webSocketOrigins.length > 0]] as const) {
-      if (isGiven && listener.protocol === "mqtt") report(listener, 1, "warning", `${keyword} has no meaning on the listener on port ${port}: its protocol is not websockets or auto`);
+      if (isGiven && listener.protocol === "mqtt") report(listener, 1, "warning", `${keyword} has no meaning on the listener on ${name}: its protocol is not websockets or auto`);
     }
-    if (config.access.allowAnonymous && !isLoopback(host) && !isClosedByTls(listener)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
+    if (config.access.allowAnonymous && socketPath === undefined && !isLoopback(host) && !isClosedByTls(listener)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
   }
   const names = new Set<string>();
   for (const connection of config.connections) {

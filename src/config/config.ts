@@ -62,10 +62,15 @@ export interface ListenerOptions {
   readonly maxQoS: QoS;
   /** Topic aliases that a client of MQTT 5 may use. */
   readonly maxTopicAlias: number;
+  /** Whether a client's user name stands in for its client identifier. */
+  readonly userNameIsClientId: boolean;
 }
 
 export interface ListenerConfig extends Place, ListenerOptions {
+  /** 0 with a Unix socket. */
   readonly port: number;
+  /** A Unix socket instead of a port. */
+  readonly socketPath?: string;
   /** Undefined: all addresses. */
   readonly host: string | undefined;
   readonly ipv6: boolean | undefined;

@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
@@ -19,7 +20,17 @@ const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 export function buildConfig(file: string, { global, listeners, connections }: Sections, options: ParseOptions, report: Report): Config {
   const { lenient = false } = options;
   const allListeners = buildListeners(global, listeners, options, report);
-  const prefix = resolve(`${global.string("persistence_location") ?? ""}x`).slice(0, -1);
+  if (global.boolean("per_listener_settings") && allListeners.length > 1) {
+    const at = global.place("per_listener_settings");
+    report(at, at.column, "error", "per_listener_settings true is not supported with more than one listener: access rules hold for all");
+  }
+  const location = global.string("persistence_location") ?? "";
+  const prefix = resolve(`${location}x`).slice(0, -1);
+  // mosquitto puts the / behind it itself; the original's prefix may be meant so.
+  if (location !== "" && !location.endsWith("/") && isFolder(location)) {
+    const at = global.place("persistence_location");
+    report(at, at.column, "warning", `persistence_location ${location} is a folder, and the store will be ${prefix}amqtdd-store: end it in / to have the store inside`);
+  }
   return {
     file,
     limits: {
@@ -65,6 +76,14 @@ export function buildConfig(file: string, { global, listeners, connections }: Se
   };
 }
 
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
 /** mosquitto names the kinds it wants, we the least level. */
 const LEVEL_OF_TYPE: Readonly<Record<string, LogLevel>> = {
   error: "error", warning: "warning", notice: "info", information: "info", none: "fatal",
@@ -100,15 +119,17 @@ function buildAccess(global: Section, lenient: boolean, provesUsers: boolean, re
   const passwordFile = global.path("password_file");
   const aclFile = global.path("acl_file");
   const aclStyle = global.string("acl_style") as AclStyle | undefined;
-  const allowAnonymous = global.optionalBoolean("allow_anonymous") ?? passwordFile === undefined;
+  const isOpen = global.optionalBoolean("allow_anonymous");
+  const allowAnonymous = isOpen ?? passwordFile === undefined;
   if (!allowAnonymous && passwordFile === undefined && !provesUsers) {
     const at = global.place("allow_anonymous");
     // The original let everybody in.
     report(at, at.column, lenient ? "warning" : "error", "allow_anonymous false needs a password_file: without one nobody could connect");
   }
-  if (aclFile !== undefined && passwordFile === undefined && !provesUsers && aclStyle !== "mosquitto") {
+  // With the original there are no rules without users; who says that anonymous clients are served means the rules for them.
+  if (aclFile !== undefined && passwordFile === undefined && !provesUsers && aclStyle !== "mosquitto" && isOpen !== true) {
     const at = global.place("acl_file");
-    report(at, at.column, "error", "acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one");
+    report(at, at.column, "error", "acl_file needs a password_file; with allow_anonymous true its rules for anonymous clients and client identifiers hold without one");
   }
   return { passwordFile, allowAnonymous: allowAnonymous || (passwordFile === undefined && !provesUsers), provesUsers, aclFile, aclStyle, clientIdPrefixes: global.list("clientid_prefixes").map(({ value }) => value) };
 }

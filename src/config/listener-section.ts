@@ -1,4 +1,6 @@
+import { resolve } from "node:path";
 import type { ProtocolVersion, QoS } from "../mqtt/protocol.ts";
+import { MAX_SOCKET_PATH_BYTES } from "./address.ts";
 import { listenerProtocols, type ListenerConfig, type ListenerOptions } from "./config.ts";
 import { tlsListenerKeywords } from "./keywords/tls.ts";
 import type { ParseOptions } from "./parse-options.ts";
@@ -36,8 +38,12 @@ const headerBytesOf = (global: Section): number => global.number("websockets_hea
 function buildListener(section: Section, global: Section, lenient: boolean, report: Report): ListenerConfig {
   const [portWord, addressWord, protocolWord] = section.title;
   const port = Number(portWord?.text);
-  if (portWord && !(/^\d+$/.test(portWord.text) && port >= 1 && port <= 65535)) {
-    report(section, portWord.column, "error", `listener ${portWord.text}: wanted is a port number`);
+  const socketPath = portWord?.text === "0" && addressWord ? resolve(addressWord.text) : undefined;
+  if (socketPath !== undefined && Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
+    report(section, addressWord?.column ?? 1, "error", `listener 0 ${socketPath}: a Unix socket's path must not be longer than ${MAX_SOCKET_PATH_BYTES} bytes`);
+  }
+  if (portWord && socketPath === undefined && !(/^\d+$/.test(portWord.text) && port >= 1 && port <= 65535)) {
+    report(section, portWord.column, "error", `listener ${portWord.text}: wanted is a port number, or 0 and the path of a Unix socket`);
   }
   const protocolText = protocolWord?.text.toLowerCase() ?? section.string("protocol");
   const protocol = listenerProtocols.find((name) => name === protocolText);
@@ -50,7 +56,7 @@ function buildListener(section: Section, global: Section, lenient: boolean, repo
   const address = addressWord?.text === "INADDR_ANY" ? undefined : addressWord?.text.replace(/^\[(.*)\]$/, "$1");
   return {
     port,
-    host: address ?? section.string("bind_address"),
+    ...(socketPath === undefined ? { host: address ?? section.string("bind_address") } : { host: undefined, socketPath }),
     ipv6: section.has("socket_domain") ? section.string("socket_domain") === "ipv6" : section.optionalBoolean("ipv6"),
     mountPoint: section.string("mount_point") ?? "",
     maxConnections: section.number("max_connections"),
@@ -72,5 +78,6 @@ function buildOptions(section: Section, global: Section): Omit<ListenerOptions, 
     protocolVersions: (from("accept_protocol_versions").string("accept_protocol_versions") ?? "").split(",").map((text) => Number(text) as ProtocolVersion),
     maxQoS: from("max_qos").number("max_qos") as QoS,
     maxTopicAlias: from("max_topic_alias").number("max_topic_alias"),
+    userNameIsClientId: section.boolean("use_username_as_clientid"),
   };
 }

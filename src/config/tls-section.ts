@@ -3,6 +3,7 @@ import { parsePskKey } from "../tls/psk-file.ts";
 import type { ClientTls, ServerTls, TlsFiles, TlsManner } from "../tls/settings.ts";
 import { isSecure } from "./address.ts";
 import type { AddressConfig, TlsPlaces } from "./config.ts";
+import type { Keyword } from "./keyword.ts";
 import { tlsConnectionKeywords, tlsListenerKeywords } from "./keywords/tls.ts";
 import type { Report, Section } from "./section.ts";
 
@@ -12,17 +13,22 @@ const SERVER_WORDS: Readonly<Record<TlsSubject, string>> = {
 };
 const CLIENT_WORDS = {
   certFile: "bridge_certfile", keyFile: "bridge_keyfile", caFile: "bridge_cafile", caPath: "bridge_capath", minVersion: "bridge_tls_version",
-  usesPsk: "bridge_psk",
+  ciphers: "bridge_ciphers", tls13Ciphers: "bridge_ciphers_tls1.3", usesPsk: "bridge_psk",
 } as const satisfies Partial<Record<TlsSubject, string>>;
 
 /** With these a connection speaks TLS to addresses that do not say. */
 const TRUST_WORDS = ["bridge_cafile", "bridge_capath", "bridge_tls_use_os_certs", "bridge_psk"];
 
+/** The first keyword that asks for something. */
+function askedFor(section: Section, keywords: readonly Keyword[]): string | undefined {
+  return keywords.find(({ name }) => section.has(name) && section.string(name) !== "false")?.name;
+}
+
 const NO_TLS = { tls: undefined, tlsPlaces: new Map() } as const;
 
 /** What a listener's section, or the default listener's keywords, say about TLS; undefined: TCP alone. */
 export function buildServerTls(section: Section, global: Section, report: Report): { tls: ServerTls | undefined; tlsPlaces: TlsPlaces } {
-  const given = tlsListenerKeywords.map(({ name }) => name).find((name) => section.has(name));
+  const given = askedFor(section, tlsListenerKeywords);
   const fail = (keyword: string, message: string): void => report(section.place(keyword), section.place(keyword).column, "error", `${keyword} ${message}`);
   const speaksTls = section.has("certfile") || section.has("keyfile") || section.has("psk_hint");
   if (given !== undefined && !speaksTls) fail(given, "needs certfile and keyfile, or psk_hint: without them the listener would not speak TLS");
@@ -52,7 +58,7 @@ export const trustsSomebody = (section: Section): boolean => TRUST_WORDS.some((n
 /** What a connection's section says about TLS; undefined: it is not spoken to any address. */
 export function buildClientTls(section: Section, addresses: readonly AddressConfig[], report: Report): { tls: ClientTls | undefined; tlsPlaces: TlsPlaces } {
   const fail = (keyword: string, message: string): void => report(section.place(keyword), section.place(keyword).column, "error", `${keyword} ${message}`);
-  const given = tlsConnectionKeywords.map(({ name }) => name).find((name) => section.has(name));
+  const given = askedFor(section, tlsConnectionKeywords);
   if (!addresses.some(({ scheme }) => isSecure(scheme))) {
     if (given !== undefined && addresses.length > 0) {
       fail(given, trustsSomebody(section) ? "and no address with TLS: mqtt:// and ws:// are without" : "needs bridge_cafile, bridge_capath or bridge_psk, or an address with mqtts://: without them TLS is not spoken");

@@ -1,11 +1,10 @@
 import { once } from "node:events";
-import { chmodSync, rmSync } from "node:fs";
+import { chmodSync } from "node:fs";
 import net from "node:net";
 import type { Administration } from "./administration.ts";
 import { outcomeText, runCommands } from "./commands.ts";
+import { freeSocketPath } from "./socket-path.ts";
 
-/** A socket's path has its place in 108 bytes, the last one is 0. */
-export const MAX_SOCKET_PATH_BYTES = 107;
 const MAX_TEXT_BYTES = 1024 * 1024;
 const IDLE_MS = 10_000;
 
@@ -25,8 +24,7 @@ export class ControlSocket {
 
   /** Rejects with the system's error. */
   async open(): Promise<void> {
-    if (await answers(this.path)) throw new Error(`another daemon listens at ${this.path}`);
-    rmSync(this.path, { force: true }); // left over from one that was killed
+    await freeSocketPath(this.path);
     this.server.listen(this.path);
     await once(this.server, "listening");
     chmodSync(this.path, 0o600);
@@ -53,17 +51,5 @@ export class ControlSocket {
         (error: unknown) => socket.end(`0: ERROR: ${String(error)}\n`),
       );
     });
-  }
-}
-
-async function answers(path: string): Promise<boolean> {
-  const socket = net.connect(path);
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
   }
 }

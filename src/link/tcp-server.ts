@@ -3,7 +3,7 @@ import type { Door } from "./door.ts";
 import { plainTransport } from "./plain.ts";
 import type { Accepted, Secure } from "./secure.ts";
 
-/** A port that accepts TCP connections. */
+/** A port that accepts TCP connections, or a Unix socket. */
 export class TcpServer {
   private readonly server: net.Server;
 
@@ -23,7 +23,7 @@ export class TcpServer {
   }
 
   /** Resolves when the port is open; rejects with the system's error. */
-  listen(options: { port: number; host?: string }): Promise<void> {
+  listen(options: { port: number; host?: string } | { path: string }): Promise<void> {
     return new Promise((resolve, reject) => {
       this.server.once("error", reject);
       this.server.listen({ ...options, backlog: 511 }, () => {

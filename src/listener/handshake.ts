@@ -71,12 +71,22 @@ export class Handshake {
     context.strangers.delete(this.stranger);
     link.version = connect.version;
     this.maxPacketBytes = connect.properties?.maximumPacketBytes ?? Infinity;
-    const problem = this.problemWith(connect);
+    const isAssigned = connect.clientId === "";
+    const problem = this.takeUserName(connect) ?? this.problemWith(connect);
     if (problem) return this.refuse(problem);
-    const assigned = connect.clientId === "" ? context.settings.clientIdPrefix + context.newClientId() : undefined;
-    if (assigned !== undefined) connect.clientId = assigned;
+    if (connect.clientId === "") connect.clientId = context.settings.clientIdPrefix + context.newClientId();
+    const assigned = isAssigned ? connect.clientId : undefined;
     const { maxPacketSizeBytes } = context.linkLimits;
     this.authenticate(connect, termsOf(connect, assigned, this.mount.options, context.settings, maxPacketSizeBytes), bodyEnd - bodyStart);
+  }
+
+  /** Puts the user name in the place of the client identifier where the listener wants that. */
+  private takeUserName(connect: Connect): ConnectRefusal | undefined {
+    if (!this.mount.options.userNameIsClientId) return undefined;
+    const name = this.provenUser ?? connect.username ?? "";
+    if (name === "") return REFUSALS.anonymous;
+    connect.clientId = name;
+    return undefined;
   }
 
   private problemWith({ version, clientId, cleanStart, keepAliveSeconds, properties, will }: Connect): ConnectRefusal | undefined {

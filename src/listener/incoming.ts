@@ -6,7 +6,7 @@ import { acknowledgeDropped, receivePublish } from "../broker/inbound.ts";
 import type { Route, Source } from "../broker/subscriptions.ts";
 import type { Link } from "../link/link.ts";
 import { decodePublish, PublishView } from "../mqtt/publish.ts";
-import { isValidTopicName } from "../mqtt/topic-name.ts";
+import { isValidTopicName, topicNameViolation } from "../mqtt/topic-name.ts";
 import { Reason, type ReasonCode } from "../mqtt/reason.ts";
 import { protocolError, ProtocolViolation } from "../mqtt/violation.ts";
 import { Message } from "../queue/message.ts";
@@ -97,7 +97,7 @@ export class Incoming {
 
   /** A name with too many levels is refused, or the message acknowledged and dropped before MQTT 5. @throws ProtocolViolation for one that is none. */
   private refuseName({ name }: Topic<Route>, bytes: Buffer): void {
-    if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) throw new ProtocolViolation(Reason.TopicNameInvalid, "PUBLISH with an invalid topic name [MQTT-3.3.2-2]");
+    if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) throw topicNameViolation("PUBLISH with a topic name", bytes, view.topicStart, view.topicEnd);
     if (!this.hasLoggedDepth) this.context.log.write("topicTooDeep", { client: identityText(this.source.identity), topic: name.slice(0, MAX_LOGGED_CHARACTERS), limit: MAX_LEVELS });
     this.hasLoggedDepth = true;
     this.answer(this.terms.version === 5 ? Reason.TopicNameInvalid : Reason.Success);

@@ -36,13 +36,18 @@ export class Listeners {
   ) {}
 
   get ports(): number[] {
-    return this.open.map(({ server }) => server.port);
+    return this.open.flatMap(({ config, server }) => (config.socketPath === undefined ? [server.port] : []));
+  }
+
+  /** Ports and Unix sockets. */
+  get places(): (number | string)[] {
+    return this.open.map(({ config, server }) => config.socketPath ?? server.port);
   }
 
   /** Rejects with the system's error. */
   async add(config: ListenerConfig): Promise<void> {
     const { log, broker } = this.context;
-    const mount = new MountPoint(config.port, config.mountPoint, config, broker);
+    const mount = new MountPoint(config.socketPath ?? config.port, config.mountPoint, config, broker);
     const listener = new Listener(mount, this.context);
     try {
       const server = await this.listen(config, (open, user) => listener.accept(open, user));
@@ -52,9 +57,9 @@ export class Listeners {
       }
       listener.start();
       this.open.push({ config, listener, server });
-      log.write("listening", { port: server.port });
+      log.write("listening", { port: config.socketPath ?? server.port });
     } catch (error) {
-      log.write("listenerFailed", { port: config.port, reason: error instanceof Error ? error.message : String(error) });
+      log.write("listenerFailed", { port: config.socketPath ?? config.port, reason: error instanceof Error ? error.message : String(error) });
       throw error;
     }
   }
@@ -119,7 +124,7 @@ export class Listeners {
 /** What can't change under clients that are connected. */
 function isSame(a: ListenerConfig, b: ListenerConfig): boolean {
   return (
-    a.port === b.port && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && a.protocol === b.protocol &&
+    a.port === b.port && a.socketPath === b.socketPath && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && a.protocol === b.protocol &&
     a.maxHttpHeaderBytes === b.maxHttpHeaderBytes && isSameProof(a, b)
   );
 }

@@ -68,7 +68,8 @@ export class MountPoint {
   connected = 0;
 
   constructor(
-    readonly port: number,
+    /** As the log names it: a Unix socket by its path. */
+    readonly port: number | string,
     readonly prefix: string,
     /** May change while it is open. */
     public options: ListenerOptions,

@@ -1,5 +1,5 @@
-import { once } from "node:events";
 import { createWriteStream } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { lineOf } from "./console.ts";
 
 /** Where console lines go. */
@@ -58,9 +58,11 @@ class Outlet {
     this.stream.write(`${lineOf("linesDropped", { lines }, Date.now())}\n`);
   }
 
+  /** `drain` would not do: it comes only after more than the stream's limit had waited. */
   async flush(): Promise<void> {
-    const signal = AbortSignal.timeout(FLUSH_MS);
-    while (this.stream.writableLength > 0 && !this.stream.destroyed && !signal.aborted) await once(this.stream, "drain", { signal }).catch(() => undefined);
+    if (this.stream.writableLength === 0 || this.stream.destroyed) return;
+    const isWritten = new Promise<void>((resolve) => this.stream.write("", () => resolve()));
+    await Promise.race([isWritten, setTimeout(FLUSH_MS)]);
   }
 }
 

@@ -1,11 +1,10 @@
 import { BodyReader, writePrefixed } from "./body.ts";
-import { malformed, ProtocolViolation } from "./violation.ts";
-import { Reason } from "./reason.ts";
+import { malformed } from "./violation.ts";
 import { remainingLengthSize, writeRemainingLength } from "./frame.ts";
 import { MessageProperties } from "./message-properties.ts";
 import { NO_PROPERTIES, type Properties } from "./properties.ts";
 import { checkAuthentication, encodeProperties, readProperties } from "./property-block.ts";
-import { isValidTopicName } from "./topic-name.ts";
+import { isValidTopicName, topicNameViolation } from "./topic-name.ts";
 import type { ProtocolVersion, QoS, Will } from "./protocol.ts";
 
 /** Set in the protocol level by a bridge, so that the peer keeps retain flags and does not echo (original daemon, Mosquitto). */
@@ -118,9 +117,7 @@ function checkConnectFlags(version: ProtocolVersion, flags: number): void {
 function readWill(version: ProtocolVersion, reader: BodyReader, flags: number): Will {
   const ofVersion5 = version === 5 ? readWillProperties(reader) : undefined;
   const topic = reader.binary("will topic");
-  if (!isValidTopicName(topic, 0, topic.length)) {
-    throw new ProtocolViolation(Reason.TopicNameInvalid, "CONNECT with an invalid will topic [MQTT-3.1.3-10]");
-  }
+  if (!isValidTopicName(topic, 0, topic.length)) throw topicNameViolation("CONNECT with a will topic", topic, 0, topic.length);
   return {
     topic,
     payload: reader.binary("will payload"),

@@ -6,7 +6,7 @@ import { isValidUtf8 } from "./utf8.ts";
 import { malformed, ProtocolViolation, protocolError } from "./violation.ts";
 
 /** Properties of one packet: so many and so large are taken, whatever the packet's own limit allows. */
-export const MAX_PROPERTIES = 1_000;
+export const MAX_PROPERTIES = 10_000;
 export const MAX_PROPERTY_BYTES = 256 * 1024;
 
 /**

@@ -24,6 +24,12 @@ describe("checkConfig", () => {
     ["listener 2000 127.1.2.3", []],
     ["listener 2000 [::1]", []],
     ["listener 2000", ["f:2:1: warning: the listener on port 2000 can be used by anyone who reaches it"]],
+    ["listener 0 /a\nlistener 0 /b", []],
+    ["listener 0 /a\nlistener 0 /a", ["f:3:1: error: the listener on /a is defined twice"]],
+    ["listener 2000 ::1\nmount_point a/b/", []],
+    ...["a", "a/+/", "+/"].map((prefix): [string, string[]] => [
+      `listener 2000 ::1\nmount_point ${prefix}`, [`f:2:1: error: mount_point ${prefix}: it must end in / and contain no wildcard, or its clients could not subscribe to #`],
+    ]),
     ["listener 2000 10.0.0.1", ["f:2:1: warning: the listener on port 2000 can be used by anyone who reaches it"]],
     ["listener 2000 localhost\nprotocol websockets\nhttp_dir /srv/www\nwebsockets_origin https://example.org example.com", []],
     [
@@ -162,6 +168,14 @@ describe("readConfig", () => {
     writeFileSync(file, lines.join("\n"));
     return file;
   };
+
+  it("warns of a store's place that is a folder and does not end in /", () => {
+    const place = (text: string): readonly string[] => readConfig(write("place.cfg", "port 1883", "bind_address ::1", `persistence_location ${text}`)).problems;
+    expect(place(folder)).toEqual([
+      `${folder}/place.cfg:3:22: warning: persistence_location ${folder} is a folder, and the store will be ${folder}amqtdd-store: end it in / to have the store inside`,
+    ]);
+    for (const other of [`${folder}/`, `${folder}/none`, `${folder}/place.cfg`, "\0"]) expect(place(other)).toEqual([]);
+  });
 
   it("reads the files of a folder that end in .conf, by name, and tells its problems file by file in the order of their lines", () => {
     write("conf.d/20.conf", "log_level detail", "", "connection c", "address h", "username u", "topic # out");

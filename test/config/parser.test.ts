@@ -43,9 +43,10 @@ describe("a bad line", () => {
     ["remote_usrname u", "f:1:1: error: unknown keyword remote_usrname; did you mean remote_username?"],
     // access
     ["allow_anonymous false", "f:1:17: error: allow_anonymous false needs a password_file: without one nobody could connect"],
-    ["acl_file a", "f:1:10: error: acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one"],
+    ["acl_file a", "f:1:10: error: acl_file needs a password_file; with allow_anonymous true its rules for anonymous clients and client identifiers hold without one"],
     ["acl_style strict", "f:1:11: error: acl_style strict: wanted is one of amqtdd, mosquitto"],
     // what has one meaning here is not passed over when another is asked for
+    ["listener 1884\nper_listener_settings true\nlistener 1885", "f:2:23: error: per_listener_settings true is not supported with more than one listener: access rules hold for all"],
     ["memory_limit 5", "f:1:14: error: memory_limit 5: wanted is 0: nothing else is supported yet"],
       ["listener 1884\nmax_qos 3", "f:2:9: error: max_qos 3: wanted is a whole number from 0 to 2"],
       ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
@@ -74,8 +75,9 @@ describe("a bad line", () => {
     ["log_level loud", "f:1:11: error: log_level loud: wanted is one of config, detail, info, audit, warning, error, severe, fatal"],
     // sections
     ["listener", "f:1:1: error: listener needs a port"],
-    ["listener abc", "f:1:10: error: listener abc: wanted is a port number"],
-    ["listener 0", "f:1:10: error: listener 0: wanted is a port number"],
+    ["listener abc", "f:1:10: error: listener abc: wanted is a port number, or 0 and the path of a Unix socket"],
+    ["listener 0", "f:1:10: error: listener 0: wanted is a port number, or 0 and the path of a Unix socket"],
+    [`listener 0 /${"x".repeat(107)}`, `f:1:12: error: listener 0 /${"x".repeat(107)}: a Unix socket's path must not be longer than 107 bytes`],
     ["\nlistener 1884 127.0.0.1 mqtts", "f:2:25: error: listener protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["connection", "f:1:1: error: connection needs a name"],
     ["connection c\naddress h:99999", "f:2:9: error: address h:99999: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing"],
@@ -94,7 +96,7 @@ describe("a bad line", () => {
     expect(problemsOf("port x\n# fine\n\nlistener y\nfoo_bar_baz 1\n")).toEqual([
       "f:1:6: error: port x: wanted is a whole number from 1 to 65535",
       "f:5:1: error: unknown keyword foo_bar_baz",
-      "f:4:10: error: listener y: wanted is a port number",
+      "f:4:10: error: listener y: wanted is a port number, or 0 and the path of a Unix socket",
     ]);
   });
 
@@ -125,6 +127,36 @@ describe("keywords that are not supported yet", () => {
       expect(problemsOf(`listener 1884\n${word.toUpperCase()} x`, options)).toEqual([`f:2:1: error: ${word.toUpperCase()} is not supported yet`]);
       expect(problemsOf(`${CONNECTION} ${word}`, options)).toEqual([`f:3:2: error: ${word} is not supported yet`]);
     }
+  });
+});
+
+describe("options of a plugin", () => {
+  it.each(["plugin_opt_ca_file", "auth_opt_host"])("%s are told as the plugin is", (word) => {
+    expect(problemsOf(`plugin /x.so\n${word} x`)).toEqual(["f:1:1: error: plugin is not supported yet", `f:2:1: error: ${word} is not supported yet`]);
+  });
+});
+
+describe("files of mosquitto", () => {
+  it.each([
+    // TLS that is not asked for
+    "listener 2000\nrequire_certificate false\nuse_identity_as_username false",
+    `${CONNECTION}bridge_insecure false\nbridge_tls_use_os_certs false`,
+    // what has gone, or has no meaning here
+    "store_clean_interval 10\nretry_interval not-used",
+    `${CONNECTION}bridge_tcp_keepalive 60 10 3\nbridge_tcp_user_timeout 60\nbridge_reload_type immediate\nlocal_cleansession false\nbridge_fatal_sub_errors false`,
+    // rules for clients without a user name
+    "allow_anonymous true\nacl_file a",
+    "per_listener_settings true\nlistener 2000\nallow_anonymous true",
+  ])("%j is taken", (text) => expect(problemsOf(text)).toEqual([]));
+
+  it("have older names of keywords", () => {
+    const { listeners } = configOf("maximum_qos 1\nlistener 2000\nlistener 2001\nmaximum_qos 0");
+    expect(listeners.map(({ maxQoS }) => maxQoS)).toEqual([1, 0]);
+  });
+
+  it("name the ciphers of a bridge", () => {
+    const { connections } = configOf("connection c\naddress mqtts://h\nbridge_ciphers ECDHE-ECDSA-AES256-GCM-SHA384\nbridge_ciphers_tls1.3 TLS_AES_256_GCM_SHA384");
+    expect(connections[0]?.dial.tls).toMatchObject({ ciphers: "ECDHE-ECDSA-AES256-GCM-SHA384", tls13Ciphers: "TLS_AES_256_GCM_SHA384" });
   });
 });
 
@@ -389,11 +421,11 @@ describe("include_dir", () => {
   it("names the file in which a problem stands, also one that is found after all is read", () => {
     expect(problemsOf("\ninclude_dir bad\nport x\ninclude_dir none", { include }).sort()).toEqual([
       "bad/access.conf:1:17: error: allow_anonymous false needs a password_file: without one nobody could connect",
-      "bad/access.conf:2:10: error: acl_file needs a password_file; with acl_style mosquitto its rules for anonymous clients and client identifiers hold without one",
+      "bad/access.conf:2:10: error: acl_file needs a password_file; with allow_anonymous true its rules for anonymous clients and client identifiers hold without one",
       "bad/access.conf:3:10: warning: log_dest moon is not supported; wanted is stdout, stderr, none or file PATH",
       "bad/connection.conf:3:9: error: address h:0: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing",
       "bad/connection.conf:4:1: error: unknown keyword prot; did you mean port?",
-      "bad/listener.conf:2:10: error: listener abc: wanted is a port number",
+      "bad/listener.conf:2:10: error: listener abc: wanted is a port number, or 0 and the path of a Unix socket",
       "f:3:6: error: port x: wanted is a whole number from 1 to 65535",
       "f:4:13: error: include_dir none: no such folder",
     ]);
@@ -438,8 +470,8 @@ describe("keywords", () => {
   /** Where it is not any text, nor one of the usual words. */
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
-    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", per_listener_settings: "false", bridge_tls_version: "tlsv1.2", bridge_psk: "00",
-    use_username_as_clientid: "false", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
+    bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", bridge_tls_version: "tlsv1.2", bridge_psk: "00",
+    bridge_fatal_sub_errors: "false", local_cleansession: "false", bridge_reload_type: "lazy", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
 
@@ -506,7 +538,7 @@ describe("defaults", () => {
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
-        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10,
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10, userNameIsClientId: false,
         protocol: "mqtt", httpDirectory: undefined, httpPlace: { file: "f", line: 0, column: 1 }, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,

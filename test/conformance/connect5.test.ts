@@ -87,7 +87,7 @@ const conversations: readonly Conversation[] = [
   ["MQTT-3.1.3-4", "a client identifier is UTF-8", "a> 10 LL <MQTT> 05 02 0000 {} 0001 ff", "a< 20 .. 00 81 *", "a$"],
   ["MQTT-3.1.3-5", "a client identifier of 23 letters and digits is allowed", `a> ${connect5("0123456789ABCDEFGHIJKLM")}`, "a< 20 .. 00 00 *", `a> e0 00`, "a$", `a> ${connect5("NOPQRSTUVWXYZabcdefghij")}`, "a< 20 .. 00 00 *"],
   ["MQTT-3.1.3-6 MQTT-3.1.3-7 MQTT-3.2.2-16", "a client identifier is assigned, also without a clean start", `a> ${connect5("", { flags: "00" })}`, "a< 20 .. 00 00 .. 12 *", "a-"],
-  ["MQTT-3.1.3-11", "a will topic is UTF-8 and names a topic", `a> ${connect5("a", { flags: "06", rest: "{} 0002 c328 <x>" })}`, "a< 20 .. 00 90 *", "a$"],
+  ["MQTT-3.1.3-11", "a will topic is UTF-8 and names a topic", `a> ${connect5("a", { flags: "06", rest: "{} 0002 c328 <x>" })}`, "a< 20 .. 00 81 *", "a$", `a> ${connect5("a", { flags: "06", rest: "{} <a/#> <x>" })}`, "a< 20 .. 00 90 *", "a$"],
   ["MQTT-3.1.3-12", "a user name is UTF-8", `a> ${connect5("a", { flags: "82", rest: "0002 c328" })}`, "a< 20 .. 00 81 *", "a$"],
   [
     "MQTT-3.1.4-1 MQTT-3.1.4-2 MQTT-3.1.4-6 MQTT-3.2.2-7 MQTT-3.2.2-8 MQTT-4.12.0-1 MQTT-3.14.0-1", "behind a CONNECT that is refused nothing is taken",

@@ -70,6 +70,18 @@ it("A1.22: figures 42 to 44: each reads and writes what the files say, through w
   expect(seen(barney)).toEqual(["home/public/a anonymous", "meters/fred fred", "meters/barney barney", "home/barney/b barney", "home/public/end end"]);
 });
 
+it("holds the rules for anonymous clients without a password file, as mosquitto does, and believes no user name", async () => {
+  const port = await freePort();
+  const rules = "topic readwrite open/#\nuser Fred\ntopic readwrite meters/#\n";
+  await start(({ acl: file }) => `allow_anonymous true\nacl_file ${file}\nlistener ${port} 127.0.0.1`, { passwords: "", acl: rules });
+  for (const client of [await login(port), await login(port, "Fred")]) {
+    await expect(client.subscribe("meters/#", 1)).rejects.toThrow();
+    await client.subscribe("open/#", 1);
+    await client.publish("open/a", "x", { qos: 1 });
+    await client.waitFor("open/a", "x");
+  }
+});
+
 it("A1.22: refuses wrong passwords and a user name without one with code 4, anonymous clients with code 5, foreign identifiers with code 2", async () => {
   const [port, strict] = (await freePorts(2)) as [number, number];
   await start(figure42(port));

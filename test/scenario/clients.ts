@@ -82,8 +82,9 @@ export class RawClient {
     });
   }
 
-  static async open(port: number): Promise<RawClient> {
-    const socket = net.connect(port, "127.0.0.1");
+  /** At a port of the loopback address, or at a Unix socket. */
+  static async open(place: number | string): Promise<RawClient> {
+    const socket = typeof place === "string" ? net.connect(place) : net.connect(place, "127.0.0.1");
     await once(socket, "connect");
     return new RawClient(socket);
   }

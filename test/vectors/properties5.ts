@@ -104,7 +104,7 @@ export const propertyCases: readonly PropertyCase[] = [
       ...caseOf(`${place} with a property length of two bytes where one does`, "MQTT-1.5.5-1", "", place, "", refusal(MALFORMED, "longer than needed")),
       bytes: packetAround[place]("").replace(/\{\}(?!.*\{\})/, "8000"),
     },
-    caseOf(`${place} with as many properties as are taken`, "doc/limits.md", "", place, "26 <> <>".repeat(1_000), { accepted: true }),
-    caseOf(`${place} with more properties than are taken`, "doc/limits.md", "", place, "26 <> <>".repeat(1_001), refusal(QUOTA, "more than 1000")),
+    caseOf(`${place} with as many properties as are taken`, "doc/limits.md", "", place, "26 <> <>".repeat(10_000), { accepted: true }),
+    caseOf(`${place} with more properties than are taken`, "doc/limits.md", "", place, "26 <> <>".repeat(10_001), refusal(QUOTA, "more than 10000")),
   ]),
 ];

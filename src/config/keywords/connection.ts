@@ -1,5 +1,5 @@
 import type { ProtocolVersion } from "../../mqtt/protocol.ts";
-import { age, boolean, limit, oneOf, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
+import { age, boolean, limit, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
 import { tlsConnectionKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
@@ -7,6 +7,7 @@ const DAY_SECONDS = 86_400;
 const NEVER_SECONDS = 0xffff_ffff;
 /** mosquitto's names of the versions and plain ones. */
 export const bridgeProtocols: ReadonlyMap<string, ProtocolVersion> = new Map([["mqttv31", 3], ["mqttv311", 4], ["mqttv50", 5], ["3.1", 3], ["3.1.1", 4], ["5", 5]]);
+const NOTICED = "Read for compatibility: a remote that is gone is noticed by keepalive_interval.";
 const LOCAL = "Read for compatibility: here a connection is known by its name.";
 
 /** `auto` is the document's spelling. */
@@ -51,9 +52,14 @@ export const connectionKeywords = [
   { name: "bridge_max_topic_alias", aliases: [], type: whole(0, 65535, "aliases"), default: 10, doc: "MQTT 5: aliases that the remote may use for its topics." },
   { name: "bridge_outgoing_retain", aliases: [], type: boolean, default: true, doc: "false: what is sent to the remote is never retained there." },
   { name: "bridge_attempt_unsubscribe", aliases: [], type: boolean, default: true, doc: "Read for compatibility: a subscription that the connection no longer has is given up at the remote." },
+  { name: "bridge_fatal_sub_errors", aliases: [], type: only("false"), default: "false", doc: "A subscription that the remote refuses is logged; the connection stays." },
+  { name: "bridge_reload_type", aliases: [], type: oneOf("immediate", "lazy"), default: "immediate", doc: "Read for compatibility: a reload takes up a connection's changes at once." },
+  { name: "bridge_tcp_keepalive", aliases: [], type: string, list: true, default: undefined, doc: NOTICED },
+  { name: "bridge_tcp_user_timeout", aliases: [], type: string, default: undefined, doc: NOTICED },
   { name: "bridge_max_packet_size", aliases: [], type: limit("bytes"), default: Infinity, doc: "Largest packet sent to the remote; a larger message is dropped for it, logged and counted. With MQTT 5 the smaller of this and what the remote takes." },
   ...tlsConnectionKeywords,
   { name: "bridge_proxy", aliases: [], type: string, default: undefined, doc: "HTTP proxy that is asked for a tunnel (CONNECT) to each address: http://[user:password@]host:port." },
+  { name: "local_cleansession", aliases: [], type: only("false"), default: "false", doc: "The queue is kept while the connection is down." },
   { name: "local_clientid", aliases: [], type: string, default: undefined, doc: LOCAL },
   { name: "local_username", aliases: [], type: string, default: undefined, doc: LOCAL },
   { name: "local_password", aliases: [], type: string, default: undefined, doc: LOCAL },

@@ -1,5 +1,5 @@
 import { listenerProtocols } from "../config.ts";
-import { boolean, connectionCount, oneOf, only, protocolVersions, string, whole, type Keyword } from "../keyword.ts";
+import { boolean, connectionCount, oneOf, protocolVersions, string, whole, type Keyword } from "../keyword.ts";
 import { tlsListenerKeywords } from "./tls.ts";
 
 /** Keywords of a `listener PORT [ADDRESS [PROTOCOL]]` section. */
@@ -13,8 +13,8 @@ export const listenerKeywords = [
   { name: "websockets_origin", aliases: [], reload: true, type: string, list: true, default: undefined, doc: "Origins that a WebSocket may be opened from, as https://example.org or example.org; a client that names another one or none is refused. Without it all are served." },
   { name: "socket_domain", aliases: [], reload: true, type: oneOf("ipv4", "ipv6"), default: undefined, doc: "ipv4: as `ipv6 false`." },
   { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: undefined, doc: "Protocol versions that this listener serves." },
-  { name: "max_qos", aliases: [], reload: true, type: whole(0, 2), default: undefined, doc: "Highest QoS of this listener: more is not taken, nor granted." },
+  { name: "max_qos", aliases: ["maximum_qos"], reload: true, type: whole(0, 2), default: undefined, doc: "Highest QoS of this listener: more is not taken, nor granted." },
   { name: "max_topic_alias", aliases: [], reload: true, type: whole(0, 65535), default: undefined, doc: "Topic aliases that a client of this listener may use; 0: none." },
-  { name: "use_username_as_clientid", aliases: [], type: only("false"), default: "false", doc: "Client identifiers are the clients' own." },
+  { name: "use_username_as_clientid", aliases: [], reload: true, type: boolean, default: false, doc: "A client's user name takes the place of its client identifier; a client without one is refused." },
   ...tlsListenerKeywords,
 ] as const satisfies readonly Keyword[];

@@ -26,6 +26,8 @@ export const tlsConnectionKeywords = [
   { name: "bridge_keyfile", aliases: [], type: string, default: undefined, doc: "The private key of bridge_certfile, PEM, without a passphrase." },
   { name: "bridge_insecure", aliases: [], type: boolean, default: false, doc: "true: the remote's certificate may be of any name, so that whoever has one of a trusted CA can answer for the remote." },
   { name: "bridge_tls_version", aliases: [], type: oneOf("tlsv1.2", "tlsv1.3"), default: "tlsv1.2", doc: "Lowest version of TLS that is spoken." },
+  { name: "bridge_ciphers", aliases: [], type: string, default: undefined, doc: "Ciphers of TLS 1.2, OpenSSL's list." },
+  { name: "bridge_ciphers_tls1.3", aliases: [], type: string, default: undefined, doc: "Cipher suites of TLS 1.3, parted by colons." },
   { name: "bridge_alpn", aliases: [], type: string, default: undefined, doc: "Protocol that is offered by ALPN: some servers tell MQTT from HTTP by it, on port 443." },
   { name: "bridge_identity", aliases: [], type: string, default: undefined, doc: "Who we are, with bridge_psk." },
   { name: "bridge_psk", aliases: [], type: string, default: undefined, doc: "Key that we share with the remote, in hexadecimal digits, instead of certificates." },
