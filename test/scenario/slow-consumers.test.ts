@@ -195,7 +195,7 @@ const unfinishedConnect = connectPacket("never-there", { will: { topic: "will", 
 const numbers = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
 /** The messages that come before the answer to a PINGREQ, which is sent behind `packet`, in one write. */
-async function untilPong(raw: RawClient, packet = Buffer.alloc(0)): Promise<Publish[]> {
+async function untilPong(raw: RawClient, packet: Buffer = Buffer.alloc(0)): Promise<Publish[]> {
   const messages: Publish[] = [];
   raw.send(Buffer.concat([packet, PINGREQ]).toString("hex"));
   for (let frame = await raw.frame(); frame !== "d000"; frame = await raw.frame()) messages.push(readPublish(Buffer.from(frame, "hex")));
