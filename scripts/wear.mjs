@@ -1,6 +1,7 @@
 // What a stored message costs the disk: bytes written and syncs, measured on the real daemon (dist/) with a bridge whose remote is this script.
 //   node scripts/wear.mjs [--way backlog|live] [--rates 1,10,100,1000] [--intervals 0,100,1000] [--seconds 20] [--payload 300]
 //   node scripts/wear.mjs --window 10 --messages 200000      as fast as it goes, that many messages a group
+//   node scripts/wear.mjs --connections 4 ...                each message goes to so many bridges' queues, and is stored so often
 // backlog: the remote is away while the messages come, and then takes all of them. live: it is there and acknowledges at once.
 // File bytes are what was handed to write(), without what came out of its sockets; page bytes what the kernel counts for the disk, in whole pages of
 // 4 KiB (/proc/PID/io). Both until nothing more is written: drain and compaction included. Syncs are counted by strace, if it is there.
@@ -12,31 +13,20 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { packet, string } from "./benchmark/load/packets.mjs";
+import { freePort } from "./benchmark/ports.mjs";
 
 const { values } = parseArgs({
   options: {
     way: { type: "string", default: "backlog" }, rates: { type: "string", default: "1,10,100,1000" }, intervals: { type: "string", default: "0,100,1000" },
     seconds: { type: "string", default: "20" }, payload: { type: "string", default: "300" }, window: { type: "string" }, messages: { type: "string", default: "100000" },
-    program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
+    connections: { type: "string", default: "1" }, program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
   },
 });
 const payloadBytes = Number(values.payload);
+const connections = Number(values.connections);
 const numbers = (text) => text.split(",").map(Number);
 const hasStrace = spawnSync("strace", ["-V"]).status === 0;
-
-const text = (value) => {
-  const bytes = Buffer.from(value);
-  return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes]);
-};
-const packet = (first, body) => {
-  const header = [first];
-  let length = body.length;
-  do {
-    header.push(length >= 128 ? (length & 127) | 128 : length);
-    length >>= 7;
-  } while (length > 0);
-  return Buffer.concat([Buffer.from(header), body]);
-};
 
 /** Calls `onPacket(type, bytes, bodyAt, end)` for each packet, `afterRead` when what has come is worked through. */
 function reader(onPacket, afterRead) {
@@ -63,15 +53,6 @@ function reader(onPacket, afterRead) {
   };
 }
 
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
 /** What this script has got from the daemon's sockets and standard output. */
 let heardBytes = 0;
 
@@ -87,7 +68,9 @@ class Daemon {
     const file = path.join(daemon.folder, "amqtdd.cfg");
     writeFileSync(file, [
       `persistence_location ${daemon.folder}/store/`, `commit_interval_ms ${intervalMs}`, "max_inflight_messages 100", "store_min_free 0", `listener ${daemon.port} 127.0.0.1`,
-      "connection remote", `address 127.0.0.1:${daemon.remotePort}`, "notifications false", "reconnect_interval 1", "max_reconnect_interval 1", "topic # out", "",
+      ...Array.from({ length: connections }, (_, index) => [
+        `connection remote${index}`, `address 127.0.0.1:${daemon.remotePort}`, "notifications false", "reconnect_interval 1", "max_reconnect_interval 1", "topic # out", "",
+      ]).flat(),
     ].join("\n"));
     daemon.child = spawn(process.execPath, [values.program, "-c", file], { stdio: ["ignore", "pipe", "inherit"], cwd: daemon.folder });
     heardBytes = 0;
@@ -183,7 +166,7 @@ class Publisher {
     const socket = net.connect({ port, host: "127.0.0.1", noDelay: true });
     await once(socket, "connect");
     publisher.socket = socket;
-    socket.write(packet(0x10, Buffer.concat([text("MQTT"), Buffer.from([4, 2, 0, 0]), text("wear")])));
+    socket.write(packet(0x10, Buffer.concat([string("MQTT"), Buffer.from([4, 2, 0, 0]), string("wear")])));
     socket.on("data", reader((type) => {
       if (type === 4) publisher.acknowledged++;
     }, () => publisher.#waiting.splice(0).forEach((resume) => resume())));
@@ -195,7 +178,7 @@ class Publisher {
     for (let i = 0; i < count; i++) {
       this.#id = (this.#id % 60_000) + 1;
       const payload = randomFillSync(Buffer.allocUnsafe(payloadBytes));
-      packets.push(packet(0x32, Buffer.concat([text("sensors/wear"), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
+      packets.push(packet(0x32, Buffer.concat([string("sensors/wear"), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
     }
     this.sent += count;
     this.socket.write(Buffer.concat(packets));
@@ -245,7 +228,7 @@ async function measure(intervalMs, load) {
     const peakResidentKiB = daemon.residentKiB;
     const drainMs = performance.now();
     if (values.way === "backlog") await remote.listen(daemon.remotePort);
-    while (remote.received < publisher.sent) await wait(20);
+    while (remote.received < publisher.sent * connections) await wait(20);
     const drainSeconds = (performance.now() - drainMs) / 1000;
     await daemon.untilQuiet(11_000);
     if (strace) {
@@ -255,7 +238,7 @@ async function measure(intervalMs, load) {
     const syncs = [...counted.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync\s*$/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0);
     const fileBytes = daemon.fileBytes - start.file;
     const pageBytes = daemon.pageBytes - start.page;
-    return { messages: publisher.sent, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes: daemon.storeBytes };
+    return { messages: publisher.sent * connections, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes: daemon.storeBytes };
   } finally {
     remote.close();
     await daemon.stop();

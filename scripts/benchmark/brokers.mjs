@@ -5,7 +5,8 @@ import { once } from "node:events";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { cores, environment, freePort, onCore, untilOpen } from "./machine.mjs";
+import { cores, environment, onCore } from "./machine.mjs";
+import { freePort, untilOpen } from "./ports.mjs";
 
 export const program = path.join(import.meta.dirname, "..", "..", "dist", "amqtdd.js");
 export const mosquittoVersion = /mosquitto version (\S+)/.exec(spawnSync("mosquitto", ["-h"], { encoding: "utf8" }).stdout ?? "")?.[1];

@@ -1,8 +1,6 @@
 // The machine under the measurement: its cores, and what /proc tells of a process.
 import { execFileSync, spawnSync } from "node:child_process";
-import { once } from "node:events";
 import { closeSync, fdatasyncSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
-import net from "node:net";
 import { cpus } from "node:os";
 import path from "node:path";
 
@@ -46,30 +44,4 @@ export function fdatasyncMs(folder) {
   closeSync(fd);
   rmSync(file);
   return times.sort((a, b) => a - b)[100];
-}
-
-export async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-/** Resolves when somebody listens at the port, tried again at once; rejects when `child` has ended instead. */
-export async function untilOpen(port, child) {
-  const deadline = Date.now() + 15_000;
-  while (Date.now() < deadline && child.exitCode === null && child.signalCode === null) {
-    const open = await new Promise((resolve) => {
-      const socket = net.connect(port, "127.0.0.1", () => {
-        resolve(true);
-        socket.resetAndDestroy();
-      });
-      socket.on("error", () => resolve(false));
-    });
-    if (open) return;
-    await new Promise((resolve) => setTimeout(resolve, 0.5));
-  }
-  throw new Error(`nobody listens at port ${port}`);
 }

@@ -255,6 +255,10 @@ export class BridgeConnection implements RemoteOwner, Holder {
     this.exchange.onPacket(link, firstByte, bytes, frameStart, bodyStart, bodyEnd);
   }
 
+  onReadEnd(link: Link): void {
+    this.exchange.onReadEnd(link);
+  }
+
   onDrain(): void {
     this.exchange.onDrain();
   }

@@ -22,6 +22,9 @@ import type { TopicMap } from "./topic-lines.ts";
 
 /** Used for each acknowledgement. */
 const ack = new AckDetails();
+/** A remote that has so many messages before it is busy for longer than its answers are left to come together, and one that answers few in a write pays for each. */
+const MANY_IN_FLIGHT = 64;
+const FEW_ANSWERS = 2;
 const MAX_LARGE_TOPICS = 64;
 const MAX_LOGGED_CHARACTERS = 200;
 
@@ -49,6 +52,8 @@ export class Exchange {
   /** A message under suspicion is held back, and with it the queue; and the remote has been asked for the answer that lets it go. */
   private isHolding = false;
   private hasAsked = false;
+  /** Messages that the remote has answered in the present read. */
+  private answered = 0;
   /** What the remote takes unacknowledged. */
   private receiveMaximum = Infinity;
   /** Messages that remotes have refused, by reason code. */
@@ -186,6 +191,13 @@ export class Exchange {
     }
   }
 
+  /** The remote answers one by one and has many messages before it: its answers may come together before the next ones are sent. */
+  onReadEnd(link: Link): void {
+    const { answered } = this;
+    this.answered = 0;
+    if (answered > 0 && answered <= FEW_ANSWERS && this.entry.session.inFlightMessages >= MANY_IN_FLIGHT) link.gatherInput();
+  }
+
   onDrain(): void {
     this.entry.session.pump();
   }
@@ -201,6 +213,7 @@ export class Exchange {
 
   /** A message has been answered for good. */
   private onAnswered(): void {
+    this.answered += 1;
     this.suspicion.taken();
     this.endSuspicion();
   }

@@ -33,6 +33,7 @@ export interface RemoteOwner {
   onEstablished(link: Link, answer: Answer): void;
   /** Every packet after CONNACK, but PINGRESP. @throws ProtocolViolation */
   onPacket(link: Link, firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void;
+  onReadEnd(link: Link): void;
   onDrain(): void;
   onPingresp(): void;
   /** Once, and the last thing that is heard. */
@@ -154,6 +155,10 @@ export class Remote implements PacketHandler {
   private onDisconnect(firstByte: number, bytes: Buffer, bodyStart: number, bodyEnd: number): void {
     const { reasonCode, properties } = decodeDisconnect(5, "server", firstByte, bytes, bodyStart, bodyEnd);
     this.end({ kind: "lost", text: `DISCONNECT, ${explain(reasonCode, properties)}`, byRemote: true });
+  }
+
+  onReadEnd(): void {
+    if (this.established && this.link) this.owner.onReadEnd(this.link);
   }
 
   onDrain(): void {

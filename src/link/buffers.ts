@@ -1,5 +1,5 @@
 const SMALL_BYTES = 2 * 1024;
-const LARGE_BYTES = 64 * 1024;
+export const LARGE_BYTES = 64 * 1024;
 const MAX_POOLED = { small: 256, large: 32 } as const;
 
 const small: Buffer[] = [];

@@ -47,7 +47,7 @@ export class Link implements TransportListener, FrameSink, Author {
   private closed = false;
   private isClosing = false;
   private readingPaused = false;
-  /** Why no packet is handed on: STOPPED, RESTING; 0 if they are. */
+  /** Why no packet is handed on: STOPPED, RESTING, GATHERING; 0 if they are. */
   private halts = 0;
   /** When the first large read of this turn came; more may follow. 0: none has. */
   private burstBegunMs = 0;
@@ -245,6 +245,13 @@ export class Link implements TransportListener, FrameSink, Author {
     this.unhalt(STOPPED);
   }
 
+  /** Lets what the peer sends come together for a moment: it sends packets one by one, and each would cost a turn of its own. */
+  gatherInput(): void {
+    if ((this.halts & GATHERING) !== 0 || this.closed) return;
+    this.halts |= GATHERING;
+    this.clock.after(GATHERING_MS, () => this.unhalt(GATHERING));
+  }
+
   regulateReading(): void {
     // A slow subscriber's PINGREQ is still read: only answers are added then, and they have their own bound.
     const pause = this.isHolding || this.halts !== 0 || this.unsentBytes > this.unsentLimit + MAX_ANSWERS_BYTES;
@@ -334,6 +341,8 @@ const LARGE_READ_BYTES = 16 * 1024;
 const MAX_TURN_MS = 5;
 const STOPPED = 1;
 const RESTING = 2;
+const GATHERING = 4;
+const GATHERING_MS = 1;
 /** So many bytes of a packet that is not whole yet are a sign of life. */
 const TRICKLE_BYTES = 1024;
 /** A packet of this size is never too much. */

@@ -5,7 +5,7 @@ import { encodePublish, publishSize } from "../mqtt/publish.ts";
 import { encodePublish5, publish5Size } from "../mqtt/publish5.ts";
 import type { PublishFields, PublishFrame } from "../mqtt/publish-fields.ts";
 import type { AckGate } from "./ack-gate.ts";
-import { giveBack, takeBuffer } from "./buffers.ts";
+import { giveBack, LARGE_BYTES, takeBuffer } from "./buffers.ts";
 import { TopicAliases } from "./topic-aliases.ts";
 import type { Transport } from "./transport.ts";
 
@@ -60,17 +60,27 @@ export class PacketWriter {
   private reserve(length: number): Buffer {
     const out = this.out;
     if (out && out.length - this.outEnd >= length) return out;
+    if (out && out.length < LARGE_BYTES && this.outEnd + length <= LARGE_BYTES) return this.enlarge(out);
     const wasFull = out !== undefined;
     this.flush();
     const headroom = this.transport?.headroomBytes ?? 0;
     const wanted = headroom + length;
-    this.out = takeBuffer(wasFull && wanted < LARGE_AFTER_FULL ? LARGE_AFTER_FULL : wanted);
+    this.out = takeBuffer(wasFull && wanted < LARGE_BYTES ? LARGE_BYTES : wanted);
     this.outStart = this.outEnd = headroom;
     if (!this.flushScheduled) {
       this.flushScheduled = true;
       this.clock.endOfTurn(this.endOfTurn);
     }
     return this.out;
+  }
+
+  /** What a small buffer has goes on in a large one: a write of its own would cost more than the copy. */
+  private enlarge(out: Buffer): Buffer {
+    const large = takeBuffer(LARGE_BYTES);
+    out.copy(large, this.outStart, this.outStart, this.outEnd);
+    giveBack(out);
+    this.out = large;
+    return large;
   }
 
   /** While the peer has not taken what was written before, output is collected: many small writes would each cost a whole buffer. */
@@ -190,4 +200,3 @@ export class PacketWriter {
 const MAX_ALIAS_BYTES = 5;
 const QOS_0_PUBLISH = 0x30;
 const QOS_2 = 4;
-const LARGE_AFTER_FULL = 64 * 1024;

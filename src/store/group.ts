@@ -34,8 +34,9 @@ export interface ClosedGroup {
 /** The group that collects now. It knows who changed, not what changed: that is asked when it closes. */
 export class CollectingGroup {
   readonly number: GroupNumber;
+  /** Changes that somebody waits for. */
+  awaited = 0;
   readonly #keepers = new Set<Keeper>();
-  #need: Need = "soon";
 
   constructor(number: GroupNumber) {
     this.number = number;
@@ -43,7 +44,7 @@ export class CollectingGroup {
 
   /** `synced` as soon as one touch asked for it. */
   get need(): Need {
-    return this.#need;
+    return this.awaited > 0 ? "synced" : "soon";
   }
 
   get isEmpty(): boolean {
@@ -52,7 +53,7 @@ export class CollectingGroup {
 
   touch(keeper: Keeper, need: Need): void {
     this.#keepers.add(keeper);
-    if (need === "synced") this.#need = "synced";
+    if (need === "synced") this.awaited += 1;
   }
 
   /** Asks each keeper once. The next group must be in place by now: a keeper that touches while it is asked belongs to the next one. */
@@ -61,7 +62,7 @@ export class CollectingGroup {
     const keepers = [...this.#keepers];
     this.#keepers.clear();
     for (const keeper of keepers) keeper.writeTo(records);
-    return { number: this.number, need: this.#need, records };
+    return { number: this.number, need: this.need, records };
   }
 }
 

@@ -16,6 +16,7 @@ const KEY_NEXT = 0x6e; // n
 const KEY_WILL = 0x77; // w
 const KEY_TIME = 0x74; // t
 const KEY_RIDERS = 0x6a; // j
+const KEY_PADDING = 0x78; // x
 
 /** Number of a session and its queues. */
 export type SessionNumber = number;
@@ -33,6 +34,8 @@ export const withoutPages: readonly KeyRange[] = [
 export const formatKey = Buffer.from([KEY_FORMAT]);
 /** Behind which page of which queue records ride on pages (`Riders`). */
 export const ridersKey = Buffer.from([KEY_RIDERS]);
+/** Of padding on a page. Nothing reads it: a version that does not know it may write it by itself, as riders are at a start. */
+export const paddingKey = Buffer.from([KEY_PADDING]);
 /** Whether of all records with this key the last one holds everything: then it may ride on a page. */
 export const mayRide = (key: Buffer): boolean => key[0] === KEY_QUEUE || key[0] === KEY_INCOMING || key[0] === KEY_TIME;
 

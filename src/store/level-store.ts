@@ -2,9 +2,11 @@ import type { Clock, Timer } from "../clock/clock.ts";
 import { Compactor } from "./compactor.ts";
 import type { Database, OpenDatabase } from "./database.ts";
 import { StoreFigures } from "./figures.ts";
+import { Gathering } from "./gathering.ts";
 import { type ClosedGroup, CollectingGroup } from "./group.ts";
 import { DatabaseHandle } from "./handle.ts";
 import { formatKey } from "./keys.ts";
+import { fillLogPage } from "./log-page.ts";
 import { type Batch, Riders } from "./riders.ts";
 import { Room } from "./room.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "./store.ts";
@@ -50,6 +52,7 @@ export class LevelStore implements Store {
   readonly #room: Room;
   readonly #compactor: Compactor;
   readonly #riders = new Riders();
+  readonly #gathering = new Gathering();
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   readonly #stateListeners: ((state: StoreState) => void)[] = [];
   #current = new CollectingGroup(1);
@@ -138,8 +141,18 @@ export class LevelStore implements Store {
     }
     this.#closing = group;
     this.#closeTimer?.cancel();
-    if (commitIntervalMs === 0) clock.endOfTurn(() => this.#closeCurrent(group));
+    if (commitIntervalMs === 0) clock.endOfTurn(() => this.#closeWhole(group));
     else this.#closeTimer = clock.after(commitIntervalMs, () => this.#closeCurrent(group));
+  }
+
+  /** At the end of a turn. What comes in a later one asks again whether the group is whole. */
+  #closeWhole(group: CollectingGroup): void {
+    if (this.#current !== group || this.#isBusy) return;
+    const waitMs = this.#gathering.waitMs(group.awaited, performance.now());
+    if (waitMs === 0) return this.#closeCurrent(group);
+    this.#closing = undefined;
+    this.#closeTimer?.cancel();
+    this.#closeTimer = this.#parts.clock.after(waitMs, () => this.#closeWhole(group));
   }
 
   #closeCurrent(group: CollectingGroup): void {
@@ -162,7 +175,17 @@ export class LevelStore implements Store {
   #prepare(group: ClosedGroup): void {
     const batch = this.#riders.batchOf(group.records);
     for (const { type, key } of batch.operations) if (type === "del") this.#compactor.noteDeleted(key);
-    this.#unwritten = { group, batch };
+    this.#unwritten = { group, batch: this.#isSynced(group, batch) ? this.#padded(batch) : batch };
+  }
+
+  #isSynced(group: ClosedGroup, batch: Batch): boolean {
+    return this.#parts.syncs && (group.need === "synced" || batch.mustSync);
+  }
+
+  /** A disk that is full or fails gets nothing that need not be. */
+  #padded(batch: Batch): Batch {
+    const logBytes = this.#state === "healthy" ? this.#parts.directory.logBytes() : undefined;
+    return logBytes === undefined ? batch : { ...batch, bytes: batch.bytes + fillLogPage(batch.operations, logBytes) };
   }
 
   /** Never rejects: a failure is dealt with here. */
@@ -171,7 +194,7 @@ export class LevelStore implements Store {
     const { group, batch } = this.#unwritten;
     try {
       const database = await this.#handle.forWriting(batch.bytes, () => this.#compactor.settled());
-      if (batch.operations.length > 0) await this.#writeBatch(database, batch, group.need === "synced" || batch.mustSync);
+      if (batch.operations.length > 0) await this.#writeBatch(database, batch, { sync: this.#isSynced(group, batch) });
     } catch (error) {
       await this.#onFailure(error);
       return;
@@ -179,9 +202,8 @@ export class LevelStore implements Store {
     this.#succeeded(group);
   }
 
-  async #writeBatch(database: Database, { operations, bytes, storedBytes, isInOrder }: Batch, isAwaited: boolean): Promise<void> {
+  async #writeBatch(database: Database, { operations, bytes, storedBytes, isInOrder }: Batch, { sync }: { readonly sync: boolean }): Promise<void> {
     const { figures } = this;
-    const sync = this.#parts.syncs && isAwaited;
     const startMs = performance.now();
     // No chained batch: that keeps its bytes until it is collected, and what native code holds does not hurry the collector.
     await database.batch(operations, { sync });
@@ -211,6 +233,7 @@ export class LevelStore implements Store {
       this.#updateState();
     }
     for (const listener of this.#storedListeners) listener(group.number);
+    if (this.#parts.syncs && group.need === "synced") this.#gathering.begin(this.#current.awaited, this.figures.lastSyncMs, performance.now());
     this.#schedule();
   }
 

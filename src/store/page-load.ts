@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { paddingKey } from "./keys.ts";
 
 /** A small record that stands on a page instead of by itself. */
 export interface Rider {
@@ -12,6 +13,9 @@ const HEADER_BYTES = 4;
 const CRC_BYTES = 4;
 /** Of a rider, beside key and value. */
 const FRAME_BYTES = 5;
+
+/** What padding takes at least, on a page that carries nothing yet. */
+export const PADDING_FRAME_BYTES = HEADER_BYTES + CRC_BYTES + FRAME_BYTES + paddingKey.length;
 
 export const riderBytes = ({ key, value }: Rider): number => FRAME_BYTES + key.length + value.length;
 
@@ -31,6 +35,22 @@ export function loadPage(key: Buffer, records: Buffer, riders: readonly Rider[])
   }
   page.writeUInt32BE(crc32(page.subarray(loadAt, at), crc32(key)), at);
   return page;
+}
+
+/** The page, longer by `bytes`, at least `PADDING_FRAME_BYTES`. */
+export function paddedPage(key: Buffer, page: Buffer, bytes: number): Buffer {
+  const loaded = loadAtOf(page) === 0 ? loadPage(key, page, []) : page;
+  const crcAt = loaded.length - CRC_BYTES;
+  const padded = Buffer.alloc(page.length + bytes);
+  loaded.copy(padded, 0, 0, crcAt);
+  padded.writeUInt32BE(loaded.readUInt32BE(0) + padded.length - loaded.length, 0);
+  padded.writeUInt8(paddingKey.length, crcAt);
+  paddingKey.copy(padded, crcAt + 1);
+  const zeroesAt = crcAt + FRAME_BYTES + paddingKey.length;
+  const end = padded.length - CRC_BYTES;
+  padded.writeUInt32BE(end - zeroesAt, zeroesAt - 4);
+  padded.writeUInt32BE(crc32(padded.subarray(crcAt, end), loaded.readUInt32BE(crcAt)), end);
+  return padded;
 }
 
 /** Where the load begins; 0 if there is none, or no length of one that can be. */
@@ -54,7 +74,8 @@ export function ridersOf(key: Buffer, page: Buffer): Rider[] | undefined {
   for (let at = from; at < to; ) {
     const valueAt = at + 1 + page.readUInt8(at) + 4;
     const end = valueAt + page.readUInt32BE(valueAt - 4);
-    riders.push({ key: page.subarray(at + 1, valueAt - 4), value: page.subarray(valueAt, end) });
+    const rider = { key: page.subarray(at + 1, valueAt - 4), value: page.subarray(valueAt, end) };
+    if (!rider.key.equals(paddingKey)) riders.push(rider);
     at = end;
   }
   return riders;

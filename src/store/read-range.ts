@@ -5,15 +5,17 @@ import { recordsOf } from "./page-load.ts";
 import type { StoredRecord } from "./store.ts";
 import { isCorruption } from "./store-error.ts";
 
-/** Keys read at a time: at first, at most, and the factor between. */
+/** Keys read at a time: at first, at most, and the largest factor between: what comes may be larger than what came. */
 const FIRST_KEYS = 4;
 const MOST_KEYS = 1024;
-const MOST_GROWTH = 4;
+const MOST_GROWTH = 16;
+/** With so much of what is wanted it is enough: the rest might be one record too many. */
+const ENOUGH = 7 / 8;
 const MAX_PAGE_SEQ = 2 ** 48 - 1;
 
 /**
  * Keys by an iterator, values by `getMany`: a closed iterator keeps the last entries it has read until it is collected, and what native code
- * holds does not hurry the collector. Few keys at a time, since LevelDB reads values along with keys; more when the values turn out to be small.
+ * holds does not hurry the collector. Few keys at first, since LevelDB reads values along with keys; then as many as there is room for by what those were.
  * What is damaged is left out; `onDamaged` hears of it.
  */
 export async function readRange(database: Database, from: Buffer, to: Buffer, maxBytes: number, onDamaged: (detail: string) => void): Promise<StoredRecord[]> {
@@ -47,7 +49,11 @@ export async function readRange(database: Database, from: Buffer, to: Buffer, ma
       records.push([key, intact]);
       bytes += value.length;
     }
-    if (bytes * MOST_GROWTH < maxBytes) wanted = Math.min(wanted * MOST_GROWTH, MOST_KEYS);
+    if (records.length > 0) {
+      if (keys.length < wanted || bytes >= maxBytes * ENOUGH) return records;
+      const fitting = Math.floor(((maxBytes - bytes) * records.length) / Math.max(bytes, 1));
+      wanted = Math.max(1, Math.min(fitting, wanted * MOST_GROWTH, MOST_KEYS));
+    }
     range = { gt: last };
   }
 }

@@ -26,6 +26,8 @@ export class StoreDirectory {
   #syncedNames = new Set<string>();
   /** The directory's time when it held no others; undefined while a later change might have the same. */
   #syncedAtMs: number | undefined;
+  /** The newest log of LevelDB among them. */
+  #logPath: string | undefined;
 
   constructor(
     path: string,
@@ -75,9 +77,16 @@ export class StoreDirectory {
         await handle.close();
       }
       this.#syncedNames = new Set(names);
+      const [log] = names.filter((name) => name.endsWith(".log")).sort((a, b) => Number.parseInt(b, 10) - Number.parseInt(a, 10));
+      this.#logPath = log && join(this.path, log);
     }
     this.#syncedAtMs = isOld ? mtimeMs : undefined;
     return names;
+  }
+
+  /** Size of LevelDB's log as of the names that were synced last; undefined if there is none by now. It may have begun another one since. */
+  logBytes(): number | undefined {
+    return this.#logPath === undefined ? undefined : statSync(this.#logPath, { throwIfNoEntry: false })?.size;
   }
 
   /** What has to be free for the reserve to be made. */

@@ -19,3 +19,10 @@ export function writeVarint(value: number): Buffer {
   bytes.push(value);
   return Buffer.from(bytes);
 }
+
+/** How many bytes a number takes so. */
+export function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) bytes++;
+  return bytes;
+}

@@ -129,6 +129,17 @@ describe("output", () => {
     expect(transport.take()).toEqual([]);
   });
 
+  it("leaves in one write too when it is more than a small buffer holds", () => {
+    const { link, transport } = connect({ ...LIMITS, maxPacketSizeBytes: 10_000 });
+    let expected = "";
+    for (let id = 1; id <= 100; id++) {
+      publish(link, id, 100);
+      expected += `3269000174${id.toString(16).padStart(4, "0")}${"70".repeat(100)}`;
+    }
+    turn();
+    expect(transport.take()).toEqual([expected]);
+  });
+
   it("is whole and in order when it is larger than any buffer", () => {
     const { link, transport } = connect();
     let expected = "";
@@ -476,6 +487,21 @@ describe("a peer that sends more than a turn has room for", () => {
     for (const read of largeReads) link.onBytes(read);
     expect(handler.packets.length).toBe(3 * 8_000 + PACKETS);
     expect(transport.takeCalls()).toEqual([]);
+  });
+
+  it("comes together for a moment when its handler asks for that, and none of it is lost or late for long", () => {
+    const { link, transport, handler } = connect();
+    handler.whenPacket = () => link.gatherInput();
+    link.onBytes(PINGREQ);
+    expect(transport.takeCalls()).toEqual(["pause"]);
+    link.onBytes(Buffer.concat([PINGREQ, PINGREQ])); // was on its way
+    expect(handler.packets).toHaveLength(1);
+    handler.whenPacket = () => undefined;
+    const beforeMs = clock.nowMs();
+    turn();
+    expect(clock.nowMs() - beforeMs).toBe(1);
+    expect(handler.packets).toHaveLength(3);
+    expect(transport.takeCalls()).toEqual(["resume"]);
   });
 
   it("stays stopped for who has stopped it", () => {

@@ -1,11 +1,13 @@
 // Packets of a client, and what is looked at in a server's. Versions: 3 is MQTT 3.1, 4 is 3.1.1, 5.
 
-const string = (value) => {
+/** A text as it stands in packets. */
+export const string = (value) => {
   const bytes = Buffer.from(value);
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes]);
 };
 
-function packet(first, body) {
+/** The packet whose first byte and body these are. */
+export function packet(first, body) {
   const header = [first];
   let length = body.length;
   do {
