@@ -1,4 +1,4 @@
-import { rightsOf, type Rights } from "./acl.ts";
+import { dependsOnId, rightsOf, type Rights } from "./acl.ts";
 import type { AclFile } from "./acl-file.ts";
 import { Authenticator, type Asker } from "./authenticator.ts";
 import type { Identity } from "./identity.ts";
@@ -26,11 +26,14 @@ export type Admission = Identity | Refusal;
 const PATIENT: Asker = { mayWait: () => true, isWanted: () => true };
 
 const MAX_AUTHORS = 4096;
+const MAX_SHARED = 4096;
 
 /** The rules in force. Never changed: new files make a new one. */
 export class Access {
   private readonly authenticator: Authenticator | undefined;
   private readonly authors = new Map<string, Rights | undefined>();
+  /** By user, for all of a user's clients, if the rules don't ask for their identifiers; under no name those of anonymous clients. */
+  private readonly shared = new Map<string | undefined, Rights>();
 
   constructor(
     readonly rules: AccessRules,
@@ -82,7 +85,15 @@ export class Access {
 
   /** What the identity may do; undefined: everything. */
   rightsOf(identity: Identity): Rights | undefined {
-    return this.rules.acl && rightsOf(this.rules.acl, identity);
+    const { rules: { acl }, shared } = this;
+    if (!acl || dependsOnId(acl, identity)) return acl && rightsOf(acl, identity);
+    const { user } = identity;
+    const known = shared.get(user);
+    if (known) return known;
+    if (shared.size >= MAX_SHARED) shared.clear();
+    const rights = rightsOf(acl, identity);
+    if (rights) shared.set(user, rights);
+    return rights;
   }
 
   /** Whether somebody who published earlier may still write to the topic. */

@@ -10,17 +10,27 @@ export interface Decision {
   readonly rule: Rule | undefined;
 }
 
-const MAX_REMEMBERED = 1024;
+const MAX_REMEMBERED = 4096;
+/** So few are asked for less than it costs to remember what they said. */
+const FEW_RULES = 8;
 
-/** What one identity may do under one ACL file. Decisions are remembered by topic name. */
+/** A topic as far as it remembers who may write to it. */
+export interface WrittenTopic {
+  readonly name: string;
+  /** `Rights.number` of those by which that was last found; 0: nobody's. A number keeps nothing alive. */
+  writableBy: number;
+}
+
+let rightsMade = 0;
+
+/** What one identity, or several that differ in nothing that the rules ask for, may do under one ACL file. Decisions are remembered by topic name. */
 export class Rights {
+  /** Never another's, nor those of another file. */
+  private readonly number = ++rightsMade;
   private readonly rules: readonly Rule[];
   private readonly remembered = { read: new Map<string, boolean>(), write: new Map<string, boolean>() };
 
-  constructor(
-    acl: AclFile,
-    readonly identity: Identity,
-  ) {
+  constructor(acl: AclFile, identity: Identity) {
     this.rules = rulesOf(acl, identity);
   }
 
@@ -32,6 +42,14 @@ export class Rights {
     return this.may("write", topicName);
   }
 
+  /** The same, for each message that is published: most topics are written to by one client, or by clients of the same rights. */
+  mayWriteTo(topic: WrittenTopic): boolean {
+    if (topic.writableBy === this.number) return true;
+    if (!this.mayWrite(topic.name)) return false;
+    topic.writableBy = this.number;
+    return true;
+  }
+
   /** Whether the filter matches some topic name that may be read; each delivery is checked all the same. */
   maySubscribe(filter: string): boolean {
     if (this.rules.some((rule) => rule.deny && rule.read && filterCovers(rule.filter, filter))) return false;
@@ -39,11 +57,17 @@ export class Rights {
   }
 
   decide(access: Access, topicName: string): Decision {
-    const rule = this.rules.find((candidate) => candidate[access] && filterMatches(candidate.filter, topicName));
+    const rule = this.ruleFor(access, topicName);
     return { allowed: rule !== undefined && !rule.deny, rule };
   }
 
+  private ruleFor(access: Access, topicName: string): Rule | undefined {
+    for (const rule of this.rules) if (rule[access] && filterMatches(rule.filter, topicName)) return rule;
+    return undefined;
+  }
+
   private may(access: Access, topicName: string): boolean {
+    if (this.rules.length <= FEW_RULES) return this.ruleFor(access, topicName)?.deny === false;
     const remembered = this.remembered[access];
     const known = remembered.get(topicName);
     if (known !== undefined) return known;
@@ -52,6 +76,11 @@ export class Rights {
     remembered.set(topicName, allowed);
     return allowed;
   }
+}
+
+/** Whether the rules that hold for an identity may be others for another one of the same user. */
+export function dependsOnId({ patterns }: AclFile, { kind }: Identity): boolean {
+  return kind === "bridge" || patterns.some(({ filter }) => filter.includes("%c"));
 }
 
 /** A bridge that the file does not name has all rights: its topic lines say what it carries. */

@@ -35,6 +35,8 @@ export class Link implements TransportListener, FrameSink, Author {
   isHandshake = true;
   /** When a whole packet had come last, or a good part of a large one. */
   private lastHeardMs: number;
+  /** Packets are being handed to the handler; `onReadEnd` follows. */
+  isHandingOn = false;
   private packetsRead = 0;
   private trickledBytes = 0;
   private unfinishedBytes = 0;
@@ -168,11 +170,13 @@ export class Link implements TransportListener, FrameSink, Author {
   }
 
   private takeFrames(bytes: Buffer, end: number): void {
+    this.isHandingOn = true;
     try {
       const taken = this.reader.read(bytes, end);
       this.gate.traffic.receivedBytes += taken;
       if (taken < end && !this.closed) this.putAside(bytes, taken, end);
     } finally {
+      this.isHandingOn = false;
       this.handler.onReadEnd?.();
     }
   }

@@ -44,6 +44,8 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   private will: Will | undefined;
   private admitted: Admitted | undefined;
   private link!: Link; // set by the listener before a byte can come
+  /** Answers have come behind which nothing has been sent yet: see `Sender.settle`. */
+  private hasAnswered = false;
   /** Until the client is admitted. */
   private handshake: Handshake | undefined;
   /** From the first SUBSCRIBE or UNSUBSCRIBE on. */
@@ -83,6 +85,9 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   onPacket(firstByte: number, bytes: Buffer, frameStart: number, bodyStart: number, bodyEnd: number): void {
     const { admitted, link } = this;
     if (!admitted) return this.handshake?.onPacket(firstByte, bytes, bodyStart, bodyEnd);
+    const isAnswer = isAnswerToUs(firstByte >> 4);
+    if (this.hasAnswered && !isAnswer) this.settle(admitted);
+    this.hasAnswered = isAnswer;
     if (firstByte >> 4 === PacketType.PUBLISH) return admitted.incoming.receive(firstByte, bytes, frameStart, bodyStart, bodyEnd);
     admitted.incoming.endBurst();
     const { session } = admitted.entry;
@@ -123,7 +128,16 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
   }
 
   onReadEnd(): void {
-    this.admitted?.incoming.endBurst();
+    const { admitted } = this;
+    if (!admitted) return;
+    admitted.incoming.endBurst();
+    if (this.hasAnswered) this.settle(admitted);
+  }
+
+  /** What the client's answers make room for leaves before the answer to anything that came behind them. */
+  private settle({ entry }: Admitted): void {
+    this.hasAnswered = false;
+    entry.session.sender?.settle();
   }
 
   /** What a stranger announces is not waited for if it is no CONNECT [MQTT-3.1.0-1]. */
@@ -273,3 +287,5 @@ function explained(terms: Terms | undefined, text: string | undefined, otherByte
 }
 
 const ROOM_BESIDE_TEXT_BYTES = 32;
+
+const isAnswerToUs = (type: number): boolean => type === PacketType.PUBACK || type === PacketType.PUBREC || type === PacketType.PUBCOMP;

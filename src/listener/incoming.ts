@@ -64,7 +64,7 @@ export class Incoming {
     if (view.retain && !terms.retainAvailable) return this.refuseRetain();
     const { rights } = entry;
     if (topic.isSystem && !maySpeakForSystem(entry, topic.name)) return this.deny(SYSTEM);
-    if (rights !== undefined && !rights.mayWrite(topic.name)) return this.deny(topic.name);
+    if (rights !== undefined && !rights.mayWriteTo(topic)) return this.deny(topic.name);
     const message = is5 ? message5 : plainMessage;
     message.layOver(view, topic.bytes, link.lastReceivedMs);
     message.frame = bytes;

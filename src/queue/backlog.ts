@@ -129,10 +129,7 @@ export class Backlog {
   }
 
   private remove(chunk: Chunk): void {
-    if (this.cursor.chunk === chunk) {
-      this.cursor.chunk = chunk.next;
-      this.cursor.at = 0;
-    }
+    if (this.cursor.chunk === chunk) this.cursor.reset(chunk.next);
     if (this.firstUnwritten === chunk) this.firstUnwritten = chunk.next;
     for (const page of chunk.pages) this.deletePage(page);
     this.release(chunk);

@@ -47,6 +47,8 @@ export class Queue implements Keeper {
   lost = 0;
   /** Beside the numbered messages, which alone `messages` and `bytes` count. */
   qos0 = WaitingQoS0.none;
+  /** What came below was let in by an earlier answer to what the receiver may have, perhaps another one: it is asked again before it is sent. */
+  recheckBelow = 1;
 
   readonly window: Window;
   private readonly backlog: Backlog;
@@ -80,7 +82,7 @@ export class Queue implements Keeper {
   /** Takes up a stored queue where its progress record left it; its pages stay on disk until they are wanted. */
   recover(record: Buffer): void {
     const { nextSeq, ackedBelow, firstPage, bytes, oldestMs, sentLimit, slots, dropped } = decodeProgress(record);
-    this.nextSeq = nextSeq;
+    this.nextSeq = this.recheckBelow = nextSeq;
     this.clearance.recover(sentLimit, ackedBelow, nextSeq);
     // Not the record's count: what was lost and not passed yet will be found lost again.
     const isDone = slots.filter(({ state }) => state === Slot.acknowledged).length + dropped.reduce((sum, { from, to }) => sum + to - from, 0);
@@ -104,6 +106,7 @@ export class Queue implements Keeper {
       this.nextSeq = endSeq;
     });
     if (this.nextSeq === before) return;
+    this.recheck();
     this.clearance.recover(this.nextSeq, this.ackedBelow, this.nextSeq);
     this.backlog.recover(this.ackedBelow, this.nextSeq, this.firstPage, this.oldestMs);
     this.touch("synced");
@@ -117,6 +120,11 @@ export class Queue implements Keeper {
       this.touch("soon");
     };
     await this.pages.visit(0, this.firstPage, remove).catch(() => undefined); // the next start tries again
+  }
+
+  /** What the receiver may have has changed: all that is queued is asked about again. */
+  recheck(): void {
+    this.recheckBelow = this.nextSeq;
   }
 
   private count(messages: number, bytes: number): void {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { incomingKey, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import type { Message } from "../queue/message.ts";
+import { PacketIdSet } from "./packet-id-set.ts";
 
 const DIGEST_BYTES = 8;
 const ENTRY_BYTES = 2 + DIGEST_BYTES;
@@ -28,6 +29,8 @@ export class IncomingIds implements Keeper {
   /** Digests by identifier, in blocks by the identifier's upper bits; a block that was ever written stays, so that its record is removed. */
   private blocks = NO_BLOCKS;
   private changed = NO_CHANGES;
+  /** All that there is to know while the session ends with its connection; made for the first one. */
+  private unkept = NO_IDS;
   private count = 0;
   /** The group that holds every change so far. */
   private changedIn: GroupNumber = 0;
@@ -35,7 +38,7 @@ export class IncomingIds implements Keeper {
   constructor(
     private readonly session: SessionNumber,
     private readonly store: Store,
-    private durable: boolean,
+    private readonly durable: boolean,
     private readonly total: IncomingTotal,
   ) {}
 
@@ -71,25 +74,37 @@ export class IncomingIds implements Keeper {
   }
 
   has(packetId: number): boolean {
-    return this.blocks.get(packetId >> BLOCK_BITS)?.has(packetId) ?? false;
+    return this.durable ? (this.blocks.get(packetId >> BLOCK_BITS)?.has(packetId) ?? false) : this.unkept.has(packetId);
   }
 
   /** Whether the PUBLISH repeats a message that is known by its identifier. */
   isRepeat(packetId: number, message: Message): boolean {
+    if (!this.durable) return this.unkept.has(packetId);
     const known = this.blocks.get(packetId >> BLOCK_BITS)?.get(packetId);
-    return known !== undefined && (!this.durable || known === digest(message));
+    return known !== undefined && known === digest(message);
   }
 
   /** Notes the identifier; returns the group that holds the note. */
   add(packetId: number, message: Message): GroupNumber {
+    if (!this.durable) return this.addUnkept(packetId);
     const block = this.blockOf(packetId);
     if (!block.has(packetId)) this.countUp(1);
-    block.set(packetId, this.durable ? digest(message) : NO_DIGEST);
+    block.set(packetId, digest(message));
     return this.change(packetId >> BLOCK_BITS);
+  }
+
+  private addUnkept(packetId: number): GroupNumber {
+    if (this.unkept === NO_IDS) this.unkept = new PacketIdSet();
+    if (this.unkept.add(packetId)) this.countUp(1);
+    return 0;
   }
 
   /** PUBREL came; returns the group that holds the removal, which an earlier PUBREL may have made. */
   remove(packetId: number): GroupNumber {
+    if (!this.durable) {
+      if (this.unkept.delete(packetId)) this.countUp(-1);
+      return 0;
+    }
     const index = packetId >> BLOCK_BITS;
     if (!this.blocks.get(index)?.delete(packetId)) return this.changedIn;
     this.countUp(-1);
@@ -97,7 +112,7 @@ export class IncomingIds implements Keeper {
   }
 
   private change(block: number): GroupNumber {
-    if (this.durable) this.changed.add(block);
+    this.changed.add(block);
     return this.touch();
   }
 
@@ -114,6 +129,7 @@ export class IncomingIds implements Keeper {
 
   private empty(): void {
     this.countUp(-this.count);
+    this.unkept = NO_IDS;
     for (const [index, block] of this.blocks) {
       block.clear();
       this.changed.add(index);
@@ -154,8 +170,8 @@ function encodeBlock(block: Block): Buffer {
   return record;
 }
 
-const NO_DIGEST = 0n;
 /** What a session has until the first message of QoS 2 comes in, as it never does to most: nothing is ever added. */
+const NO_IDS = new PacketIdSet();
 const NO_BLOCKS = new Map<number, Block>();
 const NO_CHANGES = new Set<number>();
 

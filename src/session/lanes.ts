@@ -110,6 +110,11 @@ export class Lanes {
     return this.get(lane)?.isOpen(seq) ?? false;
   }
 
+  /** What the peer may have has changed. */
+  recheck(): void {
+    for (const queue of this.queues) queue.recheck();
+  }
+
   /** The peer's side of the session is new. Returns the group that holds it, 0 if nothing is to be waited for. */
   forgetPeer(): GroupNumber {
     let group: GroupNumber = 0;

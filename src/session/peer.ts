@@ -5,6 +5,8 @@ import type { GroupNumber } from "../store/store.ts";
 export interface Peer {
   /** So much waits for the peer to read that QoS 0 is dropped and nothing more is taken from a queue. */
   readonly congested: boolean;
+  /** What the peer has sent is being handed on, perhaps many answers together; `Sender.settle` is called behind them. */
+  readonly isHandingOn?: boolean;
   /** Bytes that wait for the peer to read them. When they were many and are gone, `Session.pump` is called. */
   readonly unsentBytes: number;
   /**

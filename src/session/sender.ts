@@ -51,6 +51,8 @@ export class Sender {
   private sentFirst: Queue | undefined;
   private readonly record = new Message();
   private isPumping = false;
+  /** Answers have made room that nothing has been sent into yet. */
+  private hasMadeRoom = false;
   /** So many may be in flight. */
   private maxInflight: number;
   private readonly view: View;
@@ -151,13 +153,19 @@ export class Sender {
     return Admission.taken;
   }
 
-  /** Sends what the window allows. `isLive`: what there is to send has just come. */
+  /** Sends what the window allows: the room is the first lane's that has something. Ages are looked at here, not with each message. */
+  pumpAll(): void {
+    if (this.isPumping) return;
+    this.bounds.dropOld();
+    for (const queue of this.lanes.queues) this.pump(queue);
+  }
+
+  /** The same for one lane. `isLive`: what there is to send has just come. */
   pump(queue: Queue, isLive = false): void {
     const { peer } = this;
     if (this.only !== undefined && this.only !== queue) return;
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
-    this.bounds.dropOld();
     if (queue.qos0.messages > 0) this.pumpQoS0(queue);
     while (!peer.congested && this.isOpen(queue) && queue.peek(this.record) && (isLive || this.mayDrain)) {
       if (!this.sendNext(queue)) break;
@@ -211,7 +219,7 @@ export class Sender {
       }
       expirySeconds = 0; // its exchange has begun, and is finished
     }
-    if (!view.shows(record)) return this.passBy(queue, seq);
+    if (seq < queue.recheckBelow && !view.shows(record)) return this.passBy(queue, seq);
     if (!queue.maySend(seq, record.qos)) {
       this.session.noteAwaited();
       return false;
@@ -258,10 +266,17 @@ export class Sender {
     const queue = this.lanes.ofPacket(packetId);
     if (!queue?.acknowledge(seqOfPacket(queue, packetId), expected)) return false;
     if (queue === this.sentFirst && queue.inFlight === 0) this.sentFirst = this.lanes.queues.find(({ inFlight }) => inFlight > 0);
-    // The room is the first lane's that has something.
-    for (const lane of this.lanes.queues) if (lane.waiting > 0) this.pump(lane);
-    this.session.noteRoom();
+    this.hasMadeRoom = true;
+    if (this.peer.isHandingOn !== true) this.settle();
     return true;
+  }
+
+  /** Sends what finds room behind the answers that came together: one look at the queues for all of them. */
+  settle(): void {
+    if (!this.hasMadeRoom) return;
+    this.hasMadeRoom = false;
+    if (this.lanes.waiting > 0) this.pumpAll();
+    this.session.noteRoom();
   }
 
   /** PUBREC that refuses a message: it is over [MQTT-4.3.3-4]. True if it was. */

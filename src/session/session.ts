@@ -62,16 +62,20 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
   }
 
   set strippedPrefix(prefix: Buffer) {
-    if (this.view.mount(prefix)) this.context.onRemounted(this);
+    if (!this.view.mount(prefix)) return;
+    this.lanes.recheck();
+    this.context.onRemounted(this);
   }
 
   get mountPrefix(): string {
     return this.view.prefixText;
   }
 
-  /** What its user may read; undefined: everything. */
+  /** What its user may read; undefined: everything. Messages that come after another one was set have been let in by it: see `Receiver.mayRead`. */
   set rights(rights: ReadRights | undefined) {
+    if (rights === this.view.rights) return;
     this.view.rights = rights;
+    this.lanes.recheck();
   }
 
   mayRead(topicName: string): boolean {
@@ -363,9 +367,8 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
 
   /** Sends what the window allows, high lane first. */
   pump(): void {
-    const { sender } = this;
-    if (!sender) return;
-    for (const queue of this.lanes.queues) sender.pump(queue);
+    if (!this.sender) return;
+    this.sender.pumpAll();
     this.noteRoom();
   }
 

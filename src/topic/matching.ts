@@ -16,7 +16,9 @@ export function filterMatches(filter: string, name: string): boolean {
     const filterEnd = levelEnd(filter, filterAt);
     const nameEnd = levelEnd(name, nameAt);
     if (filter.charCodeAt(filterAt) !== PLUS) {
-      if (filterEnd - filterAt !== nameEnd - nameAt || !name.startsWith(filter.slice(filterAt, filterEnd), nameAt)) return false;
+      const lead = nameAt - filterAt;
+      if (filterEnd + lead !== nameEnd) return false;
+      for (let at = filterAt; at < filterEnd; at++) if (filter.charCodeAt(at) !== name.charCodeAt(at + lead)) return false;
     }
     if (filterEnd === filter.length) return nameEnd === name.length;
     filterAt = filterEnd + 1;

@@ -19,6 +19,8 @@ export class Topic<R> implements Entry<Topic<R>> {
   /** Valid only while `routeGeneration` equals the subscription tree's generation. */
   route: R | undefined = undefined;
   routeGeneration = -1;
+  /** Whose rights allow to write to it, as access control numbers them; 0: not known of any. */
+  writableBy = 0;
   #name: string | undefined = undefined;
 
   constructor(bytes: Buffer, hash: number, valid: boolean) {

@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Access, OPEN_TO_ALL } from "../../src/access/access.ts";
 import { rightsOf } from "../../src/access/acl.ts";
 import { parseAclFile, type AclStyle } from "../../src/access/acl-file.ts";
@@ -100,6 +100,33 @@ it.each([
 ])("names the line of what is wrong in %j", (text, line, part) => {
   const { problems } = parseAclFile(text, { isUser: () => false });
   expect(problems).toEqual([{ line, severity: "error", message: expect.stringContaining(part) as string }]);
+});
+
+describe("a topic that remembers who may write to it", () => {
+  const accessOf = (text: string): Access => new Access({ ...OPEN_TO_ALL, acl: parseAclFile(text, { isUser: () => true }).acl }, () => Promise.resolve(false));
+
+  it.each([0, 100])("tells nothing of other clients, nor of rules that hold no more, with %i rules for other topics", (others) => {
+    const filler = Array.from({ length: others }, (_, i) => `topic other/${i}\n`).join("");
+    const access = accessOf(`topic read a\n${filler}user fred\ntopic write a\npattern write ids/%c\n`);
+    const topic = { name: "a", writableBy: 0 };
+    const may = (who: Identity, from = access, to = topic): boolean | undefined => from.rightsOf(who)?.mayWriteTo(to);
+    const later = accessOf(`topic read a\n${filler}user fred\ntopic write b\n`);
+    const all = [may(client("fred")), may(client("fred")), may(client()), may(client("barney")), may(client("fred"), later), may(client("fred"))];
+    expect(all).toEqual([true, true, false, false, false, true]);
+    const own = { name: "ids/c1", writableBy: 0 };
+    expect([may(client("fred", "c1"), access, own), may(client("fred", "c2"), access, own), may(client("fred", "c1"), access, own)]).toEqual([true, false, true]);
+  });
+
+  it("is asked once for all clients of a user, unless rules speak of their identifiers", () => {
+    const shared = accessOf("topic a\nuser fred\ntopic b\npattern write %u\n");
+    expect(shared.rightsOf(client("fred", "c1"))).toBe(shared.rightsOf(client("fred", "c2")));
+    expect(shared.rightsOf(client("fred"))).not.toBe(shared.rightsOf(client("barney")));
+    expect(shared.rightsOf(client("fred"))).not.toBe(shared.rightsOf(client()));
+    const own = accessOf("topic a\npattern write %c\n");
+    expect(own.rightsOf(client("fred", "c1"))).not.toBe(own.rightsOf(client("fred", "c2")));
+    const bridge: Identity = { kind: "bridge", id: "fred", user: undefined };
+    expect(shared.rightsOf(bridge)).toBeUndefined();
+  });
 });
 
 it("knows who admitted before may stay: the user is gone, or has another password", () => {

@@ -1,4 +1,5 @@
 import { Access, OPEN_TO_ALL } from "../../src/access/access.ts";
+import { parseAclFile } from "../../src/access/acl-file.ts";
 import { Broker } from "../../src/broker/broker.ts";
 import type { Entry } from "../../src/broker/entry.ts";
 import { plainOptions, type SubscriptionOptions } from "../../src/broker/subscription-options.ts";
@@ -10,6 +11,11 @@ import { type Disk, SimulatedStore } from "../sim/simulated-store.ts";
 import type { QueueLimits } from "../../src/session/bounds.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import { NO_LIMITS, RecordingPeer } from "../session/rig.ts";
+
+/** What an ACL file of this text gives; without one everybody may do everything. */
+export function accessOf(acl?: string): Access {
+  return new Access({ ...OPEN_TO_ALL, acl: acl === undefined ? undefined : parseAclFile(acl, { isUser: () => true }).acl }, () => Promise.resolve(false));
+}
 
 const identity = (id: string) => ({ kind: "client", id, user: undefined }) as const;
 
@@ -25,6 +31,7 @@ export class BrokerRig {
     readonly clock: VirtualClock,
     maxInflightMessages: number,
     limits: Partial<QueueLimits>,
+    access: Access,
   ) {
     this.store = new SimulatedStore(clock, () => 0.9, disk);
     this.broker = new Broker({
@@ -34,22 +41,24 @@ export class BrokerRig {
       limits: { ...NO_LIMITS, blockTimeoutMs: 30_000, maxInflightMessages, maxQueuedMessages: 1000, ...limits },
       maxUncommittedBytes: Infinity,
       autosaveIntervalMs: Infinity,
-      access: new Access(OPEN_TO_ALL, () => Promise.resolve(false)),
+      access,
       events: { onDropped: () => undefined, onLevel: () => undefined, onBlockTimeout: ({ peerName }) => void this.timeouts.push(peerName), onLost: () => undefined, onDamaged: () => undefined, onRefused: () => undefined },
     });
   }
 
-  static async start(disk: Disk = new Map(), { clock = new VirtualClock(), inflight = 10, limits = {} as Partial<QueueLimits> } = {}): Promise<BrokerRig> {
-    const rig = new BrokerRig(disk, clock, inflight, limits);
+  static async start(
+    disk: Disk = new Map(), { clock = new VirtualClock(), inflight = 10, limits = {} as Partial<QueueLimits>, access = accessOf() } = {},
+  ): Promise<BrokerRig> {
+    const rig = new BrokerRig(disk, clock, inflight, limits, access);
     await rig.broker.recover();
     return rig;
   }
 
   /** The process ends when everything is on disk; the same disk and time come up again. */
-  async restart(): Promise<BrokerRig> {
+  async restart(options: { access?: Access } = {}): Promise<BrokerRig> {
     await this.settle();
     await this.store.close();
-    return BrokerRig.start(this.store.crash(), { clock: this.clock });
+    return BrokerRig.start(this.store.crash(), { clock: this.clock, ...options });
   }
 
   connect(id: string, start: { cleanStart?: boolean; expiryMs?: number } = {}): Client {

@@ -129,6 +129,29 @@ it("gives what was queued for one user only to those who may read it, when anoth
   expect(anonymous.messages.map(({ payload }) => payload)).toEqual(["2", "4"]);
 });
 
+it("goes by new rules from the next message on, for topics that were published and read before as well", async () => {
+  const port = await freePort();
+  const { daemon, files } = await start(figure42(port));
+  const [fred, barney] = [await login(port, "Fred"), await login(port, "Barney")];
+  await barney.subscribe("#", 1);
+  await fred.publish("meters/fred", "1", { qos: 1 });
+  await fred.publish("meters/fred", "2", { qos: 1 });
+  await barney.waitFor("meters/fred", "2");
+  writeFileSync(files.acl, acl.replace("topic write meters/fred\n", ""));
+  process.kill(daemon.pid, "SIGHUP");
+  await daemon.waitForLine(/CWNAN0322I/);
+  await fred.publish("meters/fred", "3", { qos: 1 });
+  await fred.publish("home/public/a", "4", { qos: 1 });
+  await barney.waitFor("home/public/a", "4");
+  writeFileSync(files.acl, acl.replace("topic read meters/#\n", ""));
+  process.kill(daemon.pid, "SIGHUP");
+  await daemon.waitForLine(/CWNAN0322I/, { count: 2 });
+  await fred.publish("meters/fred", "5", { qos: 1 });
+  await fred.publish("home/public/a", "6", { qos: 1 });
+  await barney.waitFor("home/public/a", "6");
+  expect(barney.messages.map(({ payload }) => payload)).toEqual(["1", "2", "4", "6"]);
+});
+
 it("drops a will that its client may not publish", async () => {
   const port = await freePort();
   const { daemon } = await start(figure42(port));

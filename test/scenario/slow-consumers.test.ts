@@ -172,8 +172,7 @@ describe("a persistent subscriber of QoS 1 that never acknowledges", () => {
     const first = await untilPong(hoarder);
     expect(first.map(({ payload }) => Number(payload))).toEqual(numbers(0, window));
     expect(first.every(({ dup }) => !dup)).toBe(true);
-    hoarder.send(ackPacket(PUBACK, first[0]?.id ?? 0).toString("hex"));
-    expect((await untilPong(hoarder)).map(({ payload }) => Number(payload))).toEqual([window]);
+    expect((await untilPong(hoarder, ackPacket(PUBACK, first[0]?.id ?? 0))).map(({ payload }) => Number(payload))).toEqual([window]);
 
     // On its next connection it gets the same ones again, under the same identifiers, and no more of them than before.
     hoarder.send(DISCONNECT.toString("hex"));
@@ -195,10 +194,10 @@ const unfinishedConnect = connectPacket("never-there", { will: { topic: "will", 
 
 const numbers = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
 
-/** The messages that come before the answer to a PINGREQ. */
-async function untilPong(raw: RawClient): Promise<Publish[]> {
+/** The messages that come before the answer to a PINGREQ, which is sent behind `packet`, in one write. */
+async function untilPong(raw: RawClient, packet: Buffer = Buffer.alloc(0)): Promise<Publish[]> {
   const messages: Publish[] = [];
-  raw.send(PINGREQ.toString("hex"));
+  raw.send(Buffer.concat([packet, PINGREQ]).toString("hex"));
   for (let frame = await raw.frame(); frame !== "d000"; frame = await raw.frame()) messages.push(readPublish(Buffer.from(frame, "hex")));
   return messages;
 }
