@@ -11,14 +11,26 @@ import { runsNamed } from "./runs.mjs";
 import { printSoak } from "./soak.mjs";
 import { shown, shownSummary, summary } from "./statistics.mjs";
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: "string", default: "3" }, modes: { type: "string" }, scale: { type: "string", default: "1" }, json: { type: "string" },
-    growth: { type: "boolean", default: false }, soak: { type: "string" }, profile: { type: "string" },
-  },
-});
+const usage = "scripts/bench [--runs 3] [--modes fanin-q0,pairs-q1] [--scale 1] [--json FILE] | --growth | --soak SECONDS | --profile MODE";
+
+function readArguments() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        runs: { type: "string", default: "3" }, modes: { type: "string" }, scale: { type: "string", default: "1" }, json: { type: "string" },
+        growth: { type: "boolean", default: false }, soak: { type: "string" }, profile: { type: "string" },
+      },
+    });
+    if (!(Number(values.runs) >= 1) || !(Number(values.scale) > 0)) throw new Error("--runs and --scale are positive numbers");
+    return values;
+  } catch (error) {
+    console.error(`${error.message}\nusage: ${usage}`);
+    process.exit(2);
+  }
+}
+
+const values = readArguments();
 const [runs, scale] = [Number(values.runs), Number(values.scale)];
-if (!(runs >= 1) || !(scale > 0)) throw new Error("--runs and --scale are positive numbers");
 
 const brokers = mosquittoVersion === undefined ? ["amqtdd"] : ["amqtdd", "mosquitto"];
 const machine = {
