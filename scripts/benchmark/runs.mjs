@@ -28,8 +28,15 @@ function allRuns(scale) {
       ...figures,
     ],
   });
-  const web = { webSocket: true };
-  const secure = { secure: true };
+  const oneByOne = { ...singles, pairs: false, subscribers: 1 };
+  /** The same runs over another transport than plain TCP. */
+  const over = (short, long, transport) => ({
+    [`${short}-fanin-q0`]: delivered(`${long}: 10 publishers to 1 subscriber, QoS 0, bursts`, bursts(0), 5, transport),
+    [`${short}-fanin-q1`]: delivered(`${long}: 10 publishers to 1 subscriber, QoS 1, window 20`, bursts(1), 5, transport),
+    [`${short}-fanin-q0-window1`]: delivered(`${long}: 100 publishers to 1 subscriber, QoS 0, one write for each message`, { ...oneByOne, qos: 0, ahead: 100 }, 1, transport),
+    [`${short}-fanin-q1-window1`]: delivered(`${long}: 100 publishers to 1 subscriber, QoS 1, one message for each wake-up`, oneByOne, 1, transport),
+    [`${short}-pairs-q1-window1`]: delivered(`${long}: 100 pairs, QoS 1, one message for each wake-up`, singles, undefined, transport),
+  });
   return {
     "fanin-q0": delivered("10 publishers to 1 subscriber, QoS 0, bursts", bursts(0), 30),
     "fanin-q1": delivered("10 publishers to 1 subscriber, QoS 1, window 20", bursts(1), 12),
@@ -97,14 +104,8 @@ function allRuns(scale) {
         { name: "of it the add-on, MB", of: (sample) => sample.addOn / 1e6, less: true, own: true },
       ],
     },
-    "ws-fanin-q0": delivered("WebSockets: 10 publishers to 1 subscriber, QoS 0, bursts", bursts(0), undefined, web),
-    "ws-fanin-q1": delivered("WebSockets: 10 publishers to 1 subscriber, QoS 1, window 20", bursts(1), undefined, web),
-    "ws-pairs-q1-window1": delivered("WebSockets: 100 pairs, QoS 1, one message for each wake-up", singles, undefined, web),
-    "tls-fanin-q0": delivered("TLS: 10 publishers to 1 subscriber, QoS 0, bursts", bursts(0), undefined, secure),
-    "tls-fanin-q1": delivered("TLS: 10 publishers to 1 subscriber, QoS 1, window 20", bursts(1), undefined, secure),
-    "tls-fanin-q0-window1": delivered("TLS: 100 publishers to 1 subscriber, QoS 0, one write for each message", { publishers: 100, subscribers: 1, qos: 0, batch: 1, ahead: 100 }, undefined, secure),
-    "tls-fanin-q1-window1": delivered("TLS: 100 publishers to 1 subscriber, QoS 1, one message for each wake-up", { ...singles, pairs: false, subscribers: 1 }, undefined, secure),
-    "tls-pairs-q1-window1": delivered("TLS: 100 pairs, QoS 1, one message for each wake-up", singles, undefined, secure),
+    ...over("ws", "WebSockets", { webSocket: true }),
+    ...over("tls", "TLS", { secure: true }),
   };
 }
 
