@@ -1,7 +1,7 @@
 import { encodeReasonAck, PUBACK_BYTE, PUBCOMP_BYTE, PUBREC_BYTE } from "../mqtt/acks.ts";
 import { FIRST_ERROR } from "../mqtt/reason-codes.ts";
 import type { AckGate, Holding } from "./ack-gate.ts";
-import type { PacketWriter } from "./packet-writer.ts";
+import type { Author, PacketWriter } from "./packet-writer.ts";
 
 /** After so many that have left, their places are given up. */
 const MAX_LEFT = 4_096;
@@ -27,7 +27,7 @@ export class Answers implements Holding {
   constructor(
     private readonly writer: PacketWriter,
     private readonly gate: AckGate,
-    private readonly link: { regulateReading(): void },
+    private readonly link: Pick<Author, "version" | "regulateReading">,
   ) {}
 
   /** `heldBytes`: what the peer sent for it. */
@@ -80,7 +80,7 @@ export class Answers implements Holding {
     const reasonCode = upper >> 8;
     if (isLast(firstByte, reasonCode) && this.unacknowledged > 0) this.unacknowledged -= 1; // the exchange may have begun on an earlier connection
     if (reasonCode === 0) this.writer.acknowledge(firstByte, packet & 0xffff);
-    else this.writer.send(encodeReasonAck(firstByte, packet & 0xffff, this.writer.version === 5 ? reasonCode : 0));
+    else this.writer.send(encodeReasonAck(firstByte, packet & 0xffff, this.link.version === 5 ? reasonCode : 0));
   }
 
   /** Group `upTo` is stored: what waited for it leaves. Returns true when nothing is held any more. */

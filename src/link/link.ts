@@ -28,6 +28,7 @@ export class Link implements TransportListener, FrameSink, Author {
   private readonly number = ++linksMade;
   /** For traces: the client identifier, or the connection's. */
   peerName = "";
+  version: ProtocolVersion = 4;
   lastReceivedMs: number;
   readonly answers: Answers;
   readonly onOversized: FrameSink["onOversized"];
@@ -75,14 +76,6 @@ export class Link implements TransportListener, FrameSink, Author {
     this.writer.open(transport);
   }
 
-  get version(): ProtocolVersion {
-    return this.writer.version;
-  }
-
-  set version(version: ProtocolVersion) {
-    this.writer.version = version;
-  }
-
   get lastSentMs(): number {
     return this.writer.lastSentMs;
   }
@@ -96,7 +89,7 @@ export class Link implements TransportListener, FrameSink, Author {
   }
 
   get congested(): boolean {
-    return this.closed || this.unsentBytes > this.unsentLimit;
+    return this.closed || this.writer.unsentBytes > this.unsentLimit;
   }
 
   private get unsentLimit(): number {

@@ -11,6 +11,7 @@ import type { Transport } from "./transport.ts";
 
 /** Whose packets are written; a link. */
 export interface Author {
+  readonly version: ProtocolVersion;
   /** Something has been handed to the transport: whether more is read may have changed. */
   regulateReading(): void;
   /** Tells the trace of a packet, which is whole in `bytes`. */
@@ -19,7 +20,6 @@ export interface Author {
 
 /** Writes packets into one buffer; what is written in a turn leaves in one write. */
 export class PacketWriter {
-  version: ProtocolVersion = 4;
   lastSentMs: number;
   private transport: Transport | undefined;
   private out: Buffer | undefined;
@@ -120,7 +120,7 @@ export class PacketWriter {
 
   /** Appends a PUBLISH. False if it would be larger than the peer takes. */
   publish(flags: number, message: PublishFields, topicStart: number, packetId: number, expirySeconds: number): boolean {
-    if (this.version === 5) return this.publish5(flags, message, topicStart, packetId, expirySeconds);
+    if (this.author.version === 5) return this.publish5(flags, message, topicStart, packetId, expirySeconds);
     const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
     const size = publishSize(topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3);
     if (size > this.maxSentBytes) return false;
@@ -157,7 +157,7 @@ export class PacketWriter {
   forward(message: PublishFrame, packets: number): boolean {
     const { frame, frameStart, frameEnd } = message;
     const length = frameEnd - frameStart;
-    if ((this.version === 5) !== message.frameIs5 || length > this.maxSentBytes || this.aliases || message.subscriptionIds.length > 0) return false;
+    if ((this.author.version === 5) !== message.frameIs5 || length > this.maxSentBytes || this.aliases || message.subscriptionIds.length > 0) return false;
     if (packets > 1 && this.gate.trace) return false;
     this.gate.traffic.sentMessages += packets;
     const out = this.reserve(length);

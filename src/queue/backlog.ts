@@ -142,25 +142,19 @@ export class Backlog {
     return head ? recordSeq(head.bytes, this.headAt) : this.hasGap ? this.gapFrom : nextSeq;
   }
 
-  /** Size of the first record; `front` is not empty. */
-  get headBytes(): number {
-    const head = this.front.head!; // as said
-    return recordEnd(head.bytes, this.headAt) - this.headAt;
-  }
-
-  get isHeadInRam(): boolean {
-    return this.front.head !== undefined;
-  }
-
-  /** The first record, which lies in RAM, is done. */
-  dropHead(): void {
+  /** The first record is done. Returns its size, 0 if it does not lie in RAM. */
+  dropHead(): number {
     const head = this.front.head;
-    if (!head) return;
+    if (!head) return 0;
     const end = recordEnd(head.bytes, this.headAt);
-    if (end < head.used) {
-      this.headAt = end;
-      return;
-    }
+    const size = end - this.headAt;
+    if (end < head.used) this.headAt = end;
+    else this.dropHeadChunk(head);
+    return size;
+  }
+
+  /** Its last record is done. */
+  private dropHeadChunk(head: Chunk): void {
     this.knownOldestMs = recordReceivedMs(head.bytes, this.headAt);
     for (const page of head.pages) this.deletePage(page);
     this.release(head);

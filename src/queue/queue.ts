@@ -135,6 +135,15 @@ export class Queue implements Keeper {
     totals.bytes += bytes;
   }
 
+  /** Takes away: to add `-bytes` of none would add -0, and the sum be no integer to V8 any more, which compiles all that looks at it anew. */
+  private uncount(messages: number, bytes: number): void {
+    const { totals } = this.context;
+    this.messages -= messages;
+    this.bytes -= bytes;
+    totals.messages -= messages;
+    totals.bytes -= bytes;
+  }
+
   private get firstPage(): number {
     return this.backlog.firstPage(this.window.ackedBelow);
   }
@@ -239,7 +248,7 @@ export class Queue implements Keeper {
     if (state === Slot.received || state === Slot.acknowledged || seq < this.ackedBelow) return false;
     this.stepCursor();
     this.window.set(seq, Slot.acknowledged);
-    this.count(-1, -this.backlog.bytesOf(seq));
+    this.uncount(1, this.backlog.bytesOf(seq));
     this.advanceHead();
     this.touch("soon");
     this.lost += 1;
@@ -298,12 +307,16 @@ export class Queue implements Keeper {
   acknowledge(seq: number, expected: number): boolean {
     const { window, backlog } = this;
     if (seq >= window.passedBelow || window.exactStateOf(seq) !== expected) return false;
-    window.set(seq, Slot.acknowledged);
-    // What was sent from a durable queue lies in RAM: at the head there is nothing to look for.
-    const size = this.durable && seq === window.ackedBelow && backlog.isHeadInRam ? backlog.headBytes : backlog.bytesOf(seq);
+    let size: number;
+    if (seq === window.ackedBelow) {
+      size = this.passHead();
+    } else {
+      size = backlog.bytesOf(seq);
+      window.set(seq, Slot.acknowledged);
+    }
     window.inFlight -= 1;
     window.inFlightBytes -= size;
-    this.count(-1, -size);
+    this.uncount(1, size);
     this.advanceHead();
     this.readPassed();
     this.touch("soon");
@@ -347,7 +360,7 @@ export class Queue implements Keeper {
       window.inFlightBytes -= bytes;
     }
     window.set(seq, Slot.acknowledged);
-    this.count(-1, -bytes);
+    this.uncount(1, bytes);
     this.advanceHead();
     this.readPassed();
     return this.touch("synced");
@@ -370,7 +383,7 @@ export class Queue implements Keeper {
     }
     if (isOver && !isOver(place.bytes, place.at)) return "kept";
     const { seq } = place;
-    this.count(-1, -place.recordBytes);
+    this.uncount(1, place.recordBytes);
     if (seq === window.ackedBelow) {
       window.passHead();
       backlog.dropHead();
@@ -385,25 +398,39 @@ export class Queue implements Keeper {
   }
 
   private advanceHead(): void {
-    const { window, backlog, dropped } = this;
+    const { window } = this;
     while (window.ackedBelow < this.nextSeq) {
-      const droppedTo = dropped.isEmpty ? 0 : dropped.next(window.ackedBelow);
-      if (droppedTo > window.ackedBelow) {
-        window.jumpTo(droppedTo);
-        backlog.dropBelow(droppedTo);
-        dropped.forgetBelow(droppedTo);
-        continue;
-      }
-      const headSeq = backlog.headSeq(this.nextSeq);
       const state = window.stateOf(window.ackedBelow);
-      // Neither in RAM nor in the gap: it was lost, and has been counted.
-      if (state !== Slot.acknowledged && (state !== Slot.unsent || headSeq <= window.ackedBelow)) break;
-      if (headSeq === window.ackedBelow) backlog.dropHead();
-      window.passHead();
+      if (state === Slot.acknowledged) this.passHead();
+      else if (state !== Slot.unsent || !this.passUnsent()) break;
     }
     this.clearance.skipTo(window.ackedBelow); // what was lost was never sent
-    if (window.ackedBelow === this.nextSeq) this.count(0, -this.bytes);
+    if (window.ackedBelow === this.nextSeq) this.uncount(0, this.bytes);
     this.gapReader?.forgetBelow(window.ackedBelow);
+  }
+
+  /** The message at the head is done. Returns the size of its record, 0 if that does not lie in RAM. */
+  private passHead(): number {
+    const { window, backlog } = this;
+    const size = backlog.headSeq(this.nextSeq) === window.ackedBelow ? backlog.dropHead() : 0;
+    window.passHead();
+    return size;
+  }
+
+  /** Passes a message at the head that was never sent and never will be: dropped, or lost, and counted then. False if it is neither. */
+  private passUnsent(): boolean {
+    const { window, backlog, dropped } = this;
+    const head = window.ackedBelow;
+    const droppedTo = dropped.next(head);
+    if (droppedTo > head) {
+      window.jumpTo(droppedTo);
+      backlog.dropBelow(droppedTo);
+      dropped.forgetBelow(droppedTo);
+      return true;
+    }
+    if (backlog.headSeq(this.nextSeq) <= head) return false;
+    window.passHead(); // neither in RAM nor in the gap
+    return true;
   }
 
   /** A connection begins. */
@@ -471,7 +498,7 @@ export class Queue implements Keeper {
     this.hasEnded = true;
     this.backlog.clear();
     this.qos0.clear();
-    this.count(-this.messages, -this.bytes);
+    this.uncount(this.messages, this.bytes);
     this.dropped.forgetBelow(this.nextSeq);
     this.window.clear(this.nextSeq);
     this.clearance.skipTo(this.nextSeq);
@@ -524,7 +551,7 @@ export class Queue implements Keeper {
   onRead(lost: number): void {
     const { backlog, gapReader } = this;
     this.lost += lost;
-    this.count(-lost, 0);
+    this.uncount(lost, 0);
     if (!backlog.hasGap) {
       backlog.join(this.ackedBelow);
       if (gapReader?.hasMissed) this.count(0, this.countBytes() - this.bytes);

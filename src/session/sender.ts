@@ -101,7 +101,7 @@ export class Sender {
 
   /** Nothing waits before a message that comes to the queue now. */
   goesAtOnce(queue: Queue): boolean {
-    return !this.peer.congested && queue.waiting === 0 && this.isOpen(queue);
+    return queue.waiting === 0 && this.isOpen(queue) && !this.peer.congested;
   }
 
   /** Whether the peer keeps up with what it gets: the time for what can wait. */
@@ -167,7 +167,7 @@ export class Sender {
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
     if (queue.qos0.messages > 0) this.pumpQoS0(queue);
-    while (!peer.congested && this.isOpen(queue) && queue.peek(this.record) && (isLive || this.mayDrain)) {
+    while (this.isOpen(queue) && !peer.congested && queue.peek(this.record) && (isLive || this.mayDrain)) {
       if (!this.sendNext(queue)) break;
       if (queue.qos0.messages > 0) this.pumpQoS0(queue);
     }

@@ -36,6 +36,7 @@ export class CollectingGroup {
   readonly number: GroupNumber;
   /** Changes that somebody waits for. */
   awaited = 0;
+  touchedLast: Keeper | undefined;
   readonly #keepers = new Set<Keeper>();
 
   constructor(number: GroupNumber) {
@@ -53,6 +54,7 @@ export class CollectingGroup {
 
   touch(keeper: Keeper, need: Need): void {
     this.#keepers.add(keeper);
+    this.touchedLast = keeper;
     if (need === "synced") this.awaited += 1;
   }
 
