@@ -128,7 +128,7 @@ export class IncomingIds implements Keeper {
   }
 
   private empty(): void {
-    this.countUp(-this.count);
+    if (this.count > 0) this.countUp(-this.count);
     this.unkept = NO_IDS;
     for (const [index, block] of this.blocks) {
       block.clear();

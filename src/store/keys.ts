@@ -110,7 +110,12 @@ export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE;
 export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
 export const pageLane = (key: Buffer): number => key[5] ?? 0;
 export const holdsMessages = (key: Buffer): boolean => isPageKey(key) || isRetainedKey(key);
-export const pageSeq = (key: Buffer): number => key.readUIntBE(QUEUE_OF_PAGE_BYTES, 6);
+/** Small ones stay integers to V8; six bytes read at once never are. */
+export function pageSeq(key: Buffer): number {
+  const upper = key.readUInt16BE(QUEUE_OF_PAGE_BYTES);
+  const lower = key.readUInt32BE(QUEUE_OF_PAGE_BYTES + 2);
+  return upper === 0 ? lower : upper * 0x1_0000_0000 + lower;
+}
 
 /** All pages of all lanes of a session. */
 export const pagesOf = (session: SessionNumber): KeyRange => pagesBetween(session, session + 1);

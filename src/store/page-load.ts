@@ -59,10 +59,13 @@ function loadAtOf(page: Buffer): number {
   return length >= CRC_BYTES && length <= page.length - HEADER_BYTES ? page.length - length : 0;
 }
 
-/** The message records of a page as it is stored. */
+/**
+ * The message records of a page as it is stored. Always a Buffer of Node's making: those of native code are of another shape, for which V8 would compile the
+ * whole way of a message once more.
+ */
 export function recordsOf(page: Buffer): Buffer {
   const loadAt = loadAtOf(page);
-  return loadAt === 0 ? page : page.subarray(HEADER_BYTES, loadAt);
+  return loadAt === 0 ? page.subarray() : page.subarray(HEADER_BYTES, loadAt);
 }
 
 /** What rides on the page; undefined if nothing does, or it is damaged. */
