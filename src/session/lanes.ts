@@ -88,8 +88,9 @@ export class Lanes {
   }
 
   get waitingBytes(): number {
+    const { queues } = this;
     let bytes = 0;
-    for (const queue of this.queues) bytes += queue.waitingBytes;
+    for (let index = 0; index < queues.length; index++) bytes += queues[index]?.waitingBytes ?? 0;
     return bytes;
   }
 

@@ -297,7 +297,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
     const { sender } = this;
     const isLive = queue.waiting === 0;
     // A message for a session that ends with its connection need not be kept once it is sent.
-    if (!this.durable && sender && message.share === 0 && sender.goesAtOnce(queue)) return sender.sendUnkept(queue, message, qos, retain);
+    if (isLive && !this.durable && sender && message.share === 0 && sender.goesAtOnce(queue)) return sender.sendUnkept(queue, message, qos, retain);
     const group = queue.append(message, qos, retain);
     if (queue.durable) this.noteAwaited();
     sender?.pump(queue, isLive);

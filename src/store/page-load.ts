@@ -65,7 +65,7 @@ function loadAtOf(page: Buffer): number {
  */
 export function recordsOf(page: Buffer): Buffer {
   const loadAt = loadAtOf(page);
-  return loadAt === 0 ? page.subarray() : page.subarray(HEADER_BYTES, loadAt);
+  return loadAt === 0 ? page.subarray(0) : page.subarray(HEADER_BYTES, loadAt);
 }
 
 /** What rides on the page; undefined if nothing does, or it is damaged. */
