@@ -1,3 +1,4 @@
+import { ReadOutput } from "./read-output.ts";
 import { LinkTotals, LinkTraffic } from "./totals.ts";
 import type { Trace } from "./trace.ts";
 
@@ -17,6 +18,7 @@ export class AckGate {
   private isHealthy = true;
   readonly totals = new LinkTotals();
   readonly traffic = new LinkTraffic();
+  readonly readOutput = new ReadOutput();
   /** Told of every packet of all links, while somebody wants to know. */
   trace: Trace | undefined;
   private readonly holding = new Set<Holding>();

@@ -47,7 +47,7 @@ export class Link implements TransportListener, FrameSink, Author {
   private readonly writer: PacketWriter;
   private closed = false;
   private isClosing = false;
-  private readingPaused = false;
+  isReadingPaused = false;
   /** Why no packet is handed on: STOPPED, RESTING, GATHERING; 0 if they are. */
   private halts = 0;
   /** When the first large read of this turn came; more may follow. 0: none has. */
@@ -102,7 +102,7 @@ export class Link implements TransportListener, FrameSink, Author {
 
   /** How long the peer has given no sign of life [MQTT-3.1.2-24]. While we do not read, what it takes is one. */
   silentMs(nowMs: number): number {
-    if (this.readingPaused) {
+    if (this.isReadingPaused) {
       const mark = this.transport?.progressMark ?? 0;
       if (this.isHolding || this.halts !== 0 || mark !== this.progressMark) this.lastHeardMs = nowMs;
       this.progressMark = mark;
@@ -118,10 +118,13 @@ export class Link implements TransportListener, FrameSink, Author {
     this.lastReceivedMs = nowMs;
     const { packetsRead } = this;
     if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
+    this.gate.readOutput.begin();
     try {
       this.takeFrames(bytes, end);
     } catch (error) {
       this.close(reasonOfException(error));
+    } finally {
+      this.gate.readOutput.end(this.packetsRead - packetsRead);
     }
     this.trickledBytes += end;
     if (this.packetsRead !== packetsRead || this.trickledBytes >= TRICKLE_BYTES) {
@@ -248,8 +251,8 @@ export class Link implements TransportListener, FrameSink, Author {
   regulateReading(): void {
     // A slow subscriber's PINGREQ is still read: only answers are added then, and they have their own bound.
     const pause = this.isHolding || this.halts !== 0 || this.unsentBytes > this.unsentLimit + MAX_ANSWERS_BYTES;
-    if (pause === this.readingPaused || this.closed) return;
-    this.readingPaused = pause;
+    if (pause === this.isReadingPaused || this.closed) return;
+    this.isReadingPaused = pause;
     if (pause) {
       this.progressMark = this.transport?.progressMark ?? 0;
       this.transport?.pause();

@@ -6,6 +6,7 @@ import { encodePublish5, publish5Size } from "../mqtt/publish5.ts";
 import type { PublishFields, PublishFrame } from "../mqtt/publish-fields.ts";
 import type { AckGate } from "./ack-gate.ts";
 import { giveBack, LARGE_BYTES, takeBuffer } from "./buffers.ts";
+import type { Collector } from "./read-output.ts";
 import { TopicAliases } from "./topic-aliases.ts";
 import type { Transport } from "./transport.ts";
 
@@ -14,12 +15,14 @@ export interface Author {
   readonly version: ProtocolVersion;
   /** Something has been handed to the transport: whether more is read may have changed. */
   regulateReading(): void;
+  readonly isReadingPaused: boolean;
   /** Tells the trace of a packet, which is whole in `bytes`. */
   traceSent(bytes: Buffer): void;
 }
 
-/** Writes packets into one buffer; what is written in a turn leaves in one write. */
-export class PacketWriter {
+/** Writes packets into one buffer; what is written in a turn leaves in one write, what one packet alone has caused with the read of that one. */
+export class PacketWriter implements Collector {
+  /** When packets were begun last, which left in that turn if the peer had taken what was before. */
   lastSentMs: number;
   private transport: Transport | undefined;
   private out: Buffer | undefined;
@@ -69,7 +72,10 @@ export class PacketWriter {
     this.outStart = this.outEnd = headroom;
     if (!this.flushScheduled) {
       this.flushScheduled = true;
-      this.clock.endOfTurn(this.endOfTurn);
+      const nowMs = this.clock.nowMs();
+      const isBusy = nowMs === this.lastSentMs; // so that a subscriber of many publishers gets one write for what they send in a turn
+      this.lastSentMs = nowMs;
+      if (isBusy || !this.gate.readOutput.takes(this)) this.sendAtEndOfTurn();
     }
     return this.out;
   }
@@ -84,10 +90,16 @@ export class PacketWriter {
   }
 
   /** While the peer has not taken what was written before, output is collected: many small writes would each cost a whole buffer. */
-  private readonly endOfTurn = (): void => {
+  sendNow(): void {
     this.flushScheduled = false;
     if (this.writtenBytes === 0) this.flush();
-  };
+  }
+
+  sendAtEndOfTurn(): void {
+    this.clock.endOfTurn(this.endOfTurn);
+  }
+
+  private readonly endOfTurn = (): void => this.sendNow();
 
   private onWritten(bytes: Buffer): void {
     if (!this.closed) {
@@ -105,11 +117,11 @@ export class PacketWriter {
     this.out = undefined;
     this.outStart = this.outEnd = 0;
     if (this.closed || !this.transport || outStart === outEnd) return giveBack(out);
-    this.lastSentMs = this.clock.nowMs();
     this.gate.traffic.sentBytes += outEnd - outStart;
     const taken = outStart + (this.transport.writeNow?.(out, outStart, outEnd) ?? 0);
     if (taken === outEnd) {
       giveBack(out);
+      if (!this.author.isReadingPaused) return; // less is unsent than before
     } else {
       this.writtenBytes += out.length;
       this.gate.totals.unsentBytes += out.length;

@@ -73,6 +73,8 @@ function onClose(this: PlainSocket): void {
 /** A plain TCP socket: what it sends goes to the system without a detour while that takes it. */
 class PlainTransport extends TcpTransport {
   private directBytes = 0;
+  /** Something is left to the stream: that is rare, and else it need not be asked. */
+  private isStreaming = false;
 
   constructor(
     socket: PlainSocket,
@@ -82,6 +84,18 @@ class PlainTransport extends TcpTransport {
     private readonly fd: number,
   ) {
     super(socket, listener, remoteAddress);
+  }
+
+  override get unsentBytes(): number {
+    return this.isStreaming ? super.unsentBytes : 0;
+  }
+
+  override write(bytes: Buffer, done: () => void): void {
+    this.isStreaming = true;
+    super.write(bytes, () => {
+      this.isStreaming = super.unsentBytes > 0;
+      done();
+    });
   }
 
   override get progressMark(): number {

@@ -129,6 +129,70 @@ describe("output", () => {
     expect(transport.take()).toEqual([]);
   });
 
+  describe("that a read has caused", () => {
+    const later = (): void => {
+      clock.after(1, () => undefined);
+      turn();
+    };
+    const twoLinks = () => {
+      const from = connect();
+      const to = connect();
+      let id = 0;
+      from.handler.whenPacket = () => {
+        publish(to.link, ++id);
+        from.link.acknowledge(PUBACK_BYTE, id, 0, 0);
+      };
+      return { from, to };
+    };
+    const sent = (id: number): string => `3206000174000${id}70`;
+
+    it("leaves with the read of one packet, to its sender and to others", () => {
+      const { from, to } = twoLinks();
+      later();
+      from.link.onBytes(PINGREQ);
+      expect(to.transport.take()).toEqual([sent(1)]);
+      expect(from.transport.take()).toEqual([puback(1)]);
+      turn();
+      expect([...to.transport.take(), ...from.transport.take()]).toEqual([]);
+    });
+
+    it("waits for the turn's end when the read has brought more packets", () => {
+      const { from, to } = twoLinks();
+      later();
+      from.link.onBytes(Buffer.concat([PINGREQ, PINGREQ]));
+      expect(to.transport.take()).toEqual([]);
+      turn();
+      expect(to.transport.take()).toEqual([sent(1) + sent(2)]);
+      expect(from.transport.take()).toEqual([puback(1) + puback(2)]);
+    });
+
+    it("waits for the turn's end when something was sent in the same millisecond", () => {
+      const { from, to } = twoLinks();
+      later();
+      for (let read = 1; read <= 3; read++) from.link.onBytes(PINGREQ);
+      expect(to.transport.take()).toEqual([sent(1)]);
+      turn();
+      expect(to.transport.take()).toEqual([sent(2) + sent(3)]);
+    });
+
+    it("leaves after a read whose packet breaks the protocol, and after it nothing is kept for a next read", () => {
+      const { from, to } = twoLinks();
+      later();
+      const { whenPacket } = from.handler;
+      from.handler.whenPacket = (firstByte) => {
+        whenPacket(firstByte);
+        throw malformed("test");
+      };
+      from.link.onBytes(PINGREQ);
+      expect(to.transport.take()).toEqual([sent(1)]);
+      later();
+      publish(to.link, 2);
+      expect(to.transport.take()).toEqual([]);
+      turn();
+      expect(to.transport.take()).toEqual([sent(2)]);
+    });
+  });
+
   it("leaves in one write too when it is more than a small buffer holds", () => {
     const { link, transport } = connect({ ...LIMITS, maxPacketSizeBytes: 10_000 });
     let expected = "";
