@@ -1,5 +1,6 @@
 import { LinkTotals, LinkTraffic } from "./totals.ts";
 import type { Trace } from "./trace.ts";
+import { Turn } from "./turn.ts";
 
 /** What holds acknowledgements; a link. */
 export interface Holding {
@@ -17,6 +18,7 @@ export class AckGate {
   private isHealthy = true;
   readonly totals = new LinkTotals();
   readonly traffic = new LinkTraffic();
+  readonly turn = new Turn();
   /** Told of every packet of all links, while somebody wants to know. */
   trace: Trace | undefined;
   private readonly holding = new Set<Holding>();
