@@ -1,6 +1,7 @@
 import { ReadOutput } from "./read-output.ts";
 import { LinkTotals, LinkTraffic } from "./totals.ts";
 import type { Trace } from "./trace.ts";
+import { Turn } from "./turn.ts";
 
 /** What holds acknowledgements; a link. */
 export interface Holding {
@@ -19,6 +20,7 @@ export class AckGate {
   readonly totals = new LinkTotals();
   readonly traffic = new LinkTraffic();
   readonly readOutput = new ReadOutput();
+  readonly turn = new Turn();
   /** Told of every packet of all links, while somebody wants to know. */
   trace: Trace | undefined;
   private readonly holding = new Set<Holding>();

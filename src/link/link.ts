@@ -11,6 +11,7 @@ import type { PacketHandler } from "./packet-handler.ts";
 import { type Author, PacketWriter } from "./packet-writer.ts";
 import { clientIdOf, describePacket, describeWhole } from "./trace.ts";
 import type { Transport, TransportListener } from "./transport.ts";
+import type { Resting } from "./turn.ts";
 
 export interface LinkLimits {
   readonly maxPacketSizeBytes: number;
@@ -23,7 +24,7 @@ export interface LinkLimits {
 let linksMade = 0;
 
 /** One MQTT byte stream, dialled or accepted. Reads packets for its handler; a writer and what holds its answers belong to it. */
-export class Link implements TransportListener, FrameSink, Author {
+export class Link implements TransportListener, FrameSink, Author, Resting {
   /** Counts links from 1: where the original shows its socket's number. */
   private readonly number = ++linksMade;
   /** For traces: the client identifier, or the connection's. */
@@ -50,8 +51,8 @@ export class Link implements TransportListener, FrameSink, Author {
   isReadingPaused = false;
   /** Why no packet is handed on: STOPPED, RESTING, GATHERING; 0 if they are. */
   private halts = 0;
-  /** When the first large read of this turn came; more may follow. 0: none has. */
-  private burstBegunMs = 0;
+  /** The last turn in which it had a large read. */
+  private largeReadIn = 0;
   /** What had come already when reading was stopped. */
   private unread: Buffer[] | undefined;
 
@@ -114,7 +115,7 @@ export class Link implements TransportListener, FrameSink, Author {
     if (this.closed) return;
     if (this.halts !== 0) return this.putAside(bytes, 0, end);
     const nowMs = this.clock.nowMs();
-    if (end >= LARGE_READ_BYTES && this.burstBegunMs === 0) this.beginBurst(nowMs);
+    if (end >= LARGE_READ_BYTES) this.largeReadIn = this.gate.turn.begin(this.clock);
     this.lastReceivedMs = nowMs;
     const { packetsRead } = this;
     if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
@@ -136,23 +137,16 @@ export class Link implements TransportListener, FrameSink, Author {
     this.regulateReading();
   }
 
-  private beginBurst(nowMs: number): void {
-    this.burstBegunMs = nowMs;
-    this.clock.endOfTurn(() => this.endBurst());
-  }
-
-  /**
-   * The system may hand over megabytes in one turn, a hundred thousand packets: the others are to have theirs before more of them are taken. Asked
-   * after each read; a handler asks itself after what takes long.
-   */
+  /** Asked after each read; a handler asks itself after what takes long. */
   restIfLong(): void {
-    if (this.burstBegunMs > 0 && this.clock.nowMs() - this.burstBegunMs > MAX_TURN_MS) this.halts |= RESTING;
+    const { turn } = this.gate;
+    if (this.largeReadIn !== turn.number || (this.halts & RESTING) !== 0 || !turn.isLong(this.clock)) return;
+    this.halts |= RESTING;
+    turn.rest(this);
   }
 
-  private endBurst(): void {
-    this.burstBegunMs = 0;
-    if ((this.halts & RESTING) === 0) return;
-    this.beginBurst(this.clock.nowMs());
+  goOn(): void {
+    this.largeReadIn = this.gate.turn.number;
     this.unhalt(RESTING);
   }
 
@@ -333,8 +327,6 @@ export class Link implements TransportListener, FrameSink, Author {
 
 /** A socket that gives so much may give more in the same turn. */
 const LARGE_READ_BYTES = 16 * 1024;
-/** What one peer's packets may take of a turn. */
-const MAX_TURN_MS = 5;
 const STOPPED = 1;
 const RESTING = 2;
 const GATHERING = 4;

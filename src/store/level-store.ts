@@ -16,6 +16,9 @@ import { describeError, isOutOfRoom, StoreError, type StoreEvent } from "./store
 /** A group that nobody waits for collects this long, so that acknowledged progress does not cost a batch each turn. */
 const SOON_MS = 1000;
 const FIRST_RETRY_MS = 100;
+/** Handing over what such a group holds takes milliseconds, and so does writing it: each has a turn of its own, in which others have theirs. */
+const LARGE_GROUP_CHANGES = 500;
+const LARGE_GROUP_BYTES = 128 * 1024;
 const LAST_RETRY_MS = 5000;
 
 export interface LevelStoreParts {
@@ -152,7 +155,7 @@ export class LevelStore implements Store {
   #closeWhole(group: CollectingGroup): void {
     if (this.#current !== group || this.#isBusy) return;
     const waitMs = this.#gathering.waitMs(group.awaited, performance.now());
-    if (waitMs === 0) return this.#closeCurrent(group);
+    if (waitMs === 0) return void (group.awaited < LARGE_GROUP_CHANGES ? this.#closeCurrent(group) : this.#parts.clock.endOfTurn(() => this.#closeCurrent(group)));
     this.#closing = undefined;
     this.#closeTimer?.cancel();
     this.#closeTimer = this.#parts.clock.after(waitMs, () => this.#closeWhole(group));
@@ -195,6 +198,7 @@ export class LevelStore implements Store {
   async #writeUnwritten(): Promise<void> {
     if (this.#unwritten === undefined) return;
     const { group, batch } = this.#unwritten;
+    if (batch.bytes > LARGE_GROUP_BYTES) await new Promise<void>((resolve) => this.#parts.clock.endOfTurn(resolve));
     try {
       const database = await this.#handle.forWriting(batch.bytes, () => this.#compactor.settled());
       if (batch.operations.length > 0) await this.#writeBatch(database, batch, { sync: this.#isSynced(group, batch) });

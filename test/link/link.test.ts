@@ -539,6 +539,27 @@ describe("a peer that sends more than a turn has room for", () => {
     expect(transport.takeCalls().at(-1)).toBe("resume");
   });
 
+  it("shares the turn with others that do", () => {
+    const { link, handler } = connectSlowly(0.1);
+    const other = connect();
+    other.handler.whenPacket = (first) => {
+      handler.whenPacket(first);
+      other.link.restIfLong();
+    };
+    const calm = connect();
+    for (const read of largeReads) {
+      link.onBytes(read);
+      other.link.onBytes(read);
+    }
+    calm.link.onBytes(PINGREQ);
+    expect(handler.packets.length + other.handler.packets.length).toBeLessThan(300);
+    expect([calm.handler.packets.length, calm.transport.takeCalls()]).toEqual([1, []]);
+    const all = 3 * 8_000 + PACKETS;
+    for (let turns = 0; handler.packets.length + other.handler.packets.length < 2 * all && turns < 20_000; turns++) turn();
+    expect([handler.packets.length, other.handler.packets.length]).toEqual([all, all]);
+    expect(seen(other.handler).slice(8_000, 8_000 + PACKETS / 2)).toEqual(inOrder.slice(0, PACKETS / 2));
+  });
+
   it("is looked at after each read, if no handler asks", () => {
     const { link, handler } = connectSlowly(0.1);
     handler.whenPacket = () => void ((clock as WorkClock).workedMs += 0.1);
