@@ -11,7 +11,7 @@ export interface Collector {
 export class ReadOutput {
   private isReading = false;
   /** The first `count` of them; the list keeps its room. */
-  private readonly collectors: Collector[] = [];
+  private readonly collectors: (Collector | undefined)[] = [];
   private count = 0;
 
   begin(): void {
@@ -31,9 +31,16 @@ export class ReadOutput {
     this.count = 0;
     let done = 0;
     try {
-      if (packets === 1) while (done < count) collectors[done++]?.sendNow();
+      while (packets === 1 && done < count) {
+        const collector = collectors[done];
+        collectors[done++] = undefined; // the list would keep it
+        collector?.sendNow();
+      }
     } finally {
-      for (; done < count; done++) collectors[done]?.sendAtEndOfTurn();
+      for (; done < count; done++) {
+        collectors[done]?.sendAtEndOfTurn();
+        collectors[done] = undefined;
+      }
     }
   }
 }
