@@ -228,7 +228,8 @@ async function measure(intervalMs, load) {
     const peakResidentKiB = daemon.residentKiB;
     const drainMs = performance.now();
     if (values.way === "backlog") await remote.listen(daemon.remotePort);
-    while (remote.received < publisher.sent * connections) await wait(20);
+    let drainResidentKiB = 0;
+    for (; remote.received < publisher.sent * connections; await wait(20)) drainResidentKiB = Math.max(drainResidentKiB, daemon.residentKiB);
     const drainSeconds = (performance.now() - drainMs) / 1000;
     await daemon.untilQuiet(11_000);
     if (strace) {
@@ -238,7 +239,7 @@ async function measure(intervalMs, load) {
     const syncs = [...counted.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync\s*$/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0);
     const fileBytes = daemon.fileBytes - start.file;
     const pageBytes = daemon.pageBytes - start.page;
-    return { messages: publisher.sent * connections, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes: daemon.storeBytes };
+    return { messages: publisher.sent * connections, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, drainResidentKiB, storeBytes: daemon.storeBytes };
   } finally {
     remote.close();
     await daemon.stop();
@@ -250,14 +251,14 @@ const row = (cells) => console.log(`| ${cells.join(" | ")} |`);
 console.log(`${values.way}, payload ${payloadBytes} bytes, random; Node ${process.version}${hasStrace ? "" : "; no strace: syncs are not counted from outside"}`);
 /** A message record: `doc/store-format.md`. */
 const recordBytes = payloadBytes + 23 + "sensors/wear".length;
-const columns = ["load", "interval ms", "messages", "stored /s", "drained /s", "file bytes a message", "page bytes a message", "file bytes a stored byte", "of them before the drain", "page bytes a stored byte", "syncs a message", "RSS MiB", "store after MiB"];
+const columns = ["load", "interval ms", "messages", "stored /s", "drained /s", "file bytes a message", "page bytes a message", "file bytes a stored byte", "of them before the drain", "page bytes a stored byte", "syncs a message", "RSS MiB", "RSS MiB in the drain", "store after MiB"];
 row(columns);
 row(columns.map(() => "---"));
-const report = (name, intervalMs, { messages, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, storeBytes }) => {
+const report = (name, intervalMs, { messages, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, drainResidentKiB, storeBytes }) => {
   const stored = messages * recordBytes;
   row([
     name, intervalMs, messages, Math.round(messages / seconds), Math.round(messages / drainSeconds), Math.round(fileBytes / messages), Math.round(pageBytes / messages),
-    (fileBytes / stored).toFixed(2), (beforeDrainBytes / stored).toFixed(2), (pageBytes / stored).toFixed(2), hasStrace ? (syncs / messages).toFixed(3) : "-", Math.round(peakResidentKiB / 1024), (storeBytes / 1048576).toFixed(1),
+    (fileBytes / stored).toFixed(2), (beforeDrainBytes / stored).toFixed(2), (pageBytes / stored).toFixed(2), hasStrace ? (syncs / messages).toFixed(3) : "-", Math.round(peakResidentKiB / 1024), Math.round(drainResidentKiB / 1024), (storeBytes / 1048576).toFixed(1),
   ]);
 };
 for (const intervalMs of numbers(values.intervals)) {

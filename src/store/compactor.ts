@@ -2,14 +2,19 @@ import type { Clock, Timer } from "../clock/clock.ts";
 import { type Database, WRITE_BUFFER_BYTES } from "./database.ts";
 import { DeletedRanges } from "./deleted-ranges.ts";
 import type { StoreFigures } from "./figures.ts";
+import { scanGenerations, sourceOf } from "./find-generations.ts";
+import type { Generations } from "./generations.ts";
 import type { KeyRange } from "./keys.ts";
 
 /** What is worth it: the tables at a slice's ends are written anew. */
 const WORTH_BYTES = 4 * 1024 * 1024;
 /** While more pages than this are deleted between two looks, the queue's tables hold what is still needed, which would be written anew each time. */
 const QUIET_PAGES = 64;
-/** A table of what is written in order. Under full load half as much again has come before it is cut. */
+/** A table of what is written in order, or of a generation. Under full load half as much again has come before it is cut. */
 const CUT_BYTES = 1024 * 1024;
+/** A generation of many queues is larger, so that each has some pages in it that are read together: so much for each queue, up to so much in all. */
+const QUEUE_BYTES = 64 * 1024;
+const MAX_GENERATION_BYTES = 4 * 1024 * 1024;
 const LOOK_MS = 4_000;
 /** Looking may cost this part of the time. */
 const LOOKING_PART = 1 / 50;
@@ -22,6 +27,9 @@ const LAST_KEY = Buffer.from([0xff]);
 export interface CompactorParts {
   readonly clock: Clock;
   readonly figures: StoreFigures;
+  readonly generations: Generations;
+  /** How much that is all pages is written before the first table is cut, and then before each: where others than tests do not say so, a write buffer, and 1 MiB. */
+  readonly cutBytes: number | undefined;
   /** Undefined when none is open, or none that may be written. */
   readonly database: () => Database | undefined;
   /** Whether somebody waits for a group. */
@@ -42,9 +50,10 @@ export class Compactor {
   #deletedLately = 0;
   #hasNew = false;
   #nextLookMs = 0;
-  /** Written since the last table was cut, and how much of it makes the next one. */
-  #inOrderBytes = 0;
-  #cutAtBytes = WRITE_BUFFER_BYTES;
+  /** Of pages alone, since the last table was cut; whether those are of several queues; and how much of it makes the next one. */
+  #pageBytes = 0;
+  #isOfSeveral = false;
+  #cutAtBytes: number;
   #isFull = false;
   #knowsAll = false;
   #running: Promise<void> | undefined;
@@ -53,6 +62,12 @@ export class Compactor {
 
   constructor(parts: CompactorParts) {
     this.#parts = parts;
+    this.#cutAtBytes = this.#firstCutBytes;
+  }
+
+  /** By then what is in memory beside pages has been written with the buffer that was full. */
+  get #firstCutBytes(): number {
+    return this.#parts.cutBytes ?? WRITE_BUFFER_BYTES;
   }
 
   noteDeleted(key: Buffer): void {
@@ -63,16 +78,29 @@ export class Compactor {
 
   /**
    * What is written in the order of its keys goes from memory to the lowest level, as it is and for good. Then it does not wait until the write buffer
-   * is full: LevelDB maps tables as they are. What else is in memory by then has been written with the buffer that was full.
+   * is full: LevelDB maps tables as they are. The pages of several queues are in order where each table has a generation for itself.
    */
-  noteWritten(bytes: number, { isInOrder }: { readonly isInOrder: boolean }): void {
-    this.#inOrderBytes = isInOrder ? this.#inOrderBytes + bytes : 0;
-    if (!isInOrder) this.#cutAtBytes = WRITE_BUFFER_BYTES;
+  noteWritten(bytes: number, { isCarried, isInOrder }: { readonly isCarried: boolean; readonly isInOrder: boolean }): void {
+    if (!isCarried) return this.#beginAnew();
+    this.#pageBytes += bytes;
+    this.#isOfSeveral ||= !isInOrder;
     const database = this.#parts.database();
-    if (this.#inOrderBytes < this.#cutAtBytes || database === undefined || this.#running !== undefined || this.#isClosed) return;
-    this.#inOrderBytes = 0;
-    this.#cutAtBytes = CUT_BYTES;
+    if (this.#pageBytes < this.#cutAtBytes || this.#pageBytes < this.#generationBytes || database === undefined || this.#running !== undefined || this.#isClosed) return;
+    if (this.#isOfSeveral) this.#parts.generations.begin();
+    this.#beginAnew();
+    this.#cutAtBytes = this.#parts.cutBytes ?? CUT_BYTES;
+    // The next batch is handed to LevelDB later than this.
     this.#begin(database.compactRange(FIRST_KEY, FIRST_KEY));
+  }
+
+  get #generationBytes(): number {
+    return this.#isOfSeveral && this.#parts.cutBytes === undefined ? Math.min(this.#parts.generations.queues * QUEUE_BYTES, MAX_GENERATION_BYTES) : 0;
+  }
+
+  #beginAnew(): void {
+    this.#pageBytes = 0;
+    this.#isOfSeveral = false;
+    this.#cutAtBytes = this.#firstCutBytes;
   }
 
   #begin(work: Promise<void>): void {
@@ -115,7 +143,23 @@ export class Compactor {
       this.#deleted.note(from);
       this.#deleted.note(to);
     }
-    if (compacted > 0) this.#parts.onCompacted();
+    if (compacted === 0) return;
+    await this.#findEmptied().catch(() => undefined); // another time
+    this.#parts.onCompacted();
+  }
+
+  /**
+   * Now that what was deleted is gone, it is soon seen where nothing is left. A power cut may bring back pages whose deletion is not synced, and with them a queue that
+   * still needs them: before they are forgotten all is written to tables, which LevelDB syncs.
+   */
+  async #findEmptied(): Promise<void> {
+    const { generations } = this.#parts;
+    const { current } = generations;
+    const database = this.#parts.database();
+    if (current === 0 || database === undefined) return;
+    const found = await scanGenerations(sourceOf(database), 0, current);
+    await database.compactRange(FIRST_KEY, FIRST_KEY);
+    generations.keepOnly(found, current);
   }
 
   async #slices(): Promise<readonly KeyRange[]> {

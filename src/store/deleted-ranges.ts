@@ -1,5 +1,5 @@
 import type { KeyRange } from "./keys.ts";
-import { isPageKey, pageSeq, QUEUE_OF_PAGE_BYTES } from "./keys.ts";
+import { bytesBeforeSeq, isPageKey, pageSeq } from "./keys.ts";
 
 /** First and last page that were deleted, both included. */
 interface Deleted {
@@ -15,7 +15,7 @@ const SLICE_BYTES = 16 * 1024 * 1024;
 /** So much that is not known to be deleted may lie between two ranges of a slice. */
 const MAX_GAP_BYTES = 1024 * 1024;
 
-/** Where pages have been deleted, queue by queue: within a queue pages are deleted from the oldest on, so that little else lies between. */
+/** Where pages have been deleted, queue by queue in each generation: there pages are deleted from the oldest on, so that little else lies between. */
 export class DeletedRanges {
   readonly #byQueue = new Map<string, Deleted>();
 
@@ -26,7 +26,7 @@ export class DeletedRanges {
   /** Other records are few, and LevelDB comes to them by itself. */
   note(key: Buffer): void {
     if (!isPageKey(key)) return;
-    const queue = key.toString("latin1", 0, QUEUE_OF_PAGE_BYTES);
+    const queue = key.toString("latin1", 0, bytesBeforeSeq(key));
     const range = this.#byQueue.get(queue);
     if (range === undefined) return void this.#byQueue.set(queue, { from: key, to: key });
     if (key.compare(range.to) > 0) range.to = key;
@@ -46,8 +46,8 @@ export class DeletedRanges {
       group = undefined;
     };
     for (const [queue, { from, to }] of ranges) {
-      const bytes = await sizeOf({ from, to });
-      if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || (await sizeOf({ from: group.to, to: from })) > MAX_GAP_BYTES)) finish();
+      const bytes = await sizeOf({ from, to: behind(to) });
+      if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || (await sizeOf({ from: behind(group.to), to: from })) > MAX_GAP_BYTES)) finish();
       if (group === undefined) group = { queues: [queue], from, to, bytes };
       else {
         group.queues.push(queue);
@@ -60,9 +60,13 @@ export class DeletedRanges {
   }
 }
 
+/** The last page counts too: in a generation it is often the only one of its queue. */
+const behind = (page: Buffer): Buffer => Buffer.concat([page, Buffer.alloc(1)]);
+
 /** A range of one queue in slices; one over several queues is no larger than a slice. */
 function cut(from: Buffer, to: Buffer, bytes: number): KeyRange[] {
-  const parts = from.compare(to, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0 ? Math.max(1, Math.ceil(bytes / SLICE_BYTES)) : 1;
+  const shared = bytesBeforeSeq(from);
+  const parts = from.compare(to, 0, shared, 0, shared) === 0 ? Math.max(1, Math.ceil(bytes / SLICE_BYTES)) : 1;
   const first = pageSeq(from);
   const step = (pageSeq(to) - first) / parts;
   return Array.from({ length: parts }, (_, part) => ({
@@ -73,6 +77,6 @@ function cut(from: Buffer, to: Buffer, bytes: number): KeyRange[] {
 
 function at(page: Buffer, seq: number): Buffer {
   const key = Buffer.from(page);
-  key.writeUIntBE(seq, QUEUE_OF_PAGE_BYTES, 6);
+  key.writeUIntBE(seq, bytesBeforeSeq(key), 6);
   return key;
 }

@@ -1,6 +1,6 @@
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
-import { isPageKey } from "./keys.ts";
-import { behindDamage, readRange } from "./read-range.ts";
+import { isPageKey, type KeyRange } from "./keys.ts";
+import { behindDamage, Found, readRange } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isNotOpen, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
@@ -87,8 +87,8 @@ export class DatabaseHandle {
     }
   }
 
-  /** Waits while no database is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
-  async read(from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
+  /** What stands in one range after the other. Waits while no database is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
+  async read(ranges: () => Iterable<KeyRange>, maxBytes: number): Promise<StoredRecord[]> {
     for (;;) {
       if (this.#isClosed) throw new StoreError("closed", "the store is closed");
       const database = this.#database;
@@ -97,7 +97,12 @@ export class DatabaseHandle {
         continue;
       }
       try {
-        return await this.#readIntact(database, from, to, maxBytes);
+        const found = new Found(maxBytes);
+        for (const range of ranges()) {
+          await this.#readIntact(database, range, found);
+          if (found.isFull) break;
+        }
+        return found.records;
       } catch (error) {
         if (isNotOpen(error) && this.#database !== database) continue;
         throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
@@ -106,18 +111,18 @@ export class DatabaseHandle {
   }
 
   /** Pages that lie in damaged blocks are passed over: whoever reads misses their numbers. */
-  async #readIntact(database: Database, from: Buffer, to: Buffer, maxBytes: number): Promise<StoredRecord[]> {
+  async #readIntact(database: Database, range: KeyRange, found: Found): Promise<void> {
     const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
     try {
-      return await readRange(database, from, to, maxBytes, onDamaged);
+      await readRange(database, range, found, onDamaged);
     } catch (error) {
-      const next = isCorruption(error) ? await behindDamage(database, from, to) : undefined;
-      if (next === undefined) {
-        if (isCorruption(error) && isPageKey(from)) return [];
+      const from = isCorruption(error) ? await behindDamage(database, range) : undefined;
+      if (from === undefined) {
+        if (isCorruption(error) && isPageKey(range.from)) return;
         throw error;
       }
       onDamaged(describeError(error));
-      return await this.#readIntact(database, next, to, maxBytes);
+      await this.#readIntact(database, { from, to: range.to }, found);
     }
   }
 

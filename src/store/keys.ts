@@ -9,6 +9,9 @@ const KEY_INCOMING = 0x69; // i
 const KEY_QUEUE = 0x71; // q
 /** Behind all others: a table that holds new pages then covers no page that is newer still, and LevelDB need not merge it with those. */
 const KEY_PAGE = 0x7a; // z
+/** Pages of a later generation, and what tells of them. */
+const KEY_GENERATION = 0x7b; // {
+const KEY_GENERATIONS = 0x62; // b
 const KEY_RETAINED = 0x72; // r
 const KEY_GONE = 0x67; // g
 const KEY_CONNECTION = 0x63; // c
@@ -29,13 +32,15 @@ export interface KeyRange {
 /** Everything that is no page: few records, or in RAM while the daemon runs. */
 export const withoutPages: readonly KeyRange[] = [
   { from: Buffer.from([0]), to: kindRange(KEY_PAGE).from },
-  { from: kindRange(KEY_PAGE).to, to: Buffer.from([0xff]) },
+  { from: kindRange(KEY_GENERATION).to, to: Buffer.from([0xff]) },
 ];
 export const formatKey = Buffer.from([KEY_FORMAT]);
 /** Behind which page of which queue records ride on pages (`Riders`). */
 export const ridersKey = Buffer.from([KEY_RIDERS]);
 /** Of padding on a page. Nothing reads it: a version that does not know it may write it by itself, as riders are at a start. */
 export const paddingKey = Buffer.from([KEY_PADDING]);
+/** Which numbers of generations have been used (`Generations`). */
+export const generationsKey = Buffer.from([KEY_GENERATIONS]);
 /** Whether of all records with this key the last one holds everything: then it may ride on a page. */
 export const mayRide = (key: Buffer): boolean => key[0] === KEY_QUEUE || key[0] === KEY_INCOMING || key[0] === KEY_TIME;
 
@@ -89,13 +94,27 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
   key.writeUIntBE(firstSeq, 6, 6);
   return key;
 }
-/** The part of a page's key that all pages of its queue share. */
+/** The part of a page's key, as it is in generation 0, that all pages of its queue share. */
 export const QUEUE_OF_PAGE_BYTES = 6;
-/** Behind `page`, in its queue. */
-export const pagesBehind = (page: Buffer): { readonly gt: Buffer; readonly lte: Buffer } => ({
-  gt: page,
-  lte: Buffer.concat([page.subarray(0, QUEUE_OF_PAGE_BYTES), LAST_SEQ]),
-});
+const GENERATION_BYTES = 5;
+
+/** The record of a generation: which queues have pages in it. It stands before those. */
+export const generationKey = (generation: number): Buffer => numbered(KEY_GENERATION, generation);
+/** All that there is of generations `from` to `before`, the latter not included. */
+export const generationsBetween = (from: number, before: number): KeyRange => ({ from: generationKey(from), to: generationKey(before) });
+export const MAX_GENERATION = 0xffff_ffff;
+/** Where a page, or a bound of a range of pages, stands in a generation. Everything outside the store speaks of pages by their keys in generation 0. */
+export const keyIn = (generation: number, page: Buffer): Buffer =>
+  generation === 0 ? page : Buffer.concat([generationKey(generation), page.subarray(1)]);
+export const generationOf = (page: Buffer): number => (page[0] === KEY_GENERATION ? page.readUInt32BE(1) : 0);
+/** The key of the page in generation 0. */
+export const plainKey = (page: Buffer): Buffer =>
+  page[0] === KEY_GENERATION ? Buffer.concat([Buffer.from([KEY_PAGE]), page.subarray(GENERATION_BYTES)]) : page;
+/** How many bytes of a page's key all pages of its queue and generation share. */
+export const bytesBeforeSeq = (page: Buffer): number => QUEUE_OF_PAGE_BYTES + (page[0] === KEY_GENERATION ? GENERATION_BYTES - 1 : 0);
+/** From behind `page` to the end of its queue. */
+export const pagesBehind = (page: Buffer): [from: Buffer, to: Buffer] => [Buffer.concat([page, ZERO]), Buffer.concat([page.subarray(0, QUEUE_OF_PAGE_BYTES), LAST_SEQ])];
+const ZERO = Buffer.alloc(1);
 const LAST_SEQ = Buffer.alloc(6, 0xff);
 /** Where pages stood up to format 2. */
 export const OLD_PAGES: KeyRange = kindRange(0x70);
@@ -106,14 +125,16 @@ export function pageKeyOfOld(key: Buffer): Buffer {
   page[0] = KEY_PAGE;
   return page;
 }
-export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE;
+export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE || (key[0] === KEY_GENERATION && key.length > GENERATION_BYTES);
 export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
+/** Of a key in generation 0. */
 export const pageLane = (key: Buffer): number => key[5] ?? 0;
 export const holdsMessages = (key: Buffer): boolean => isPageKey(key) || isRetainedKey(key);
 /** Small ones stay integers to V8; six bytes read at once never are. */
 export function pageSeq(key: Buffer): number {
-  const upper = key.readUInt16BE(QUEUE_OF_PAGE_BYTES);
-  const lower = key.readUInt32BE(QUEUE_OF_PAGE_BYTES + 2);
+  const at = bytesBeforeSeq(key);
+  const upper = key.readUInt16BE(at);
+  const lower = key.readUInt32BE(at + 2);
   return upper === 0 ? lower : upper * 0x1_0000_0000 + lower;
 }
 

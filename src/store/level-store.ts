@@ -3,6 +3,7 @@ import { Compactor } from "./compactor.ts";
 import type { Database, OpenDatabase } from "./database.ts";
 import { StoreFigures } from "./figures.ts";
 import { Gathering } from "./gathering.ts";
+import type { Generations } from "./generations.ts";
 import { type ClosedGroup, CollectingGroup } from "./group.ts";
 import { DatabaseHandle } from "./handle.ts";
 import { formatKey } from "./keys.ts";
@@ -30,8 +31,8 @@ export interface LevelStoreParts {
   readonly freeBytes: () => Promise<number>;
   readonly openDatabase: OpenDatabase;
   readonly report: (event: StoreEvent) => void;
-  /** Value of the format record. */
-  readonly format: Buffer;
+  readonly generations: Generations;
+  readonly cutBytes: number | undefined;
   readonly wasRepaired: boolean;
   /** The reserve was given up to open the database. */
   readonly isReserveGiven: boolean;
@@ -85,9 +86,14 @@ export class LevelStore implements Store {
     this.#compactor = new Compactor({
       clock: parts.clock,
       figures,
+      generations: parts.generations,
+      cutBytes: parts.cutBytes,
       database: () => (this.#failure === undefined ? this.#handle.database : undefined),
       isAwaited: () => this.#isBusy || this.#current.need === "synced",
-      onCompacted: () => void this.#room.inspect(),
+      onCompacted: () => {
+        void this.#room.inspect();
+        if (parts.generations.hasEmptied) this.touch(parts.generations, "soon");
+      },
     });
   }
 
@@ -122,7 +128,8 @@ export class LevelStore implements Store {
 
   /** Waits while no handle is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
   read(from: Uint8Array, to: Uint8Array, maxBytes: number): Promise<StoredRecord[]> {
-    return this.#handle.read(Buffer.from(from), Buffer.from(to), maxBytes);
+    const range = [Buffer.from(from), Buffer.from(to)] as const;
+    return this.#handle.read(() => this.#parts.generations.ranges(...range), maxBytes);
   }
 
   /** A failing disk gets one more try, then it rejects with StoreError `unwritable`. */
@@ -179,7 +186,9 @@ export class LevelStore implements Store {
 
   /** What is written for a group is decided once, however often it is tried. */
   #prepare(group: ClosedGroup): void {
-    const batch = this.#riders.batchOf(group.records);
+    const gathered = this.#riders.batchOf(group.records);
+    const noteBytes = this.#parts.generations.place(gathered.operations);
+    const batch = noteBytes === 0 ? gathered : { ...gathered, bytes: gathered.bytes + noteBytes, mustSync: true };
     for (const { type, key } of batch.operations) if (type === "del") this.#compactor.noteDeleted(key);
     this.#unwritten = { group, batch: this.#isSynced(group, batch) ? this.#padded(batch) : batch };
   }
@@ -209,8 +218,9 @@ export class LevelStore implements Store {
     this.#succeeded(group);
   }
 
-  async #writeBatch(database: Database, { operations, bytes, storedBytes, isInOrder }: Batch, { sync }: { readonly sync: boolean }): Promise<void> {
+  async #writeBatch(database: Database, batch: Batch, { sync }: { readonly sync: boolean }): Promise<void> {
     const { figures } = this;
+    const { operations, bytes, storedBytes } = batch;
     const startMs = performance.now();
     // No chained batch: that keeps its bytes until it is collected, and what native code holds does not hurry the collector.
     await database.batch(operations, { sync });
@@ -225,7 +235,7 @@ export class LevelStore implements Store {
     }
     this.#hasUnsynced = !sync;
     this.#room.noteWritten(bytes);
-    this.#compactor.noteWritten(bytes, { isInOrder });
+    this.#compactor.noteWritten(bytes, batch);
   }
 
   #succeeded(group: ClosedGroup): void {
@@ -295,7 +305,7 @@ export class LevelStore implements Store {
   /** Synced, even if it holds nothing but the format record: fsync of the log covers the unsynced batches in it. */
   #lastGroup(): ClosedGroup {
     const { number, records } = this.#takeCurrent();
-    if (records.count === 0 && this.#hasUnsynced) records.put(formatKey, this.#parts.format);
+    if (records.count === 0 && this.#hasUnsynced) records.put(formatKey, this.#parts.generations.format);
     return { number, need: "synced", records };
   }
 }

@@ -1,5 +1,5 @@
 import type { WriteOperation } from "./database.ts";
-import { isPageKey } from "./keys.ts";
+import { isPageKey, plainKey } from "./keys.ts";
 import { paddedPage, PADDING_FRAME_BYTES } from "./page-load.ts";
 import { varintBytes } from "./varint.ts";
 
@@ -38,7 +38,7 @@ export function fillLogPage(operations: WriteOperation[], logBytes: number): num
   const { key, value } = page;
   // Its length may take more bytes then.
   const bytes = padding - (varintBytes(value.length + padding) - varintBytes(value.length));
-  operations[index] = { type: "put", key, value: paddedPage(key, value, bytes) };
+  operations[index] = { type: "put", key, value: paddedPage(plainKey(key), value, bytes) };
   return bytes;
 }
 

@@ -2,9 +2,11 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
-import { isSealed, seal, unseal } from "./checked.ts";
+import { unseal } from "./checked.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
-import { formatKey, isOldPage, OLD_PAGES, pageKeyOfOld, queueRange, withoutPages } from "./keys.ts";
+import { findGenerations, recoverGenerations, sourceOf } from "./find-generations.ts";
+import { ensureFormat } from "./format.ts";
+import { queueRange, withoutPages } from "./keys.ts";
 import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
 import { unloadRiders } from "./riders.ts";
@@ -12,13 +14,6 @@ import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 
 export { StoreError, type StoreEvent } from "./store-error.ts";
-
-const FORMAT = 3;
-/** Its pages stood among other records, and nothing rode on them. */
-const MIXED_FORMAT = 2;
-/** Its records had no CRCs but those of messages. */
-const UNSEALED_FORMAT = 1;
-const MOVED_BYTES = 1024 * 1024;
 
 export interface StoreOptions {
   readonly directory: string;
@@ -38,6 +33,8 @@ export interface StoreOptions {
   readonly freeBytes?: () => Promise<number>;
   /** Size of the reserve file; 0: none. Default 16 MiB. */
   readonly reserveBytes?: number;
+  /** For tests: after how much of pages alone LevelDB is made to write a table. */
+  readonly cutBytes?: number;
 }
 
 /**
@@ -81,7 +78,8 @@ async function open(options: StoreOptions, isReserveGiven: boolean): Promise<Lev
   const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
   try {
     const format = await ensureFormat(database, directory, repaired, options.clock);
-    const damage = await unloadRiders(database);
+    const generations = await recoverGenerations(database, format, { areCertain: !repaired });
+    const damage = await unloadRiders(database, generations);
     if (damage !== undefined) options.report({ kind: "damaged", detail: damage });
     const isOutdated = repaired || damage !== undefined || (await hasDamagedQueue(database));
     await storeDirectory.syncNames();
@@ -94,7 +92,8 @@ async function open(options: StoreOptions, isReserveGiven: boolean): Promise<Lev
       freeBytes: options.freeBytes ?? (() => storeDirectory.freeBytes()),
       openDatabase,
       report: options.report,
-      format,
+      generations,
+      cutBytes: options.cutBytes,
       wasRepaired: isOutdated,
       isReserveGiven,
     });
@@ -188,6 +187,7 @@ async function readAllButPages(database: Database): Promise<void> {
     for await (const _entry of database.iterator({ gte: from, lt: to, fillCache: false }));
   };
   await Promise.all(withoutPages.map(read));
+  await findGenerations(sourceOf(database), { areExpected: true, areCertain: true });
 }
 
 async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Attempt> {
@@ -227,60 +227,12 @@ function lostItsCurrentFile(directory: string): boolean {
   return !names.includes("CURRENT") && names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name));
 }
 
-/** Returns the format record's value. An empty database gets one; so does one whose repair has lost it. */
-async function ensureFormat(database: Database, directory: string, repaired: boolean, clock: Clock): Promise<Buffer> {
-  const present = await database.get(formatKey);
-  if (present !== undefined) {
-    if (formatOf(present) === FORMAT) return present;
-    if (formatOf(present) === UNSEALED_FORMAT || formatOf(present) === MIXED_FORMAT) return convert(database, formatOf(present) === UNSEALED_FORMAT, clock);
-    throw new StoreError("format", `store ${directory} has a format this version does not know: ${present.toString("utf8", 0, 200)}`);
-  }
-  const [someKey] = await database.keys({ limit: 1 }).all();
-  if (someKey !== undefined && !repaired) throw new StoreError("format", `store ${directory} is a LevelDB database, but not ours`);
-  const format = formatRecord(clock);
-  await database.put(formatKey, format, { sync: true });
-  return format;
-}
-
-function formatRecord(clock: Clock): Buffer {
-  return Buffer.from(JSON.stringify({ format: FORMAT, created: new Date(clock.wallMs()).toISOString() }));
-}
-
-/** Makes a store of an older format one of ours. Pages are moved slice by slice; until they all are it is one of the older format. */
-async function convert(database: Database, isUnsealed: boolean, clock: Clock): Promise<Buffer> {
-  let batch = database.batch();
-  let bytes = 0;
-  for await (const [key, value] of database.iterator({ gte: OLD_PAGES.from, lt: OLD_PAGES.to, fillCache: false })) {
-    batch.put(pageKeyOfOld(key), value).del(key);
-    bytes += value.length;
-    if (bytes < MOVED_BYTES) continue;
-    await batch.write({ sync: true });
-    batch = database.batch();
-    bytes = 0;
-  }
-  for (const { from, to } of isUnsealed ? withoutPages : []) {
-    for await (const [key, value] of database.iterator({ gte: from, lt: to })) if (isSealed(key) && !isOldPage(key)) batch.put(key, seal(key, value));
-  }
-  const format = formatRecord(clock);
-  await batch.put(formatKey, format).write({ sync: true });
-  return format;
-}
-
 /** Without its record nobody knows what a queue still owes. */
 async function hasDamagedQueue(database: Database): Promise<boolean> {
   for await (const [key, value] of database.iterator({ gte: queueRange.from, lt: queueRange.to, fillCache: false })) {
     if (unseal(key, value) === undefined) return true;
   }
   return false;
-}
-
-function formatOf(value: Buffer): unknown {
-  try {
-    const record: unknown = JSON.parse(value.toString());
-    return typeof record === "object" && record !== null && "format" in record ? record.format : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** YYYYMMDDHHMMSS, UTC. */

@@ -19,7 +19,7 @@ export const PADDING_FRAME_BYTES = HEADER_BYTES + CRC_BYTES + FRAME_BYTES + padd
 
 export const riderBytes = ({ key, value }: Rider): number => FRAME_BYTES + key.length + value.length;
 
-/** The page with its records, and with the riders behind them: u32 2^31 + length of the load, records, load. `doc/store-format.md` tells the rest. */
+/** `key`, here as below: the page's in generation 0. The page with its records, and with the riders behind them: u32 2^31 + length of the load, records, load. `doc/store-format.md` tells the rest. */
 export function loadPage(key: Buffer, records: Buffer, riders: readonly Rider[]): Buffer {
   let loadBytes = CRC_BYTES;
   for (const rider of riders) loadBytes += riderBytes(rider);

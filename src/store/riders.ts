@@ -1,7 +1,8 @@
 import { isSealed, seal, unseal } from "./checked.ts";
 import type { Database, WriteOperation } from "./database.ts";
+import type { Generations } from "./generations.ts";
 import type { GroupRecords } from "./group.ts";
-import { holdsMessages, isPageKey, mayRide, pagesBehind, QUEUE_OF_PAGE_BYTES, ridersKey } from "./keys.ts";
+import { holdsMessages, isPageKey, type KeyRange, mayRide, pagesBehind, plainKey, QUEUE_OF_PAGE_BYTES, ridersKey } from "./keys.ts";
 import { loadPage, type Rider, riderBytes, ridersOf } from "./page-load.ts";
 import { isCorruption } from "./store-error.ts";
 
@@ -9,6 +10,8 @@ import { isCorruption } from "./store-error.ts";
 const PATIENCE_GROUPS = 8;
 /** On one page. Each carries all that rides, so that the last page alone is to be found at a start. */
 const MAX_LOAD_BYTES = 4096;
+/** Or this part of the group: many queues that grow have as many records, and much more to store. */
+const MAX_LOAD_PART = 1 / 16;
 /** A larger page is one large message: to carry something it would be copied. */
 const MAX_CARRIER_BYTES = 256 * 1024;
 /** So many pages are looked at for the last one whose load is intact. */
@@ -23,6 +26,8 @@ export interface Batch {
   readonly storedBytes: number;
   /** It ends what only pages have held: an unsynced batch may be lost though a later one is not. */
   readonly mustSync: boolean;
+  /** It is all pages. */
+  readonly isCarried: boolean;
   /** It is all pages of one queue, behind what that queue had. */
   readonly isInOrder: boolean;
 }
@@ -46,7 +51,7 @@ export class Riders {
   batchOf({ keys, values, bytes }: GroupRecords): Batch {
     const carrier = this.#carrierOf(keys, values);
     this.#growing = carrier === undefined ? 0 : this.#growing + 1;
-    const isCarried = carrier !== undefined && this.#lastPage !== undefined && this.#board(keys, values);
+    const isCarried = carrier !== undefined && this.#lastPage !== undefined && this.#board(keys, values, Math.max(MAX_LOAD_BYTES, bytes * MAX_LOAD_PART));
     const operations: WriteOperation[] = [];
     let extraBytes = 0;
     let mustSync = false;
@@ -70,7 +75,7 @@ export class Riders {
     }
     if (!isCarried && this.#lastPage !== undefined) operations.push({ type: "put", key: ridersKey, value: seal(ridersKey, this.#lastPage) });
     const isInOrder = isCarried && keys.every((key) => !isPageKey(key) || areOfOneQueue(key, carrier));
-    return { operations, bytes: bytes + extraBytes, storedBytes, mustSync, isInOrder };
+    return { operations, bytes: bytes + extraBytes, storedBytes, mustSync, isCarried, isInOrder };
   }
 
   #valueOf(key: Buffer, value: Buffer, isCarried: boolean): Buffer {
@@ -93,7 +98,7 @@ export class Riders {
   }
 
   /** Adds the group's small records to those that ride; false if they are too many by now. */
-  #board(keys: readonly Buffer[], values: readonly (Buffer | undefined)[]): boolean {
+  #board(keys: readonly Buffer[], values: readonly (Buffer | undefined)[], maxBytes: number): boolean {
     let bytes = 0;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
@@ -101,7 +106,7 @@ export class Riders {
       if (value !== undefined && !isPageKey(key)) this.#riding.set(key.toString("latin1"), { key, value });
     }
     for (const rider of this.#riding.values()) bytes += riderBytes(rider);
-    return bytes <= MAX_LOAD_BYTES;
+    return bytes <= maxBytes;
   }
 }
 
@@ -112,11 +117,11 @@ const isBehind = (last: Buffer, page: Buffer): boolean => areOfOneQueue(page, la
 /**
  * At a start: writes what rides by itself. Resolves with the damage, if the last page that carries has any: what rides on the one before is older.
  */
-export async function unloadRiders(database: Database): Promise<string | undefined> {
+export async function unloadRiders(database: Database, generations: Generations): Promise<string | undefined> {
   const sealed = await database.get(ridersKey);
   if (sealed === undefined) return undefined;
   const page = unseal(ridersKey, sealed);
-  const { riders, damage } = page === undefined ? { riders: [], damage: "the record of what rides on pages" } : await lastRiders(database, page);
+  const { riders, damage } = page === undefined ? { riders: [], damage: "the record of what rides on pages" } : await lastRiders(database, [...generations.ranges(...pagesBehind(page))].reverse());
   const operations: WriteOperation[] = riders.map(({ key, value }) => ({ type: "put", key, value: seal(key, value) }));
   await database.batch([...operations, { type: "del", key: ridersKey }], { sync: true });
   return damage;
@@ -127,17 +132,20 @@ interface Found {
   readonly damage: string | undefined;
 }
 
-async function lastRiders(database: Database, page: Buffer): Promise<Found> {
+/** `ranges`: where the pages behind that one stand, the last of them first. */
+async function lastRiders(database: Database, ranges: readonly KeyRange[]): Promise<Found> {
   let damage: string | undefined;
-  try {
-    for await (const [key, value] of database.iterator({ ...pagesBehind(page), reverse: true, limit: MAX_DAMAGED_PAGES, fillCache: false })) {
-      const riders = ridersOf(key, value);
-      if (riders !== undefined) return { riders, damage };
-      damage ??= `what rode on page ${key.toString("hex")}`;
+  for (const { from, to } of ranges) {
+    try {
+      for await (const [key, value] of database.iterator({ gte: from, lt: to, reverse: true, limit: MAX_DAMAGED_PAGES, fillCache: false })) {
+        const riders = ridersOf(plainKey(key), value);
+        if (riders !== undefined) return { riders, damage };
+        damage ??= `what rode on page ${key.toString("hex")}`;
+      }
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      damage = `what rode on pages behind ${from.toString("hex")}`;
     }
-  } catch (error) {
-    if (!isCorruption(error)) throw error;
-    damage = `what rode on pages behind ${page.toString("hex")}`;
   }
   return { riders: [], damage };
 }

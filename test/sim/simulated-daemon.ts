@@ -5,6 +5,7 @@ import type { Parts } from "../../src/parts.ts";
 import { Message } from "../../src/queue/message.ts";
 import { readRecord, recordEnd, recordSeq } from "../../src/queue/record.ts";
 import { packetIdOf } from "../../src/session/packet-id.ts";
+import { isPageKey, plainKey } from "../../src/store/keys.ts";
 import type { Network } from "./network.ts";
 import { type Disk, SimulatedStore } from "./simulated-store.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
@@ -28,6 +29,8 @@ interface Life {
 export const RETAINED_TOPICS = 12;
 
 const message = new Message();
+/** So much makes a generation of pages: a run has many. */
+const GENERATION_BYTES = 2_000;
 /** Link buffers and the packet that is being read come on top of a limit. */
 const SLACK_BYTES = 200_000;
 
@@ -73,7 +76,7 @@ export class SimulatedDaemon {
   start(): void {
     const { rng, network, clock, onViolation } = this.place;
     const life: Life = { isOver: false };
-    const store = new SimulatedStore(clock, rng, this.disk, () => this.place.maxWriteMs);
+    const store = new SimulatedStore(clock, rng, this.disk, () => this.place.maxWriteMs, GENERATION_BYTES);
     store.maxReadMs = this.place.maxReadMs;
     store.onRead = () => void (clock.mustSettle = true);
     this.life = life;
@@ -99,7 +102,7 @@ export class SimulatedDaemon {
         hasControl: false,
         verifyArgon2id: () => Promise.resolve(false),
         usage: () => ({ heapBytes: 0, residentBytes: 0, writtenBytes: undefined }),
-        openStore: () => Promise.resolve(store),
+        openStore: () => store.recover(),
         listen: ({ port }, { accept }) => {
           network.listen(owner, port, accept);
           return Promise.resolve({ port, close: () => network.close(port) });
@@ -162,7 +165,7 @@ export class SimulatedDaemon {
 
   /** Message pages that are still on disk. */
   get storedPages(): number {
-    return this.storedKeys("z").length;
+    return this.storedKeys("z{").filter((key) => isPageKey(Buffer.from(key, "latin1"))).length;
   }
 
   /** Packet identifier and payload of each message that may be sent to a receiver from what is on disk, or is left there by a crash. */
@@ -171,7 +174,11 @@ export class SimulatedDaemon {
     for (const disk of [this.disk, this.store?.written ?? this.disk]) {
       const session = [...disk].find(([key, value]) => key.startsWith("s") && value.toString().includes(`"clientId":"${clientId}"`))?.[0].slice(1);
       if (session === undefined) continue;
-      for (const [key, page] of disk) if (key.startsWith(`z${session}`)) collect(messages, page, key.charCodeAt(5));
+      for (const [text, page] of disk) {
+        const key = Buffer.from(text, "latin1");
+        const plain = isPageKey(key) ? plainKey(key).toString("latin1") : "";
+        if (plain.startsWith(`z${session}`)) collect(messages, page, plain.charCodeAt(5));
+      }
     }
     return messages;
   }

@@ -1,6 +1,10 @@
 import type { Clock, Rng } from "../../src/clock/clock.ts";
+import type { WriteOperation } from "../../src/store/database.ts";
 import { StoreFigures } from "../../src/store/figures.ts";
-import { type ClosedGroup, CollectingGroup } from "../../src/store/group.ts";
+import { findGenerations } from "../../src/store/find-generations.ts";
+import { Generations, type Place } from "../../src/store/generations.ts";
+import { CollectingGroup } from "../../src/store/group.ts";
+import { formatKey, generationOf, isPageKey, plainKey } from "../../src/store/keys.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "../../src/store/store.ts";
 
 /** Key (latin1, so that it sorts as bytes do) to value. */
@@ -8,11 +12,21 @@ export type Disk = Map<string, Buffer>;
 
 const SOON_MS = 1000;
 const RETRY_MS = 100;
+const FORMAT = Buffer.from("{}");
+
+/** As it is written, as often as it takes. */
+interface WrittenGroup {
+  readonly number: GroupNumber;
+  readonly isSynced: boolean;
+  readonly operations: readonly WriteOperation[];
+}
 
 /**
  * A store on a Map that can crash. A group takes a random time to be written. A synced one survives; an unsynced one survives or not, each
  * on its own, though later ones survive: what LevelDB's log rotation can do. A group is all or nothing, as a batch is. It can fail, too: the
  * group in flight reaches the disk or not, is not called stored, and is written again until that works.
+ *
+ * Pages stand in generations, as in the real store. `generationBytes` makes one; without it there are none.
  */
 export class SimulatedStore implements Store {
   readonly durable = true;
@@ -38,18 +52,32 @@ export class SimulatedStore implements Store {
   /** What a power cut leaves. */
   readonly #surviving: Disk;
   #current = new CollectingGroup(1);
-  #inFlight: ClosedGroup | undefined;
+  #inFlight: WrittenGroup | undefined;
   #isBusy = false;
   #stored: GroupNumber = 0;
   #hasEnded = false;
+  #generations = new Generations({ places: [], unused: 0 }, FORMAT);
+  readonly #generationBytes: number;
+  #bytes = 0;
 
   /** `maxWriteMs`: the longest a group takes to reach the disk. */
-  constructor(clock: Clock, rng: Rng, surviving: Disk = new Map(), maxWriteMs: () => number = () => 20) {
+  constructor(clock: Clock, rng: Rng, surviving: Disk = new Map(), maxWriteMs: () => number = () => 20, generationBytes = Infinity) {
     this.#clock = clock;
     this.#rng = rng;
     this.#maxWriteMs = maxWriteMs;
+    this.#generationBytes = generationBytes;
     this.#written = new Map(surviving);
     this.#surviving = new Map(surviving);
+  }
+
+  /** What a start does. */
+  async recover(): Promise<this> {
+    const source = {
+      getMany: (keys: Buffer[]) => Promise.resolve(keys.map((key) => this.#written.get(keyText(key)))),
+      firstKeys: (from: Buffer, to: Buffer, limit: number) => Promise.resolve(this.#keysBetween(keyText(from), keyText(to)).slice(0, limit).map(bytesOf)),
+    };
+    this.#generations = new Generations(await findGenerations(source, { areExpected: this.#written.has(keyText(formatKey)), areCertain: true }), FORMAT);
+    return this;
   }
 
   get state(): StoreState {
@@ -94,38 +122,41 @@ export class SimulatedStore implements Store {
   }
 
   read(from: Uint8Array, to: Uint8Array, maxBytes: number): Promise<StoredRecord[]> {
-    const [first, end] = [keyText(from), keyText(to)];
+    const range = [Buffer.from(from), Buffer.from(to)] as const;
     if (this.maxReadMs === 0) {
       this.onRead();
-      return Promise.resolve(this.#recordsBetween(first, end, maxBytes));
+      return Promise.resolve(this.#recordsBetween(...range, maxBytes));
     }
     return new Promise((resolve) => {
       this.#clock.after(this.#rng() * this.maxReadMs, () => {
         if (this.#hasEnded) return;
         this.onRead();
-        resolve(this.#recordsBetween(first, end, maxBytes));
+        resolve(this.#recordsBetween(...range, maxBytes));
       });
     });
   }
 
-  #recordsBetween(first: string, end: string, maxBytes: number): StoredRecord[] {
+  #recordsBetween(from: Buffer, to: Buffer, maxBytes: number): StoredRecord[] {
     const records: StoredRecord[] = [];
     let bytes = 0;
-    const keys: string[] = [];
-    for (const key of this.#written.keys()) if (key >= first && key < end) keys.push(key);
-    for (const key of keys.sort()) {
-      const value = this.#written.get(key) ?? Buffer.alloc(0);
-      if (records.length > 0 && bytes + value.length > maxBytes) break;
-      records.push([Buffer.from(key, "latin1"), value]);
-      bytes += value.length;
+    for (const range of this.#generations.ranges(from, to)) {
+      for (const key of this.#keysBetween(keyText(range.from), keyText(range.to))) {
+        const value = this.#written.get(key) ?? Buffer.alloc(0);
+        if (records.length > 0 && bytes + value.length > maxBytes) return records;
+        records.push([plainKey(bytesOf(key)), value]);
+        bytes += value.length;
+      }
     }
     return records;
   }
 
+  #keysBetween(from: string, to: string): string[] {
+    return [...this.#written.keys()].filter((key) => key >= from && key < to).sort();
+  }
+
   close(): Promise<void> {
     if (this.#inFlight !== undefined) this.#finish(this.#inFlight);
-    const last = this.#takeCurrent();
-    this.#finish({ number: last.number, need: "synced", records: last.records });
+    this.#finish({ ...this.#takeCurrent(), isSynced: true });
     this.#hasEnded = true;
     for (const [key, value] of this.#written) this.#surviving.set(key, value);
     for (const key of this.#surviving.keys()) if (!this.#written.has(key)) this.#surviving.delete(key);
@@ -155,7 +186,7 @@ export class SimulatedStore implements Store {
     this.#try(closed);
   }
 
-  #try(group: ClosedGroup): void {
+  #try(group: WrittenGroup): void {
     this.#clock.after(this.#rng() * this.#maxWriteMs(), () => {
       if (this.#inFlight !== group) return;
       if (!this.failsWrites) return this.#finish(group);
@@ -166,33 +197,65 @@ export class SimulatedStore implements Store {
     });
   }
 
-  #takeCurrent(): ClosedGroup {
+  #takeCurrent(): WrittenGroup {
     const group = this.#current;
     this.#current = new CollectingGroup(group.number + 1);
-    return group.close();
+    const { number, need, records } = group.close();
+    const operations = records.keys.map((key, index): WriteOperation => {
+      const value = records.values[index];
+      return value === undefined ? { type: "del", key } : { type: "put", key, value: Buffer.from(value) };
+    });
+    const noteBytes = this.#generations.place(operations);
+    return { number, isSynced: need === "synced" || noteBytes > 0, operations };
   }
 
-  #finish(group: ClosedGroup): void {
+  #finish(group: WrittenGroup): void {
     this.#inFlight = undefined;
     this.#isBusy = false;
     apply(group, this.#written);
-    if (group.need === "synced" || this.#rng() < 0.5) apply(group, this.#surviving);
+    if (group.isSynced || this.#rng() < 0.5) apply(group, this.#surviving);
+    this.#turnGeneration(group);
     this.#stored = group.number;
     this.#hasFailed = false;
     this.#updateState();
     for (const listener of this.#storedListeners) listener(group.number);
     this.#schedule();
   }
+
+  #turnGeneration({ operations }: WrittenGroup): void {
+    for (const operation of operations) if (operation.type === "put") this.#bytes += operation.value.length;
+    if (this.#bytes < this.#generationBytes) return;
+    this.#bytes = 0;
+    this.#generations.begin();
+    const { current } = this.#generations;
+    // What a power cut brings back counts: no progress beyond it is sure.
+    this.#generations.keepOnly(placesIn(new Map([...this.#written, ...this.#surviving])), current);
+    if (this.#generations.hasEmptied) this.touch(this.#generations, "soon");
+  }
 }
 
-function apply({ records }: ClosedGroup, disk: Disk): void {
-  for (const [index, key] of records.keys.entries()) {
-    const value = records.values[index];
-    if (value === undefined) disk.delete(keyText(key));
-    else disk.set(keyText(key), Buffer.from(value));
+/** Of each queue the first page in each generation. */
+function placesIn(disk: Disk): Place[] {
+  const places = new Map<string, Place>();
+  for (const text of [...disk.keys()].sort()) {
+    const key = bytesOf(text);
+    const generation = generationOf(key);
+    if (!isPageKey(key) || generation === 0) continue;
+    const queue = text.slice(0, -6);
+    if (!places.has(queue)) places.set(queue, { first: keyText(plainKey(key)), generation });
+  }
+  return [...places.values()];
+}
+
+function apply({ operations }: WrittenGroup, disk: Disk): void {
+  for (const operation of operations) {
+    if (operation.type === "del") disk.delete(keyText(operation.key));
+    else disk.set(keyText(operation.key), operation.value);
   }
 }
 
 function keyText(key: Uint8Array): string {
   return Buffer.from(key).toString("latin1");
 }
+
+const bytesOf = (text: string): Buffer => Buffer.from(text, "latin1");

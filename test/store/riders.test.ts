@@ -101,6 +101,15 @@ describe("records that ride on pages", () => {
     expect(riders.batchOf(groupOf([page(13), ...many])).operations.length).toBeGreaterThan(many.length);
   });
 
+  it("are more on a larger group, as many queues have", () => {
+    const riders = new Riders();
+    grow(riders, 1, 12);
+    const many = Array.from({ length: 200 }, (_, session): Change => [queueKey(1 + session, 0), "x".repeat(60)]);
+    const large: Change = [pageKey(1, 0, 13), "x".repeat(240_000)];
+    expect(riders.batchOf(groupOf([large, ...many]))).toMatchObject({ isCarried: true, operations: { length: 1 } });
+    expect(riders.batchOf(groupOf([page(14), progress(14)]))).toMatchObject({ isCarried: false, mustSync: true });
+  });
+
   it("are found by a start, whatever came before and whenever the daemon was killed", { timeout: 60_000 }, async () => {
     for (let seed = 1; seed <= 60; seed++) {
       const rng = seededRng(seed);

@@ -1,0 +1,93 @@
+import { unseal } from "./checked.ts";
+import type { Database } from "./database.ts";
+import { hasGenerations } from "./format.ts";
+import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
+import { bytesBeforeSeq, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+
+/** Records read at a time. */
+const SLICE = 256;
+/** A place in a generation's record: the key of its first page without the first byte. */
+const PLACE_BYTES = pageKey(0, 0, 0).length - 1;
+const PAGE_KEY_BYTES = keyIn(1, pageKey(0, 0, 0)).length;
+const ZERO = Buffer.alloc(1);
+const LAST_SEQ = Buffer.alloc(6, 0xff);
+/** The first byte of a page's key in generation 0. */
+const FIRST_BYTE = pageKey(0, 0, 0).toString("latin1", 0, 1);
+
+/** What finding needs of a database. */
+export interface GenerationSource {
+  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
+  /** The first keys of the range, at most `limit`. */
+  firstKeys(from: Buffer, to: Buffer, limit: number): Promise<Buffer[]>;
+}
+
+export const sourceOf = (database: Database): GenerationSource => ({
+  getMany: (keys) => database.getMany(keys),
+  firstKeys: (gte, lt, limit) => database.keys({ gte, lt, limit, fillCache: false }).all(),
+});
+
+/** What is known before: whether there are, or were, generations, and whether nothing has been lost of the records that tell of them. */
+export interface Expectation {
+  readonly areExpected: boolean;
+  readonly areCertain: boolean;
+}
+
+/**
+ * What the records of the generations say. Where one is missing or damaged, the pages themselves are looked for; that passes over all that has been
+ * deleted and not compacted, and so may take long.
+ */
+export async function findGenerations(source: GenerationSource, { areExpected, areCertain }: Expectation): Promise<FoundGenerations> {
+  if (!areExpected && areCertain) return { places: [], unused: 0, wasLost: false };
+  const [sealed] = await source.getMany([generationsKey]);
+  const used = sealed && unseal(generationsKey, sealed);
+  if (!areCertain || !used) {
+    const places = await scanGenerations(source, 0, MAX_GENERATION);
+    const unused = places.reduce((most, { generation }) => Math.max(most, generation + 1), used?.readUInt32BE(4) ?? Number(areExpected));
+    return { places, unused, wasLost: unused > 0 };
+  }
+  const unused = used.readUInt32BE(4);
+  const places: Place[] = [];
+  let wasLost = false;
+  for (let from = used.readUInt32BE(0); from < unused; from += SLICE) {
+    const numbers = Array.from({ length: Math.min(SLICE, unused - from) }, (_, index) => from + index);
+    const records = await source.getMany(numbers.map(generationKey));
+    for (const [index, generation] of numbers.entries()) {
+      const record = records[index];
+      if (!record) continue;
+      const told = placesOf(generation, record);
+      wasLost ||= told === undefined;
+      places.push(...(told ?? (await scanGenerations(source, generation, generation + 1))));
+    }
+  }
+  return { places, unused, wasLost };
+}
+
+/** Finds them at a start, and writes what was lost of their records: later starts count on those. `format`: value of the format record. */
+export async function recoverGenerations(database: Database, format: Buffer, { areCertain }: Pick<Expectation, "areCertain">): Promise<Generations> {
+  const found = await findGenerations(sourceOf(database), { areExpected: hasGenerations(format), areCertain });
+  if (found.wasLost) await database.batch(allNotes(found, format), { sync: true });
+  return new Generations(found, format);
+}
+
+function placesOf(generation: number, sealed: Buffer): Place[] | undefined {
+  const record = unseal(generationKey(generation), sealed);
+  if (!record) return undefined;
+  return Array.from({ length: record.length / PLACE_BYTES }, (_, index) => ({
+    first: FIRST_BYTE + record.toString("latin1", index * PLACE_BYTES, (index + 1) * PLACE_BYTES), generation,
+  }));
+}
+
+/** Looks for the first page of each queue in each of the generations, `before` not included. Rejects with LevelDB's error. */
+export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<Place[]> {
+  const places: Place[] = [];
+  const { from, to } = generationsBetween(fromGeneration, before);
+  for (let next = from; ; ) {
+    // The first one may be the generation's record.
+    const keys = await source.firstKeys(next, to, 2);
+    const last = keys.at(-1);
+    if (!last) return places;
+    const page = keys.find((key) => isPageKey(key) && key.length === PAGE_KEY_BYTES);
+    if (page) places.push({ first: plainKey(page).toString("latin1"), generation: generationOf(page) });
+    next = page ? Buffer.concat([page.subarray(0, bytesBeforeSeq(page)), LAST_SEQ]) : Buffer.concat([last, ZERO]);
+  }
+}

@@ -1,0 +1,202 @@
+import { seal } from "./checked.ts";
+import type { WriteOperation } from "./database.ts";
+import { withGenerations } from "./format.ts";
+import { formatKey, generationKey, generationsKey, isPageKey, keyIn, type KeyRange, QUEUE_OF_PAGE_BYTES } from "./keys.ts";
+import type { GroupWriter, Keeper } from "./store.ts";
+
+/** So many numbers are noted as used at a time. */
+const RESERVED = 256;
+
+/** A generation holds pages of a queue, the oldest of which there were has the key `first` in generation 0, as latin1. */
+export interface Place {
+  readonly first: string;
+  readonly generation: number;
+}
+
+/** What a start knows of the generations. */
+export interface FoundGenerations {
+  /** In any order. */
+  readonly places: readonly Place[];
+  /** No generation from here on has been used; 0: there were none. */
+  readonly unused: number;
+  /** Some record was missing or damaged. */
+  readonly wasLost: boolean;
+}
+
+/**
+ * Where pages stand. While several queues grow, all new pages go to one *generation*, whose number leads their keys; when it has become as large as a table
+ * is to be, the next one begins. So the pages that are written together lie together, behind all older ones, and LevelDB has nothing to merge.
+ * Outside the store a page has the key that it has in generation 0, where all pages stand until several queues grow.
+ *
+ * Within a queue later pages are in later generations: a number is never used again. Which queues have pages in a generation is kept in RAM, and in a record
+ * of the generation, written with the first page of each queue.
+ */
+export class Generations implements Keeper {
+  /** By `first`: of each queue from the oldest generation on. */
+  #places: Place[];
+  #current: number;
+  #queues = 0;
+  /** No number from here on is noted as used. */
+  #reserved: number;
+  /** Whose records are to be deleted: they hold no pages. */
+  #emptied: number[] = [];
+  readonly #format: Buffer;
+
+  /** `format`: value of the format record. */
+  constructor({ places, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer) {
+    this.#places = sorted(places);
+    this.#current = this.#reserved = unused;
+    this.#format = format;
+  }
+
+  /** Those that new pages go to from now on. Everything that has been placed must be on disk. */
+  begin(): void {
+    this.#current += 1;
+    this.#queues = 0;
+  }
+
+  /** How many queues have pages in the current generation. */
+  get queues(): number {
+    return this.#queues;
+  }
+
+  get current(): number {
+    return this.#current;
+  }
+
+  /** Value of the format record. */
+  get format(): Buffer {
+    return this.#current === 0 ? this.#format : withGenerations(this.#format);
+  }
+
+  /**
+   * Gives the pages of a batch their keys, and adds what tells the next start of them. Returns the bytes of that; if there are any the batch must be synced, since later
+   * ones count on it.
+   */
+  place(operations: WriteOperation[]): number {
+    if (this.#current === 0) return 0;
+    let hasJoined = false;
+    const { length } = operations;
+    for (let index = 0; index < length; index++) {
+      const operation = operations[index] as WriteOperation; // index < length
+      if (!isPageKey(operation.key)) continue;
+      const page = operation.key.toString("latin1");
+      if (operation.type === "put") hasJoined = this.#join(page) || hasJoined;
+      operations[index] = { ...operation, key: keyIn(operation.type === "put" ? this.#current : this.#generationOf(page), operation.key) };
+    }
+    if (hasJoined) operations.push(...this.#notes());
+    return operations.slice(length).reduce((bytes, operation) => bytes + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
+  }
+
+  /** Whether the page is the first one of its queue in the current generation. */
+  #join(page: string): boolean {
+    const index = this.#indexBehind(endOf(page));
+    const last = this.#places[index - 1];
+    if (last !== undefined && isOfQueue(last, page) && last.generation === this.#current) return false;
+    this.#places.splice(index, 0, { first: page, generation: this.#current });
+    this.#queues += 1;
+    return true;
+  }
+
+  #notes(): WriteOperation[] {
+    const note = noteOf(this.#current, this.#places);
+    if (this.#current < this.#reserved) return [note];
+    this.#reserved = this.#current + RESERVED;
+    return [note, ...notesOfUsed(this.#places, this.#current, this.#reserved, this.#format)];
+  }
+
+  #generationOf(page: string): number {
+    return this.#holding(page)?.generation ?? 0;
+  }
+
+  /** Where the pages from `from` up to `to` stand, in their order. Looked up step by step: places may come and go meanwhile. */
+  *ranges(from: Buffer, to: Buffer): Generator<KeyRange> {
+    if (!isPageKey(from) || this.#places.length === 0) return void (yield { from, to });
+    const high = to.toString("latin1");
+    let low = from.toString("latin1");
+    for (let place = this.#holding(low) ?? this.#behind(low); place !== undefined && place.first < high; place = this.#behind(low)) {
+      const end = least(high, endOf(place.first));
+      if (place.first > low) yield rangeIn(0, low, end);
+      for (let next: Place | undefined = place; next !== undefined && next.first < end; next = this.#behind(next.first)) {
+        yield rangeIn(next.generation, low > next.first ? low : next.first, end);
+      }
+      if (end === high) return;
+      low = end;
+    }
+    yield rangeIn(0, low, high);
+  }
+
+  /** The last place of the key's queue that begins there or before. */
+  #holding(key: string): Place | undefined {
+    const place = this.#places[this.#indexBehind(key) - 1];
+    return place !== undefined && isOfQueue(place, key) ? place : undefined;
+  }
+
+  #behind(key: string): Place | undefined {
+    return this.#places[this.#indexBehind(key)];
+  }
+
+  /** Of the first place that begins behind the key. */
+  #indexBehind(key: string): number {
+    let low = 0;
+    let high = this.#places.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#places[middle] as Place).first > key) high = middle; // middle < length
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  /** `found`: all places that had pages when generation `before` was the current one. Older ones that are not among them are empty, and stay so. */
+  keepOnly(found: readonly Place[], before: number): void {
+    const held = new Set(found.map(({ generation }) => generation));
+    const emptied = new Set(this.#places.map(({ generation }) => generation).filter((generation) => generation < before && !held.has(generation)));
+    this.#emptied.push(...emptied);
+    this.#places = sorted([...found.filter(({ generation }) => generation < before), ...this.#places.filter(({ generation }) => generation >= before)]);
+  }
+
+  /** Records of generations that are empty are to be deleted. */
+  get hasEmptied(): boolean {
+    return this.#emptied.length > 0;
+  }
+
+  /** Deletes them. */
+  writeTo(group: GroupWriter): void {
+    for (const generation of this.#emptied) group.delete(generationKey(generation));
+    this.#emptied = [];
+  }
+}
+
+const sealedPut = (key: Buffer, value: Buffer): WriteOperation => ({ type: "put", key, value: seal(key, value) });
+/** The record of a generation. */
+function noteOf(generation: number, places: readonly Place[]): WriteOperation {
+  const held = places.filter((place) => place.generation === generation).map(({ first }) => first.slice(1));
+  return sealedPut(generationKey(generation), Buffer.from(held.join(""), "latin1"));
+}
+
+/** What tells that there are generations, and between which numbers. */
+function notesOfUsed(places: readonly Place[], current: number, reserved: number, format: Buffer): WriteOperation[] {
+  const used = Buffer.alloc(8);
+  used.writeUInt32BE(places.reduce((least, { generation }) => Math.min(least, generation), current));
+  used.writeUInt32BE(reserved, 4);
+  return [sealedPut(generationsKey, used), { type: "put", key: formatKey, value: withGenerations(format) }];
+}
+
+/** All of that, after some of it was lost. */
+export function allNotes({ places, unused }: FoundGenerations, format: Buffer): WriteOperation[] {
+  const generations = new Set(places.map(({ generation }) => generation));
+  return [...[...generations].map((generation) => noteOf(generation, places)), ...notesOfUsed(places, unused, unused, format)];
+}
+
+const queueOf = (page: string): string => page.slice(0, QUEUE_OF_PAGE_BYTES);
+const isOfQueue = ({ first }: Place, page: string): boolean => first.startsWith(queueOf(page));
+const LAST_SEQ = Buffer.alloc(6, 0xff).toString("latin1");
+/** Behind all pages of the page's queue. */
+const endOf = (page: string): string => queueOf(page) + LAST_SEQ;
+const sorted = (places: readonly Place[]): Place[] => [...places].sort((a, b) => (a.first < b.first ? -1 : 1));
+const least = (a: string, b: string): string => (a < b ? a : b);
+const rangeIn = (generation: number, from: string, to: string): KeyRange => ({
+  from: keyIn(generation, Buffer.from(from, "latin1")),
+  to: keyIn(generation, Buffer.from(to, "latin1")),
+});

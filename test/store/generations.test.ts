@@ -1,0 +1,294 @@
+import { randomBytes } from "node:crypto";
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { SystemClock } from "../../src/clock/system-clock.ts";
+import { openLevelDatabase, type WriteOperation } from "../../src/store/database.ts";
+import { findGenerations, scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
+import { Generations } from "../../src/store/generations.ts";
+import {
+  formatKey, generationKey, generationOf, generationsKey, isPageKey, MAX_GENERATION, pageKey, pagesBetween, pagesOf, plainKey, queueKey, type KeyRange,
+} from "../../src/store/keys.ts";
+import type { LevelStore } from "../../src/store/level-store.ts";
+import { openStore, type StoreEvent } from "../../src/store/open.ts";
+import { seededRng } from "../sim/virtual-clock.ts";
+import { untilStored } from "./contract.ts";
+
+const FORMAT = Buffer.from('{"format":3}');
+const CUT_BYTES = 20_000;
+const isGenerationPage = (key: Buffer): boolean => isPageKey(key) && generationOf(key) > 0;
+const hex = (key: Buffer): string => key.toString("hex");
+const textOf = (key: string, value: Buffer): string => `${key} ${value.length} ${value.toString("hex", 0, 24)}`;
+
+function rangeOf([from, to]: readonly [Buffer, Buffer]): KeyRange {
+  return { from, to };
+}
+
+describe("places of pages", () => {
+  it("are found for each range, page by page in the order of queues and numbers, whatever came and went", () => {
+    for (let seed = 1; seed <= 300; seed++) {
+      const rng = seededRng(seed);
+      const upTo = (limit: number): number => Math.floor(rng() * limit);
+      const generations = new Generations({ places: [], unused: 0 }, FORMAT);
+      const disk = new Set<string>();
+      const model = new Set<string>();
+      const next = new Map<number, number>();
+      for (let group = upTo(60); group > 0; group--) {
+        const operations: WriteOperation[] = [];
+        for (let pages = upTo(4); pages > 0; pages--) {
+          const queue = upTo(6);
+          const seq = (next.get(queue) ?? 0) + 1 + upTo(3);
+          next.set(queue, seq);
+          operations.push({ type: "put", key: pageKey(1 + (queue >> 1), queue & 1, seq), value: Buffer.alloc(1) });
+        }
+        for (const key of model) if (rng() < 0.1) operations.push({ type: "del", key: Buffer.from(key, "hex") });
+        for (const { type, key } of operations) void (type === "put" ? model.add(hex(key)) : model.delete(hex(key)));
+        generations.place(operations);
+        for (const { type, key } of operations) if (isPageKey(key)) void (type === "put" ? disk.add(hex(key)) : disk.delete(hex(key)));
+        if (rng() < 0.3) generations.begin();
+        if (rng() < 0.2) generations.keepOnly(placesOn(disk), generations.current);
+      }
+      expect([...disk].map((key) => hex(plainKey(Buffer.from(key, "hex")))).sort(), `seed ${seed}`).toEqual([...model].sort());
+      const page = (): Buffer => pageKey(1 + upTo(3), upTo(2), upTo(20));
+      const ranges = [
+        pagesOf(1 + upTo(3)), pagesBetween(1, 1 + upTo(4)), pagesBetween(0, 9), rangeOf([page(), page()]), rangeOf([Buffer.concat([page(), Buffer.alloc(1)]), pageKey(9, 0, 0)]),
+        rangeOf([pageKey(2, 0, upTo(20)), pageKey(2, 0, upTo(20))]),
+      ];
+      for (const { from, to } of ranges) {
+        const read = [...generations.ranges(from, to)].flatMap((range) => [...disk].filter((key) => key >= hex(range.from) && key < hex(range.to)).sort());
+        const wanted = [...model].filter((key) => key >= hex(from) && key < hex(to)).sort();
+        expect(read.map((key) => hex(plainKey(Buffer.from(key, "hex")))), `seed ${seed}, ${hex(from)} to ${hex(to)}`).toEqual(wanted);
+      }
+    }
+  });
+});
+
+/** Of each queue the first page in each generation. */
+function placesOn(disk: Iterable<string>): { first: string; generation: number }[] {
+  const places = new Map<string, { first: string; generation: number }>();
+  for (const text of [...disk].sort()) {
+    const key = Buffer.from(text, "hex");
+    const queue = text.slice(0, -12);
+    if (isGenerationPage(key) && !places.has(queue)) places.set(queue, { first: plainKey(key).toString("latin1"), generation: generationOf(key) });
+  }
+  return [...places.values()];
+}
+
+describe("a store in which several queues grow", () => {
+  let root: string;
+  let directory: string;
+  let store: LevelStore | undefined;
+  let events: StoreEvent[];
+  /** What must be there: pages and queues' records by their keys. */
+  let model: Map<string, Buffer>;
+
+  beforeEach(async () => {
+    root = await mkdtemp(join(tmpdir(), "amqtdd-generations-"));
+    directory = join(root, "store");
+    events = [];
+    model = new Map();
+    store = await open();
+  });
+
+  afterEach(async () => {
+    await store?.close();
+    await rm(root, { recursive: true });
+  });
+
+  const open = (place = directory): Promise<LevelStore> =>
+    openStore({
+      directory: place, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, cutBytes: CUT_BYTES,
+      report: (event) => events.push(event),
+    });
+
+  async function write(changes: readonly (readonly [key: Buffer, value: Buffer | undefined])[]): Promise<void> {
+    const written = store ?? expect.fail("no store");
+    for (const [key, value] of changes) void (value ? model.set(hex(key), value) : model.delete(hex(key)));
+    await untilStored(written, written.touch({ writeTo: (group) => changes.forEach(([key, value]) => (value ? group.put(key, value) : group.delete(key))) }, "synced"));
+  }
+
+  const page = (session: number, seq: number): readonly [Buffer, Buffer] => [pageKey(session, 0, seq), Buffer.concat([Buffer.from([0, 0, 0]), randomBytes(997)])];
+  const progress = (session: number, seq: number): readonly [Buffer, Buffer] => [queueKey(session, 0), Buffer.from(`progress ${session} ${seq}`)];
+
+  async function grow(sessions: readonly number[], from: number, to: number): Promise<void> {
+    for (let seq = from; seq <= to; seq++) await write(sessions.flatMap((session) => [page(session, seq), progress(session, seq)]));
+  }
+
+  const remove = (sessions: readonly number[], from: number, to: number): Promise<void> =>
+    write(sessions.flatMap((session) => Array.from({ length: to - from + 1 }, (_, index) => [pageKey(session, 0, from + index), undefined] as const)));
+
+  async function readAll({ from, to }: KeyRange, maxBytes = 5_000): Promise<string[]> {
+    const records: string[] = [];
+    for (let next = from; ; ) {
+      const slice = await (store ?? expect.fail("no store")).read(next, to, maxBytes);
+      for (const [key, value] of slice) records.push(textOf(hex(key), value));
+      const last = slice.at(-1);
+      if (!last) return records;
+      next = Buffer.concat([last[0], Buffer.alloc(1)]);
+    }
+  }
+
+  const wanted = ({ from, to }: KeyRange): string[] => [...model].filter(([key]) => key >= hex(from) && key < hex(to)).map(([key, value]) => textOf(key, value)).sort();
+
+  /** The pages of each session, and of several. */
+  async function expectPages(): Promise<void> {
+    for (const range of [pagesOf(1), pagesOf(2), pagesOf(3), pagesBetween(0, 9)]) expect(await readAll(range)).toEqual(wanted(range));
+  }
+
+  /** After a start: queues' records, too. While they ride on pages they are not read. */
+  async function expectAll(): Promise<void> {
+    await expectPages();
+    const records = rangeOf([queueKey(0, 0), queueKey(9, 0)]);
+    expect(await readAll(records)).toEqual(wanted(records));
+  }
+
+  /** As it lies on the disk. */
+  async function keys(): Promise<Buffer[]> {
+    await store?.close();
+    const database = await openLevelDatabase(directory);
+    const all = await database.keys().all();
+    await database.close();
+    store = await open();
+    return all;
+  }
+
+  async function change(key: Buffer, value: Buffer | undefined, { opens } = { opens: true }): Promise<void> {
+    await store?.close();
+    const database = await openLevelDatabase(directory);
+    if (value) await database.put(key, value);
+    else await database.del(key);
+    await database.close();
+    if (opens) store = await open();
+  }
+
+  async function formatOnDisk(): Promise<unknown> {
+    await store?.close();
+    const database = await openLevelDatabase(directory);
+    const format: unknown = JSON.parse(String(await database.get(formatKey)));
+    await database.close();
+    store = await open();
+    return format;
+  }
+
+  /** The process is killed. */
+  async function kill(): Promise<void> {
+    const copy = join(root, `killed${performance.now()}`);
+    await cp(directory, copy, { recursive: true });
+    await store?.close();
+    await rm(directory, { recursive: true });
+    await cp(copy, directory, { recursive: true });
+    store = await open();
+  }
+
+  it("has a generation for each table, and finds every page and record again, killed or stopped, whatever was deleted", { timeout: 60_000 }, async () => {
+    await grow([1, 2, 3], 1, 80);
+    expect(new Set((await keys()).filter(isPageKey).map(generationOf)).size).toBeGreaterThan(4);
+    await expectAll();
+    await grow([1, 2, 3], 81, 120);
+    await expectPages();
+    await kill();
+    await expectAll();
+    await remove([1], 1, 70);
+    await remove([2], 30, 90);
+    await expectPages();
+    await grow([2, 3], 121, 160);
+    await kill();
+    await grow([3], 161, 200);
+    await expectPages();
+    await remove([1, 2, 3], 71, 120);
+    await kill();
+    await expectAll();
+    await remove([1, 2, 3], 1, 200);
+    await expectPages();
+    expect((await keys()).filter(isPageKey)).toEqual([]);
+    expect(events).toEqual([]);
+  });
+
+  it("is of format 4, which one queue that grows does not make", async () => {
+    await grow([1], 1, 100);
+    expect(await formatOnDisk()).toMatchObject({ format: 3 });
+    await grow([1, 2], 101, 130);
+    expect(await formatOnDisk()).toMatchObject({ format: 4, created: expect.any(String) });
+    await expectAll();
+  });
+
+  it.each<[string, (generation: Buffer) => Buffer]>([["a generation", (generation) => generation], ["all generations", () => generationsKey]])(
+    "finds the pages by themselves when the record of %s is damaged, or missing",
+    async (_, recordOf) => {
+      await grow([1, 2, 3], 1, 60);
+      const generation = (await keys()).find((key) => !isPageKey(key) && generationOf(key) > 0) ?? expect.fail("no generation");
+      await change(recordOf(generation), Buffer.from("damaged"));
+      await expectAll();
+      await grow([1, 2, 3], 61, 90);
+      if (recordOf(generation) === generationsKey) await change(generationsKey, undefined);
+      else await kill();
+      await expectAll();
+    },
+  );
+
+  it("writes the records of generations again when they were lost", async () => {
+    await grow([1, 2, 3], 1, 60);
+    for (const key of await keys()) if (key.equals(generationsKey) || (!isPageKey(key) && generationOf(key) > 0)) await change(key, undefined, { opens: false });
+    await kill();
+    await expectAll();
+    await kill();
+    await expectAll();
+  });
+
+  it("syncs what a queue begins a generation with, though nobody waits for it: later pages count on its record", async () => {
+    await grow([1, 2], 1, 30);
+    const growing = store ?? expect.fail("no store");
+    const before = growing.figures.syncs;
+    await untilStored(growing, growing.touch({ writeTo: (group) => group.put(...page(3, 1)) }, "soon"));
+    expect(growing.figures.syncs).toBe(before + 1);
+    await untilStored(growing, growing.touch({ writeTo: (group) => group.put(...page(3, 2)) }, "soon"));
+    expect(growing.figures.syncs).toBe(before + 1);
+  });
+
+  it("forgets generations that hold nothing any more, on the disk too, and uses no number again", { timeout: 60_000 }, async () => {
+    const highest = async (): Promise<number> => Math.max(...(await keys()).map(generationOf));
+    await grow([1, 2, 3], 1, 60);
+    const before = await highest();
+    await remove([1, 3], 1, 60);
+    await remove([2], 1, 40);
+    await grow([2], 61, 61);
+    const current = await highest();
+    expect(current).toBeGreaterThan(before);
+    await compactAndForget();
+    const held = new Set((await keys()).filter(isGenerationPage).map(generationOf));
+    expect((await keys()).filter((key) => !isPageKey(key) && generationOf(key) > 0).map(generationOf)).toEqual([...held]);
+    await expectAll();
+    await remove([2], 1, 61);
+    await compactAndForget();
+    expect((await keys()).filter((key) => generationOf(key) > 0)).toEqual([]);
+    await grow([1, 2], 200, 201);
+    expect(await highest()).toBeGreaterThan(current);
+    await expectAll();
+  });
+
+  /** What the compactor does when a drain is over. */
+  async function compactAndForget(): Promise<void> {
+    await store?.close();
+    store = await openStore({
+      directory, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 1000, freeBytes: () => Promise.resolve(999), reserveBytes: 0, report: () => undefined,
+    });
+    const compacting = store;
+    await expect.poll(() => compacting.figures.compactions, { timeout: 20_000 }).toBeGreaterThan(0);
+    await store.close();
+    store = await open();
+  }
+
+  it("tells a start of each page without looking for it", async () => {
+    await grow([1, 2, 3], 1, 100);
+    await store?.close();
+    store = undefined;
+    const database = await openLevelDatabase(directory);
+    const source = sourceOf(database);
+    const told = await findGenerations({ ...source, firstKeys: () => expect.fail("it looks for pages") }, { areExpected: true, areCertain: true });
+    const byPlace = (a: { first: string }, b: { first: string }): number => (a.first < b.first ? -1 : 1);
+    expect([...told.places].sort(byPlace)).toEqual((await scanGenerations(source, 0, MAX_GENERATION)).sort(byPlace));
+    expect(await database.get(generationKey(told.unused))).toBeUndefined();
+    await database.close();
+  });
+});
