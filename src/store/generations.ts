@@ -117,8 +117,11 @@ export class Generations implements Keeper {
     for (let place = this.#holding(low) ?? this.#behind(low); place !== undefined && place.first < high; place = this.#behind(low)) {
       const end = least(high, endOf(place.first));
       if (place.first > low) yield rangeIn(0, low, end);
+      let passed = 0;
       for (let next: Place | undefined = place; next !== undefined && next.first < end; next = this.#behind(next.first)) {
-        yield rangeIn(next.generation, low > next.first ? low : next.first, end);
+        if (next.generation <= passed) continue; // its first page has been deleted meanwhile: it begins later now
+        passed = next.generation;
+        yield rangeIn(passed, low > next.first ? low : next.first, end);
       }
       if (end === high) return;
       low = end;

@@ -74,14 +74,14 @@ async function open(options: StoreOptions, isReserveGiven: boolean): Promise<Lev
   const { directory, openDatabase = openLevelDatabase } = options;
   makeDirectory(directory);
   const tables = new KnownTables(directory, options.clock);
-  const { database, repaired } = await openOrRepair(options, openDatabase, tables);
+  const { database, repaired, hasDropped } = await openOrRepair(options, openDatabase, tables);
   const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
   try {
     const format = await ensureFormat(database, directory, repaired, options.clock);
-    const generations = await recoverGenerations(database, format, { areCertain: !repaired });
+    const generations = await recoverGenerations(database, format, { areCertain: !repaired && !hasDropped });
     const damage = await unloadRiders(database, generations);
     if (damage !== undefined) options.report({ kind: "damaged", detail: damage });
-    const isOutdated = repaired || damage !== undefined || (await hasDamagedQueue(database));
+    const isOutdated = repaired || hasDropped || damage !== undefined || (await hasDamagedQueue(database));
     await storeDirectory.syncNames();
     const store = new LevelStore(database, {
       directory: storeDirectory,
@@ -113,18 +113,20 @@ function makeDirectory(directory: string): void {
 interface Opened {
   readonly database: Database;
   readonly repaired: boolean;
+  /** A part of a log was damaged. What stood there may be what tells of later pages. */
+  readonly hasDropped: boolean;
 }
 
 async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Opened> {
   const { directory } = options;
   const dangerous = await tables.lookThrough();
   const first: Attempt = dangerous.length === 0 ? await tryOpen(options, openDatabase) : { damage: `damaged tables: ${dangerous.join(", ")}` };
-  if (first.database !== undefined) return { database: first.database, repaired: false };
+  if (first.database !== undefined) return { ...first, repaired: false };
 
   const second = await repairAndOpen(options, openDatabase, tables);
   if (second.database !== undefined) {
     options.report({ kind: "repaired", detail: `store ${directory} was damaged (${first.damage}) and has been repaired; messages may be missing` });
-    return { database: second.database, repaired: true };
+    return { ...second, repaired: true };
   }
 
   if (options.strict) throw new StoreError("corrupt", `store ${directory} is damaged beyond repair: ${second.damage}`);
@@ -132,10 +134,10 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, t
   await rename(directory, aside);
   makeDirectory(directory);
   options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting empty` });
-  return { database: await openDatabase(directory), repaired: false };
+  return { database: await openDatabase(directory), repaired: false, hasDropped: false };
 }
 
-type Attempt = { readonly database: Database; readonly damage?: never } | { readonly database?: never; readonly damage: string };
+type Attempt = (Omit<Opened, "repaired"> & { readonly damage?: never }) | { readonly database?: never; readonly damage: string };
 
 /**
  * Runs `task` while no other process can open the database: a database beside it takes the lock, whose file is a link to the same one.
@@ -172,8 +174,7 @@ async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promi
       await database.close();
       throw error;
     }
-    reportDropped(options);
-    return { database };
+    return { database, hasDropped: reportDropped(options) };
   } catch (error) {
     if (isLocked(error)) throw new StoreError("locked", `store ${directory} is in use by another process`, error);
     if (!isDamage(error)) throw error;
@@ -205,15 +206,17 @@ async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, 
   return tryOpen(options, openDatabase);
 }
 
-/** LevelDB passes over what is damaged in a log and says so in its own. */
-function reportDropped({ directory, report }: StoreOptions): void {
+/** LevelDB passes over what is damaged in a log and says so in its own. Whether it has. */
+function reportDropped({ directory, report }: StoreOptions): boolean {
   let text: string;
   try {
     text = readFileSync(join(directory, "LOG"), "utf8");
   } catch {
-    return;
+    return false;
   }
-  for (const [detail] of text.matchAll(/[^ /\n]+\.log: dropping \d+ bytes; .*/g)) report({ kind: "damaged", detail });
+  const dropped = text.match(/[^ /\n]+\.log: dropping \d+ bytes; .*/g) ?? [];
+  for (const detail of dropped) report({ kind: "damaged", detail });
+  return dropped.length > 0;
 }
 
 /** LevelDB reads beyond the end of a table that is cut short ("invalid argument"). It says "not found" or "no such file" when a file that its manifest names is missing; the directory itself is there by now. */

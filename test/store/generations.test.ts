@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { cp, mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -8,7 +8,7 @@ import { openLevelDatabase, type WriteOperation } from "../../src/store/database
 import { findGenerations, scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
 import { Generations } from "../../src/store/generations.ts";
 import {
-  formatKey, generationKey, generationOf, generationsKey, isPageKey, MAX_GENERATION, pageKey, pagesBetween, pagesOf, plainKey, queueKey, type KeyRange,
+  formatKey, generationKey, generationOf, generationsKey, isPageKey, MAX_GENERATION, pageKey, pageSeq, pagesBetween, pagesOf, plainKey, queueKey, type KeyRange,
 } from "../../src/store/keys.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent } from "../../src/store/open.ts";
@@ -64,6 +64,22 @@ describe("places of pages", () => {
   });
 });
 
+describe("a read of pages in several generations", () => {
+  it("passes through each once, though a look for emptied ones moves the beginning of one meanwhile", () => {
+    const generations = new Generations({ places: [], unused: 0 }, FORMAT);
+    for (const seq of [100, 200, 300]) {
+      generations.begin();
+      generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
+    }
+    const read = generations.ranges(pageKey(1, 0, 160), pageKey(1, 0, 400));
+    const passed = [generationOf((read.next().value as KeyRange).from)];
+    const kept = [[160, 1], [200, 2]].map(([seq = 0, generation = 0]) => ({ first: pageKey(1, 0, seq + 10).toString("latin1"), generation }));
+    generations.keepOnly(kept, 3);
+    passed.push(...[...read].map(({ from }) => generationOf(from)));
+    expect(passed).toEqual([1, 2, 3]);
+  });
+});
+
 /** Of each queue the first page in each generation. */
 function placesOn(disk: Iterable<string>): { first: string; generation: number }[] {
   const places = new Map<string, { first: string; generation: number }>();
@@ -96,9 +112,9 @@ describe("a store in which several queues grow", () => {
     await rm(root, { recursive: true });
   });
 
-  const open = (place = directory): Promise<LevelStore> =>
+  const open = (place = directory, cutBytes: number | undefined = CUT_BYTES): Promise<LevelStore> =>
     openStore({
-      directory: place, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, cutBytes: CUT_BYTES,
+      directory: place, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, cutBytes,
       report: (event) => events.push(event),
     });
 
@@ -234,6 +250,33 @@ describe("a store in which several queues grow", () => {
     await expectAll();
     await kill();
     await expectAll();
+  });
+
+  it("finds the pages of a generation whose record was in a part of a log that LevelDB has dropped, and has their queues take them up", { timeout: 60_000 }, async () => {
+    await grow([1, 2, 3], 1, 60);
+    await store?.close();
+    store = await open(directory, Infinity); // all that follows stays in the log
+    for (let seq = 61; seq <= 75; seq++) await write([1, 2, 3].flatMap((session) => [page(session, seq), progress(session, seq)]));
+    const copy = join(root, "copy");
+    await cp(directory, copy, { recursive: true });
+    await store?.close();
+    store = undefined;
+    const logs = (await readdir(copy)).filter((name) => name.endsWith(".log")).sort();
+    const log = join(copy, logs.at(-1) ?? expect.fail("no log"));
+    const bytes = await readFile(log);
+    expect(bytes.length).toBeGreaterThan(40_000);
+    bytes.writeUInt8(bytes.readUInt8(100) ^ 1, 100);
+    await writeFile(log, bytes);
+    await rm(directory, { recursive: true });
+    await cp(copy, directory, { recursive: true });
+    store = await open();
+    expect(events.map(({ kind }) => kind)).toContain("damaged");
+    // A page of 1,000 bytes: the first block of the log holds ten groups, or so.
+    for (const session of [1, 2, 3]) {
+      const seqs = (await readAll(pagesOf(session))).map((text) => pageSeq(Buffer.from(text.slice(0, 24), "hex")));
+      expect(seqs.filter((seq) => seq > 72)).toEqual([73, 74, 75]);
+    }
+    expect(store.wasRepaired).toBe(true); // what rode on those pages may be unknown
   });
 
   it("syncs what a queue begins a generation with, though nobody waits for it: later pages count on its record", async () => {
