@@ -6,6 +6,10 @@ import type { GroupWriter, Keeper } from "./store.ts";
 
 /** So many numbers are noted as used at a time. */
 const RESERVED = 256;
+/** With so many places in RAM, 8 MB, the current generation goes on: more tables overlap then, which costs bytes written. */
+const MAX_PLACES = 100_000;
+/** More than so many are put among the others all at once: each by itself would move all behind it. */
+const MANY = 8;
 
 /** A generation holds pages of a queue, the oldest of which there were has the key `first` in generation 0, as latin1. */
 export interface Place {
@@ -49,8 +53,9 @@ export class Generations implements Keeper {
     this.#format = format;
   }
 
-  /** Those that new pages go to from now on. Everything that has been placed must be on disk. */
+  /** New pages go to the next one from now on, unless so many queues are in so many that those would take too much memory. Everything that has been placed must be on disk. */
   begin(): void {
+    if (this.#places.length >= MAX_PLACES) return;
     this.#current += 1;
     this.#queues = 0;
   }
@@ -75,27 +80,38 @@ export class Generations implements Keeper {
    */
   place(operations: WriteOperation[]): number {
     if (this.#current === 0) return 0;
-    let hasJoined = false;
+    const hasJoined = this.#join(operations);
     const { length } = operations;
     for (let index = 0; index < length; index++) {
       const operation = operations[index] as WriteOperation; // index < length
       if (!isPageKey(operation.key)) continue;
-      const page = operation.key.toString("latin1");
-      if (operation.type === "put") hasJoined = this.#join(page) || hasJoined;
-      operations[index] = { ...operation, key: keyIn(operation.type === "put" ? this.#current : this.#generationOf(page), operation.key) };
+      const generation = operation.type === "put" ? this.#current : this.#generationOf(operation.key.toString("latin1"));
+      operations[index] = { ...operation, key: keyIn(generation, operation.key) };
     }
     if (hasJoined) operations.push(...this.#notes());
     return operations.slice(length).reduce((bytes, operation) => bytes + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
   }
 
-  /** Whether the page is the first one of its queue in the current generation. */
-  #join(page: string): boolean {
-    const index = this.#indexBehind(endOf(page));
-    const last = this.#places[index - 1];
-    if (last !== undefined && isOfQueue(last, page) && last.generation === this.#current) return false;
-    this.#places.splice(index, 0, { first: page, generation: this.#current });
-    this.#queues += 1;
-    return true;
+  /** Notes the first page of each queue that has none in the current generation yet. Whether there are any. */
+  #join(operations: readonly WriteOperation[]): boolean {
+    const joining = new Map<string, Place>();
+    for (const { type, key } of operations) {
+      if (type !== "put" || !isPageKey(key)) continue;
+      const first = key.toString("latin1");
+      const queue = queueOf(first);
+      if (!joining.has(queue) && this.#lastOf(first)?.generation !== this.#current) joining.set(queue, { first, generation: this.#current });
+    }
+    const places = [...joining.values()];
+    if (places.length > MANY) this.#places = sorted(this.#places.concat(places));
+    else for (const place of places) this.#places.splice(this.#indexBehind(endOf(place.first)), 0, place);
+    this.#queues += places.length;
+    return places.length > 0;
+  }
+
+  /** The last place of the page's queue. */
+  #lastOf(page: string): Place | undefined {
+    const last = this.#places[this.#indexBehind(endOf(page)) - 1];
+    return last !== undefined && isOfQueue(last, page) ? last : undefined;
   }
 
   #notes(): WriteOperation[] {

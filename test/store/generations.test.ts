@@ -80,6 +80,22 @@ describe("a read of pages in several generations", () => {
   });
 });
 
+it("goes on with a generation when there are very many places, and finds all pages", () => {
+  const QUEUES = 9_000;
+  const GENERATIONS = 13;
+  const generations = new Generations({ places: [], unused: 0 }, FORMAT);
+  for (let seq = 1; seq <= GENERATIONS; seq++) {
+    generations.begin();
+    const operations = Array.from({ length: QUEUES }, (_, index): WriteOperation => ({ type: "put", key: pageKey(QUEUES - index, 0, seq), value: FORMAT }));
+    generations.place(operations);
+    expect(new Set(operations.slice(0, QUEUES).map(({ key }) => generationOf(key)))).toEqual(new Set([Math.min(seq, 12)]));
+  }
+  expect([...generations.ranges(pageKey(77, 0, 0), pageKey(77, 0, GENERATIONS + 1))].map(({ from }) => generationOf(from))).toEqual(Array.from({ length: 13 }, (_, index) => index));
+  generations.keepOnly([], generations.current);
+  generations.begin();
+  expect(generations.current).toBe(13);
+});
+
 /** Of each queue the first page in each generation. */
 function placesOn(disk: Iterable<string>): { first: string; generation: number }[] {
   const places = new Map<string, { first: string; generation: number }>();
