@@ -157,7 +157,12 @@ export class Compactor {
     const { current } = generations;
     const database = this.#parts.database();
     if (current === 0 || database === undefined) return;
-    const found = await scanGenerations(sourceOf(database), 0, current);
+    const source = sourceOf(database);
+    const firstKeys: typeof source.firstKeys = (...range) => {
+      if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");
+      return source.firstKeys(...range);
+    };
+    const found = await scanGenerations({ ...source, firstKeys }, 0, current);
     await database.compactRange(FIRST_KEY, FIRST_KEY);
     generations.keepOnly(found, current);
   }

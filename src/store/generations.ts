@@ -121,6 +121,11 @@ export class Generations implements Keeper {
     return [note, ...notesOfUsed(this.#places, this.#current, this.#reserved, this.#format)];
   }
 
+  /** All records that tell of generations: some may have been lost. */
+  allNotes(): WriteOperation[] {
+    return this.#current === 0 ? [] : allNotes({ places: this.#places, unused: Math.max(this.#reserved, this.#current) }, this.#format);
+  }
+
   #generationOf(page: string): number {
     return this.#holding(page)?.generation ?? 0;
   }
@@ -203,7 +208,7 @@ function notesOfUsed(places: readonly Place[], current: number, reserved: number
 }
 
 /** All of that, after some of it was lost. */
-export function allNotes({ places, unused }: FoundGenerations, format: Buffer): WriteOperation[] {
+export function allNotes({ places, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer): WriteOperation[] {
   const generations = new Set(places.map(({ generation }) => generation));
   return [...[...generations].map((generation) => noteOf(generation, places)), ...notesOfUsed(places, unused, unused, format)];
 }

@@ -1,4 +1,5 @@
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
+import type { Generations } from "./generations.ts";
 import { isPageKey, type KeyRange } from "./keys.ts";
 import { behindDamage, Found, readRange } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
@@ -9,6 +10,7 @@ export interface HandleParts {
   readonly directory: StoreDirectory;
   readonly openDatabase: OpenDatabase;
   readonly report: (event: StoreEvent) => void;
+  readonly generations: Generations;
 }
 
 /**
@@ -23,6 +25,8 @@ export class DatabaseHandle {
   #database: Database | undefined;
   #isSpoilt = false;
   #isClosed = false;
+  /** A repair may have lost what tells of generations. */
+  #lacksNotes = false;
   #wakeReaders: (() => void)[] = [];
 
   constructor(database: Database, parts: HandleParts) {
@@ -76,11 +80,25 @@ export class DatabaseHandle {
 
   /** Damage is repaired here too, but never set aside: what is in RAM builds on what is on disk. */
   async #reopen(): Promise<Database> {
+    const database = await this.#openOrRepair();
+    if (!this.#lacksNotes) return database;
+    try {
+      await database.batch(this.#parts.generations.allNotes(), { sync: true });
+    } catch (error) {
+      await database.close().catch(() => undefined);
+      throw error;
+    }
+    this.#lacksNotes = false;
+    return database;
+  }
+
+  async #openOrRepair(): Promise<Database> {
     const { directory, openDatabase, report } = this.#parts;
     try {
       return await openDatabase(directory.path);
     } catch (error) {
       if (!isCorruption(error)) throw error;
+      this.#lacksNotes = true;
       await repairLevelDatabase(directory.path);
       report({ kind: "repaired", detail: `store ${directory.path} was damaged (${describeError(error)}) and has been repaired` });
       return openDatabase(directory.path);

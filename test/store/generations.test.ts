@@ -295,6 +295,31 @@ describe("a store in which several queues grow", () => {
     expect(store.wasRepaired).toBe(true); // what rode on those pages may be unknown
   });
 
+  it("keeps the records of generations over a repair while it runs", async () => {
+    await store?.close();
+    let opened = 0;
+    store = await openStore({
+      directory, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, cutBytes: CUT_BYTES, report: () => undefined,
+      openDatabase: async (path) => {
+        opened += 1;
+        if (opened === 2) throw Object.assign(new Error("Corruption: block"), { code: "LEVEL_CORRUPTION" });
+        const database = await openLevelDatabase(path);
+        if (opened > 2) {
+          for (const key of await database.keys().all()) if (!isPageKey(key) && generationOf(key) > 0) await database.del(key);
+          return database;
+        }
+        const { batch } = database;
+        let writes = 0;
+        return Object.assign(database, { batch: (...changes: unknown[]) => (++writes === 100 ? Promise.reject(new Error("IO error")) : Reflect.apply(batch, database, changes) as unknown) });
+      },
+    });
+    await grow([1, 2, 3], 1, 105);
+    expect(opened).toBe(3);
+    await store.close();
+    store = await open();
+    await expectPages();
+  });
+
   it("syncs what a queue begins a generation with, though nobody waits for it: later pages count on its record", async () => {
     await grow([1, 2], 1, 30);
     const growing = store ?? expect.fail("no store");

@@ -1,0 +1,31 @@
+import { expect, it } from "vitest";
+import { SystemClock } from "../../src/clock/system-clock.ts";
+import { Compactor } from "../../src/store/compactor.ts";
+import type { Database } from "../../src/store/database.ts";
+import { StoreFigures } from "../../src/store/figures.ts";
+import { Generations } from "../../src/store/generations.ts";
+import { keyIn, pageKey } from "../../src/store/keys.ts";
+
+const MIB = 1024 * 1024;
+
+it("leaves off looking for generations that are empty when a batch has failed: the database is to be opened anew", async () => {
+  let looks = 0;
+  let hasFailed = false;
+  const keysOf = (): Buffer[] => {
+    hasFailed = ++looks === 3;
+    return looks < 1000 ? [keyIn(looks, pageKey(1, 0, looks))] : [];
+  };
+  const database = {
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => ({ all: () => Promise.resolve(keysOf()) }),
+  } as unknown as Database;
+  const generations = new Generations({ places: [], unused: 2000 }, Buffer.from("{}"));
+  const compactor = new Compactor({
+    clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => (hasFailed ? undefined : database),
+    isAwaited: () => false, onCompacted: () => undefined,
+  });
+  compactor.noteDeleted(pageKey(1, 0, 1));
+  compactor.compact(false);
+  await compactor.settled();
+  expect(looks).toBe(3);
+  await compactor.close();
+});
