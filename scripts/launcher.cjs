@@ -5,7 +5,7 @@
 const { readFileSync } = require("node:fs");
 const { join } = require("node:path");
 const { setFlagsFromString } = require("node:v8");
-const { Script } = require("node:vm");
+const { runInNewContext, Script } = require("node:vm");
 
 // The young generation stays at 2 MiB, and old garbage is collected before it is half as much as what lives: with 10,000 queues being filled RssAnon
 // is 90 MiB instead of 170 (doc/durability.md), and the way of a message makes too little garbage to feel it. V8 takes a cache only with the flags
@@ -14,6 +14,8 @@ setFlagsFromString("--semi-space-growth-factor=1");
 setFlagsFromString("--heap-growing-percent=40");
 // One thread collects so little as quickly as three; on a single core the one that serves clients would wait for the others.
 setFlagsFromString("--no-parallel-scavenge");
+
+const COLLECT_AFTER_MS = 1000;
 
 function readIfThere(file) {
   try {
@@ -43,6 +45,15 @@ const requireLate = Object.assign((name) => later.get(name.replace(/^node:/, "")
 const filename = join(__dirname, "main.script");
 const script = new Script(readFileSync(filename, "latin1"), { filename, cachedData: readIfThere(join(__dirname, "main.cache")) });
 script.runInThisContext()(requireLate, filename);
+
+/** The cache, and what the start has left, 1.7 MiB: a daemon that has nothing to do would keep it, as nothing makes V8 look for garbage. */
+function collectStart() {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc");
+  setFlagsFromString("--no-expose-gc");
+  collect();
+}
+setTimeout(collectStart, COLLECT_AFTER_MS).unref();
 
 /** For the build, which makes the cache of it. */
 module.exports = script;

@@ -15,6 +15,7 @@ const CUT_BYTES = 1024 * 1024;
 /** A generation of many queues is larger, so that each has some pages in it that are read together: so much for each queue, up to so much in all. */
 const QUEUE_BYTES = 64 * 1024;
 const MAX_GENERATION_BYTES = 4 * 1024 * 1024;
+const CROWD_OF_QUEUES = 1024;
 const LOOK_MS = 4_000;
 /** Looking may cost this part of the time. */
 const LOOKING_PART = 1 / 50;
@@ -54,6 +55,8 @@ export class Compactor {
   #pageBytes = 0;
   #isOfSeveral = false;
   #cutAtBytes: number;
+  /** The current generation has had so many queues that it is time for another: of this one none is forgotten. */
+  #isCrowded = false;
   #isFull = false;
   #knowsAll = false;
   #running: Promise<void> | undefined;
@@ -81,6 +84,8 @@ export class Compactor {
    * is full: LevelDB maps tables as they are. The pages of several queues are in order where each table has a generation for itself.
    */
   noteWritten(bytes: number, { isCarried, isInOrder }: { readonly isCarried: boolean; readonly isInOrder: boolean }): void {
+    if (this.#isCrowded) this.#parts.generations.begin();
+    this.#isCrowded = false;
     if (!isCarried) return this.#beginAnew();
     this.#pageBytes += bytes;
     this.#isOfSeveral ||= !isInOrder;
@@ -165,6 +170,7 @@ export class Compactor {
     const found = await scanGenerations({ ...source, firstKeys }, 0, current);
     await database.compactRange(FIRST_KEY, FIRST_KEY);
     generations.keepOnly(found, current);
+    this.#isCrowded = generations.queues >= CROWD_OF_QUEUES;
   }
 
   async #slices(): Promise<readonly KeyRange[]> {

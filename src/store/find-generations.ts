@@ -37,43 +37,52 @@ export interface Expectation {
  * deleted and not compacted, and so may take long.
  */
 export async function findGenerations(source: GenerationSource, { areExpected, areCertain }: Expectation): Promise<FoundGenerations> {
-  if (!areExpected && areCertain) return { places: [], unused: 0, wasLost: false };
+  const records = new Map<number, number>();
+  if (!areExpected && areCertain) return { places: [], records, unused: 0, wasLost: false };
   const [sealed] = await source.getMany([generationsKey]);
   const used = sealed && unseal(generationsKey, sealed);
   if (!areCertain || !used) {
     const places = await scanGenerations(source, 0, MAX_GENERATION);
     const unused = places.reduce((most, { generation }) => Math.max(most, generation + 1), used?.readUInt32BE(4) ?? Number(areExpected));
-    return { places, unused, wasLost: unused > 0 };
+    return { places, records, unused, wasLost: unused > 0 };
   }
   const unused = used.readUInt32BE(4);
   const places: Place[] = [];
   let wasLost = false;
   for (let from = used.readUInt32BE(0); from < unused; from += SLICE) {
-    const numbers = Array.from({ length: Math.min(SLICE, unused - from) }, (_, index) => from + index);
-    const records = await source.getMany(numbers.map(generationKey));
-    for (const [index, generation] of numbers.entries()) {
-      const record = records[index];
-      if (!record) continue;
-      const told = placesOf(generation, record);
-      wasLost ||= told === undefined;
-      places.push(...(told ?? (await scanGenerations(source, generation, generation + 1))));
+    let numbers = Array.from({ length: Math.min(SLICE, unused - from) }, (_, index) => from + index);
+    const damaged = new Set<number>();
+    for (let record = 0; numbers.length > 0; record++) {
+      const found = await source.getMany(numbers.map((generation) => generationKey(generation, record)));
+      for (const [index, generation] of numbers.entries()) {
+        const sealed = found[index];
+        if (!sealed) continue;
+        const told = placesOf(generation, record, sealed);
+        if (told) places.push(...told);
+        else damaged.add(generation);
+      }
+      numbers = numbers.filter((_, index) => found[index]);
+      for (const generation of numbers) records.set(generation, record + 1);
     }
+    wasLost ||= damaged.size > 0;
+    for (const generation of damaged) places.push(...(await scanGenerations(source, generation, generation + 1)));
   }
-  return { places, unused, wasLost };
+  return { places, records, unused, wasLost };
 }
 
 /** Finds them at a start, and writes what was lost of their records: later starts count on those. `format`: value of the format record. */
 export async function recoverGenerations(database: Database, format: Buffer, { areCertain }: Pick<Expectation, "areCertain">): Promise<Generations> {
   const found = await findGenerations(sourceOf(database), { areExpected: hasGenerations(format), areCertain });
-  if (found.wasLost) await database.batch(allNotes(found, format), { sync: true });
-  return new Generations(found, format);
+  if (!found.wasLost) return new Generations(found, format);
+  await database.batch(allNotes(found, format), { sync: true });
+  return new Generations({ ...found, records: new Map(found.places.map(({ generation }) => [generation, 1])) }, format);
 }
 
-function placesOf(generation: number, sealed: Buffer): Place[] | undefined {
-  const record = unseal(generationKey(generation), sealed);
-  if (!record) return undefined;
-  return Array.from({ length: record.length / PLACE_BYTES }, (_, index) => ({
-    first: FIRST_BYTE + record.toString("latin1", index * PLACE_BYTES, (index + 1) * PLACE_BYTES), generation,
+function placesOf(generation: number, record: number, sealed: Buffer): Place[] | undefined {
+  const places = unseal(generationKey(generation, record), sealed);
+  if (!places) return undefined;
+  return Array.from({ length: places.length / PLACE_BYTES }, (_, index) => ({
+    first: FIRST_BYTE + places.toString("latin1", index * PLACE_BYTES, (index + 1) * PLACE_BYTES), generation,
   }));
 }
 
@@ -82,7 +91,6 @@ export async function scanGenerations(source: GenerationSource, fromGeneration: 
   const places: Place[] = [];
   const { from, to } = generationsBetween(fromGeneration, before);
   for (let next = from; ; ) {
-    // The first one may be the generation's record.
     const keys = await source.firstKeys(next, to, 2);
     const last = keys.at(-1);
     if (!last) return places;

@@ -21,6 +21,8 @@ export interface Place {
 export interface FoundGenerations {
   /** In any order. */
   readonly places: readonly Place[];
+  /** How many records each generation has. */
+  readonly records: ReadonlyMap<number, number>;
   /** No generation from here on has been used; 0: there were none. */
   readonly unused: number;
   /** Some record was missing or damaged. */
@@ -40,6 +42,8 @@ export class Generations implements Keeper {
   #places: Place[];
   #current: number;
   #queues = 0;
+  /** How many records each generation has. */
+  readonly #records: Map<number, number>;
   /** No number from here on is noted as used. */
   #reserved: number;
   /** Whose records are to be deleted: they hold no pages. */
@@ -47,8 +51,9 @@ export class Generations implements Keeper {
   readonly #format: Buffer;
 
   /** `format`: value of the format record. */
-  constructor({ places, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer) {
+  constructor({ places, records, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer) {
     this.#places = sorted(places);
+    this.#records = new Map(records);
     this.#current = this.#reserved = unused;
     this.#format = format;
   }
@@ -80,7 +85,7 @@ export class Generations implements Keeper {
    */
   place(operations: WriteOperation[]): number {
     if (this.#current === 0) return 0;
-    const hasJoined = this.#join(operations);
+    const joined = this.#join(operations);
     const { length } = operations;
     for (let index = 0; index < length; index++) {
       const operation = operations[index] as WriteOperation; // index < length
@@ -88,12 +93,12 @@ export class Generations implements Keeper {
       const generation = operation.type === "put" ? this.#current : this.#generationOf(operation.key.toString("latin1"));
       operations[index] = { ...operation, key: keyIn(generation, operation.key) };
     }
-    if (hasJoined) operations.push(...this.#notes());
+    if (joined.length > 0) operations.push(...this.#notes(joined));
     return operations.slice(length).reduce((bytes, operation) => bytes + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
   }
 
-  /** Notes the first page of each queue that has none in the current generation yet. Whether there are any. */
-  #join(operations: readonly WriteOperation[]): boolean {
+  /** Notes the first page of each queue that has none in the current generation yet. Returns those pages. */
+  #join(operations: readonly WriteOperation[]): string[] {
     const joining = new Map<string, Place>();
     for (const { type, key } of operations) {
       if (type !== "put" || !isPageKey(key)) continue;
@@ -105,7 +110,7 @@ export class Generations implements Keeper {
     if (places.length > MANY) this.#places = sorted(this.#places.concat(places));
     else for (const place of places) this.#places.splice(this.#indexBehind(endOf(place.first)), 0, place);
     this.#queues += places.length;
-    return places.length > 0;
+    return places.map(({ first }) => first);
   }
 
   /** The last place of the page's queue. */
@@ -114,8 +119,11 @@ export class Generations implements Keeper {
     return last !== undefined && isOfQueue(last, page) ? last : undefined;
   }
 
-  #notes(): WriteOperation[] {
-    const note = noteOf(this.#current, this.#places);
+  /** A record for those alone that have come: with one for all, many queues that come one by one would have theirs written again and again. */
+  #notes(joined: readonly string[]): WriteOperation[] {
+    const record = this.#records.get(this.#current) ?? 0;
+    this.#records.set(this.#current, record + 1);
+    const note = noteOf(this.#current, record, joined);
     if (this.#current < this.#reserved) return [note];
     this.#reserved = this.#current + RESERVED;
     return [note, ...notesOfUsed(this.#places, this.#current, this.#reserved, this.#format)];
@@ -123,7 +131,10 @@ export class Generations implements Keeper {
 
   /** All records that tell of generations: some may have been lost. */
   allNotes(): WriteOperation[] {
-    return this.#current === 0 ? [] : allNotes({ places: this.#places, unused: Math.max(this.#reserved, this.#current) }, this.#format);
+    if (this.#current === 0) return [];
+    const notes = allNotes({ places: this.#places, records: this.#records, unused: Math.max(this.#reserved, this.#current) }, this.#format);
+    for (const generation of [...this.#records.keys()]) this.#records.set(generation, 1); // a start reads them up to the first that is not there
+    return notes;
   }
 
   #generationOf(page: string): number {
@@ -187,17 +198,18 @@ export class Generations implements Keeper {
 
   /** Deletes them. */
   writeTo(group: GroupWriter): void {
-    for (const generation of this.#emptied) group.delete(generationKey(generation));
+    for (const generation of this.#emptied) {
+      for (let record = 0; record < (this.#records.get(generation) ?? 0); record++) group.delete(generationKey(generation, record));
+      this.#records.delete(generation);
+    }
     this.#emptied = [];
   }
 }
 
 const sealedPut = (key: Buffer, value: Buffer): WriteOperation => ({ type: "put", key, value: seal(key, value) });
-/** The record of a generation. */
-function noteOf(generation: number, places: readonly Place[]): WriteOperation {
-  const held = places.filter((place) => place.generation === generation).map(({ first }) => first.slice(1));
-  return sealedPut(generationKey(generation), Buffer.from(held.join(""), "latin1"));
-}
+/** A record of a generation. */
+const noteOf = (generation: number, record: number, pages: readonly string[]): WriteOperation =>
+  sealedPut(generationKey(generation, record), Buffer.from(pages.map((page) => page.slice(1)).join(""), "latin1"));
 
 /** What tells that there are generations, and between which numbers. */
 function notesOfUsed(places: readonly Place[], current: number, reserved: number, format: Buffer): WriteOperation[] {
@@ -207,10 +219,14 @@ function notesOfUsed(places: readonly Place[], current: number, reserved: number
   return [sealedPut(generationsKey, used), { type: "put", key: formatKey, value: withGenerations(format) }];
 }
 
-/** All of that, after some of it was lost. */
-export function allNotes({ places, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer): WriteOperation[] {
-  const generations = new Set(places.map(({ generation }) => generation));
-  return [...[...generations].map((generation) => noteOf(generation, places)), ...notesOfUsed(places, unused, unused, format)];
+/** All of that, after some of it was lost: one record for each generation. */
+export function allNotes({ places, records, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer): WriteOperation[] {
+  const operations: WriteOperation[] = [];
+  for (const generation of new Set([...records.keys(), ...places.map((place) => place.generation)])) {
+    for (let record = 1; record < (records.get(generation) ?? 0); record++) operations.push({ type: "del", key: generationKey(generation, record) });
+    operations.push(noteOf(generation, 0, places.filter((place) => place.generation === generation).map(({ first }) => first)));
+  }
+  return [...operations, ...notesOfUsed(places, unused, unused, format)];
 }
 
 const queueOf = (page: string): string => page.slice(0, QUEUE_OF_PAGE_BYTES);
@@ -218,7 +234,11 @@ const isOfQueue = ({ first }: Place, page: string): boolean => first.startsWith(
 const LAST_SEQ = Buffer.alloc(6, 0xff).toString("latin1");
 /** Behind all pages of the page's queue. */
 const endOf = (page: string): string => queueOf(page) + LAST_SEQ;
-const sorted = (places: readonly Place[]): Place[] => [...places].sort((a, b) => (a.first < b.first ? -1 : 1));
+/** What was noted anew after a loss may be told twice: the oldest counts. */
+const sorted = (places: readonly Place[]): Place[] =>
+  [...places]
+    .sort((a, b) => (a.first < b.first ? -1 : 1))
+    .filter((place, index, { [index - 1]: before }) => before?.generation !== place.generation || !isOfQueue(before, place.first));
 const least = (a: string, b: string): string => (a < b ? a : b);
 const rangeIn = (generation: number, from: string, to: string): KeyRange => ({
   from: keyIn(generation, Buffer.from(from, "latin1")),

@@ -97,15 +97,21 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
 /** The part of a page's key, as it is in generation 0, that all pages of its queue share. */
 export const QUEUE_OF_PAGE_BYTES = 6;
 const GENERATION_BYTES = 5;
+const GENERATION_RECORD_KEY_BYTES = GENERATION_BYTES + 8;
 
-/** The record of a generation: which queues have pages in it. It stands before those. */
-export const generationKey = (generation: number): Buffer => numbered(KEY_GENERATION, generation);
+const inGeneration = (generation: number, rest: Uint8Array): Buffer => Buffer.concat([numbered(KEY_GENERATION, generation), rest]);
+/** The records of a generation, counted from 0: which queues have pages in it. They stand before those: no session has the number 0. */
+export function generationKey(generation: number, record: number): Buffer {
+  const rest = Buffer.alloc(8);
+  rest.writeUInt32BE(record, 4);
+  return inGeneration(generation, rest);
+}
 /** All that there is of generations `from` to `before`, the latter not included. */
-export const generationsBetween = (from: number, before: number): KeyRange => ({ from: generationKey(from), to: generationKey(before) });
+export const generationsBetween = (from: number, before: number): KeyRange => ({ from: numbered(KEY_GENERATION, from), to: numbered(KEY_GENERATION, before) });
 export const MAX_GENERATION = 0xffff_ffff;
 /** Where a page, or a bound of a range of pages, stands in a generation. Everything outside the store speaks of pages by their keys in generation 0. */
 export const keyIn = (generation: number, page: Buffer): Buffer =>
-  generation === 0 ? page : Buffer.concat([generationKey(generation), page.subarray(1)]);
+  generation === 0 ? page : inGeneration(generation, page.subarray(1));
 export const generationOf = (page: Buffer): number => (page[0] === KEY_GENERATION ? page.readUInt32BE(1) : 0);
 /** The key of the page in generation 0. */
 export const plainKey = (page: Buffer): Buffer =>
@@ -125,7 +131,7 @@ export function pageKeyOfOld(key: Buffer): Buffer {
   page[0] = KEY_PAGE;
   return page;
 }
-export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE || (key[0] === KEY_GENERATION && key.length > GENERATION_BYTES);
+export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE || (key[0] === KEY_GENERATION && key.length !== GENERATION_RECORD_KEY_BYTES);
 export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
 /** Of a key in generation 0. */
 export const pageLane = (key: Buffer): number => key[5] ?? 0;

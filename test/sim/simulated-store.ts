@@ -56,7 +56,7 @@ export class SimulatedStore implements Store {
   #isBusy = false;
   #stored: GroupNumber = 0;
   #hasEnded = false;
-  #generations = new Generations({ places: [], unused: 0 }, FORMAT);
+  #generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
   readonly #generationBytes: number;
   #bytes = 0;
 

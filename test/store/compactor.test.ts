@@ -18,7 +18,7 @@ it("leaves off looking for generations that are empty when a batch has failed: t
   const database = {
     approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => ({ all: () => Promise.resolve(keysOf()) }),
   } as unknown as Database;
-  const generations = new Generations({ places: [], unused: 2000 }, Buffer.from("{}"));
+  const generations = new Generations({ places: [], records: new Map(), unused: 2000 }, Buffer.from("{}"));
   const compactor = new Compactor({
     clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => (hasFailed ? undefined : database),
     isAwaited: () => false, onCompacted: () => undefined,
