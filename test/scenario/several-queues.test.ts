@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import net from "node:net";
 import path from "node:path";
 import { afterEach, expect, it } from "vitest";
 import { openLevelDatabase } from "../../src/store/database.ts";
@@ -15,6 +17,17 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
+/** Nobody takes a connection there; the port is nobody else's meanwhile. */
+async function remoteAway(port: number): Promise<() => Promise<void>> {
+  const server = net.createServer((socket) => socket.resetAndDestroy());
+  await once(server.listen(port, "127.0.0.1"), "listening");
+  const free = async (): Promise<void> => {
+    if (server.listening) await once(server.close(), "close");
+  };
+  cleanups.push(free);
+  return free;
+}
+
 /** Generations that pages stand in, and the format of the store. */
 async function lookInto(storeFolder: string): Promise<{ generations: number; format: unknown }> {
   const database = await openLevelDatabase(path.join(storeFolder, "amqtdd-store"));
@@ -26,6 +39,7 @@ async function lookInto(storeFolder: string): Promise<{ generations: number; for
 
 it("keeps what several queues get at the same time, each in its order, over kills after they grew and while they drain", { timeout: 240_000 }, async () => {
   const [port = 0, ...remotePorts] = await freePorts(1 + BRIDGES);
+  const free = await Promise.all(remotePorts.map(remoteAway));
   const bridges = remotePorts.map((remotePort, index) => bridgeTo(remotePort).replace("connection upstream", `connection upstream${index}`));
   const daemon = await DaemonProcess.start(`listener ${port} 127.0.0.1\n${bridges.join("")}`);
   cleanups.push(() => daemon.cleanup());
@@ -38,9 +52,10 @@ it("keeps what several queues get at the same time, each in its order, over kill
   expect(stored.generations).toBeGreaterThan(10);
   await daemon.start();
 
-  const upstreams = await Promise.all(remotePorts.map(async (remotePort) => {
+  const upstreams = await Promise.all(remotePorts.map(async (remotePort, index) => {
     const upstream = new Upstream();
     cleanups.push(() => upstream.close());
+    await free[index]?.();
     await upstream.listen(remotePort);
     return upstream;
   }));
