@@ -4,7 +4,7 @@
 "use strict";
 const { readFileSync } = require("node:fs");
 const { join } = require("node:path");
-const { setFlagsFromString } = require("node:v8");
+const { getHeapStatistics, setFlagsFromString } = require("node:v8");
 const { runInNewContext, Script } = require("node:vm");
 
 // The young generation stays at 2 MiB, and old garbage is collected before it is half as much as what lives: with 10,000 queues being filled RssAnon
@@ -16,6 +16,7 @@ setFlagsFromString("--heap-growing-percent=40");
 setFlagsFromString("--no-parallel-scavenge");
 
 const COLLECT_AFTER_MS = 1000;
+const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
 
 function readIfThere(file) {
   try {
@@ -46,8 +47,12 @@ const filename = join(__dirname, "main.script");
 const script = new Script(readFileSync(filename, "latin1"), { filename, cachedData: readIfThere(join(__dirname, "main.cache")) });
 script.runInThisContext()(requireLate, filename);
 
-/** The cache, and what the start has left, 1.7 MiB: a daemon that has nothing to do would keep it, as nothing makes V8 look for garbage. */
+/**
+ * The cache, and what the start has left, 1.7 MiB: a daemon that has nothing to do would keep it, as nothing makes V8 look for garbage. It takes a
+ * millisecond for each MiB that lives: where thousands of sessions do, clients would wait.
+ */
 function collectStart() {
+  if (getHeapStatistics().used_heap_size > MAX_COLLECTED_BYTES) return;
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc");
   setFlagsFromString("--no-expose-gc");

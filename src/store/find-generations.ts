@@ -2,15 +2,13 @@ import { unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
 import { hasGenerations } from "./format.ts";
 import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
-import { bytesBeforeSeq, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+import { endOfQueue, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
 
 /** Records read at a time. */
 const SLICE = 256;
 /** A place in a generation's record: the key of its first page without the first byte. */
 const PLACE_BYTES = pageKey(0, 0, 0).length - 1;
 const PAGE_KEY_BYTES = keyIn(1, pageKey(0, 0, 0)).length;
-const ZERO = Buffer.alloc(1);
-const LAST_SEQ = Buffer.alloc(6, 0xff);
 /** The first byte of a page's key in generation 0. */
 const FIRST_BYTE = pageKey(0, 0, 0).toString("latin1", 0, 1);
 
@@ -96,6 +94,6 @@ export async function scanGenerations(source: GenerationSource, fromGeneration: 
     if (!last) return places;
     const page = keys.find((key) => isPageKey(key) && key.length === PAGE_KEY_BYTES);
     if (page) places.push({ first: plainKey(page).toString("latin1"), generation: generationOf(page) });
-    next = page ? Buffer.concat([page.subarray(0, bytesBeforeSeq(page)), LAST_SEQ]) : Buffer.concat([last, ZERO]);
+    next = page ? endOfQueue(page) : justBehind(last);
   }
 }

@@ -90,7 +90,7 @@ export class Generations implements Keeper {
     for (let index = 0; index < length; index++) {
       const operation = operations[index] as WriteOperation; // index < length
       if (!isPageKey(operation.key)) continue;
-      const generation = operation.type === "put" ? this.#current : this.#generationOf(operation.key.toString("latin1"));
+      const generation = operation.type === "put" ? this.#current : (this.#holding(operation.key.toString("latin1"))?.generation ?? 0);
       operations[index] = { ...operation, key: keyIn(generation, operation.key) };
     }
     if (joined.length > 0) operations.push(...this.#notes(joined));
@@ -104,19 +104,13 @@ export class Generations implements Keeper {
       if (type !== "put" || !isPageKey(key)) continue;
       const first = key.toString("latin1");
       const queue = queueOf(first);
-      if (!joining.has(queue) && this.#lastOf(first)?.generation !== this.#current) joining.set(queue, { first, generation: this.#current });
+      if (!joining.has(queue) && this.#holding(endOf(first))?.generation !== this.#current) joining.set(queue, { first, generation: this.#current });
     }
     const places = [...joining.values()];
     if (places.length > MANY) this.#places = sorted(this.#places.concat(places));
     else for (const place of places) this.#places.splice(this.#indexBehind(endOf(place.first)), 0, place);
     this.#queues += places.length;
     return places.map(({ first }) => first);
-  }
-
-  /** The last place of the page's queue. */
-  #lastOf(page: string): Place | undefined {
-    const last = this.#places[this.#indexBehind(endOf(page)) - 1];
-    return last !== undefined && isOfQueue(last, page) ? last : undefined;
   }
 
   /** A record for those alone that have come: with one for all, many queues that come one by one would have theirs written again and again. */
@@ -135,10 +129,6 @@ export class Generations implements Keeper {
     const notes = allNotes({ places: this.#places, records: this.#records, unused: Math.max(this.#reserved, this.#current) }, this.#format);
     for (const generation of [...this.#records.keys()]) this.#records.set(generation, 1); // a start reads them up to the first that is not there
     return notes;
-  }
-
-  #generationOf(page: string): number {
-    return this.#holding(page)?.generation ?? 0;
   }
 
   /** Where the pages from `from` up to `to` stand, in their order. Looked up step by step: places may come and go meanwhile. */

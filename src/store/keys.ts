@@ -118,8 +118,12 @@ export const plainKey = (page: Buffer): Buffer =>
   page[0] === KEY_GENERATION ? Buffer.concat([Buffer.from([KEY_PAGE]), page.subarray(GENERATION_BYTES)]) : page;
 /** How many bytes of a page's key all pages of its queue and generation share. */
 export const bytesBeforeSeq = (page: Buffer): number => QUEUE_OF_PAGE_BYTES + (page[0] === KEY_GENERATION ? GENERATION_BYTES - 1 : 0);
+/** The first key that sorts behind `key`. */
+export const justBehind = (key: Buffer): Buffer => Buffer.concat([key, ZERO]);
+/** Behind all pages of the page's queue, in its generation. */
+export const endOfQueue = (page: Buffer): Buffer => Buffer.concat([page.subarray(0, bytesBeforeSeq(page)), LAST_SEQ]);
 /** From behind `page` to the end of its queue. */
-export const pagesBehind = (page: Buffer): [from: Buffer, to: Buffer] => [Buffer.concat([page, ZERO]), Buffer.concat([page.subarray(0, QUEUE_OF_PAGE_BYTES), LAST_SEQ])];
+export const pagesBehind = (page: Buffer): [from: Buffer, to: Buffer] => [justBehind(page), endOfQueue(page)];
 const ZERO = Buffer.alloc(1);
 const LAST_SEQ = Buffer.alloc(6, 0xff);
 /** Where pages stood up to format 2. */

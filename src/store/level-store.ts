@@ -162,7 +162,11 @@ export class LevelStore implements Store {
   #closeWhole(group: CollectingGroup): void {
     if (this.#current !== group || this.#isBusy) return;
     const waitMs = this.#gathering.waitMs(group.awaited, performance.now());
-    if (waitMs === 0) return void (group.awaited < LARGE_GROUP_CHANGES ? this.#closeCurrent(group) : this.#parts.clock.endOfTurn(() => this.#closeCurrent(group)));
+    if (waitMs === 0) {
+      if (group.awaited < LARGE_GROUP_CHANGES) this.#closeCurrent(group);
+      else this.#parts.clock.endOfTurn(() => this.#closeCurrent(group));
+      return;
+    }
     this.#closing = undefined;
     this.#closeTimer?.cancel();
     this.#closeTimer = this.#parts.clock.after(waitMs, () => this.#closeWhole(group));

@@ -1,6 +1,6 @@
 import { isSealed, unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
-import { bytesBeforeSeq, isPageKey, type KeyRange, pageSeq, plainKey } from "./keys.ts";
+import { bytesBeforeSeq, isPageKey, type KeyRange, MAX_SEQ, pageSeq, plainKey } from "./keys.ts";
 import { recordsOf } from "./page-load.ts";
 import type { StoredRecord } from "./store.ts";
 import { isCorruption } from "./store-error.ts";
@@ -12,7 +12,6 @@ const MOST_GROWTH = 16;
 /** With so much of what is wanted it is enough: the rest might be one record too many. */
 const ENOUGH = 7 / 8;
 const SEQ_BYTES = 6;
-const MAX_PAGE_SEQ = 2 ** 48 - 1;
 
 /** What a read has found so far, at most `maxBytes` but for the first record. */
 export class Found {
@@ -81,7 +80,7 @@ export async function behindDamage(database: Database, { from, to }: KeyRange): 
   const shared = bytesBeforeSeq(from);
   if (!isPageKey(from) || from.length < shared + SEQ_BYTES) return undefined;
   const start = pageSeq(from);
-  const end = isPageKey(to) && to.length === from.length && to.compare(from, 0, shared, 0, shared) === 0 ? pageSeq(to) : MAX_PAGE_SEQ;
+  const end = isPageKey(to) && to.length === from.length && to.compare(from, 0, shared, 0, shared) === 0 ? pageSeq(to) : MAX_SEQ;
   const at = (seq: number): Buffer => {
     const key = Buffer.from(from);
     key.writeUIntBE(seq, shared, SEQ_BYTES);

@@ -29,3 +29,25 @@ it("leaves off looking for generations that are empty when a batch has failed: t
   expect(looks).toBe(3);
   await compactor.close();
 });
+
+it("ends a generation to which a thousand queues have come when there was something to compact, so that those that are gone can be forgotten", async () => {
+  const database = {
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => ({ all: () => Promise.resolve([]) }),
+  } as unknown as Database;
+  for (const [queues, ends] of [[1023, false], [1024, true]] as const) {
+    const generations = new Generations({ places: [], records: new Map(), unused: 7 }, Buffer.from("{}"));
+    const compactor = new Compactor({
+      clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+    });
+    generations.place(Array.from({ length: queues }, (_, queue) => ({ type: "put", key: pageKey(queue + 1, 0, 1), value: Buffer.alloc(1) })));
+    const alone = { isCarried: false, isInOrder: false };
+    compactor.noteWritten(1, alone);
+    expect(generations.current).toBe(7);
+    compactor.noteDeleted(pageKey(1, 0, 1));
+    compactor.compact(false);
+    await compactor.settled();
+    compactor.noteWritten(1, alone);
+    expect(generations.current).toBe(ends ? 8 : 7);
+    await compactor.close();
+  }
+});
