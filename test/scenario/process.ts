@@ -11,22 +11,33 @@ export interface Exit {
   signal: NodeJS.Signals | null;
 }
 
-/** Ports that were free on the loopback address a moment ago, all different. */
+/** Below those that the system gives to outgoing connections, each of the test runner's workers has its own: a daemon that is restarted, or a remote that is away, keeps its port. */
+const PORTS_FROM = 10_000;
+const PORTS_OF_WORKER = 1_000;
+const WORKERS = 20;
+const firstPort = PORTS_FROM + (Number(process.env["VITEST_POOL_ID"] ?? 0) % WORKERS) * PORTS_OF_WORKER;
+let portsGiven = Math.floor(Math.random() * PORTS_OF_WORKER);
+
+/** Ports that were free on the loopback address a moment ago, all different; none is given again soon. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers: net.Server[] = [];
   const ports: number[] = [];
-  for (let i = 0; i < count; i++) {
-    const server = net.createServer();
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    servers.push(server);
-    ports.push((server.address() as net.AddressInfo).port);
-  }
-  for (const server of servers) {
-    server.close();
-    await once(server, "close");
+  for (let tries = 0; ports.length < count; tries++) {
+    if (tries === PORTS_OF_WORKER) throw new Error(`no free port from ${firstPort} on`);
+    const port = firstPort + (portsGiven++ % PORTS_OF_WORKER);
+    if (await isFree(port)) ports.push(port);
   }
   return ports;
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = net.createServer().listen(port, "127.0.0.1");
+  try {
+    await once(server, "listening"); // rejects with the error otherwise
+  } catch {
+    return false;
+  }
+  await once(server.close(), "close");
+  return true;
 }
 
 export async function freePort(): Promise<number> {
