@@ -1,5 +1,5 @@
 import type { Clock } from "../clock/clock.ts";
-import { goneKey, goneRange, MAX_SESSION_NUMBER, pageLane, pagesBetween, pagesOf, sessionNumberOf, type SessionNumber } from "../store/keys.ts";
+import { goneKey, goneRange, justBehind, MAX_SESSION_NUMBER, pageLane, pagesBetween, pagesOf, sessionNumberOf, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, Store } from "../store/store.ts";
 import { readAll } from "./read-all.ts";
 import type { Records } from "./records.ts";
@@ -7,7 +7,6 @@ import type { Records } from "./records.ts";
 /** How many bytes of a gone session's pages are removed in one go, and the pause after it: 10 MiB a second at most. */
 const REMOVAL_SLICE_BYTES = 512 * 1024;
 const REMOVAL_PAUSE_MS = 50;
-const ZERO = Buffer.alloc(1);
 const NOTHING = Buffer.alloc(0);
 
 /** Sessions that have ended and whose pages are still to be removed, in slices. */
@@ -57,7 +56,7 @@ export class GoneSessions {
           if (moves) this.moveOn(page, left);
           const group = this.records.delete(key, "soon");
           if (moves) awaited = group; // what is handed on is not to pile up
-          from = Buffer.concat([key, ZERO]); // deleted or not by now
+          from = justBehind(key); // deleted or not by now
         }
         if (pages.length === 0) this.records.delete(goneKey(number), "soon");
         else this.clock.after(REMOVAL_PAUSE_MS, next);

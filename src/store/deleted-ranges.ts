@@ -1,5 +1,5 @@
 import type { KeyRange } from "./keys.ts";
-import { bytesBeforeSeq, isPageKey, pageSeq } from "./keys.ts";
+import { bytesBeforeSeq, isPageKey, justBehind, pageSeq } from "./keys.ts";
 
 /** First and last page that were deleted, both included. */
 interface Deleted {
@@ -46,8 +46,9 @@ export class DeletedRanges {
       group = undefined;
     };
     for (const [queue, { from, to }] of ranges) {
-      const bytes = await sizeOf({ from, to: behind(to) });
-      if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || (await sizeOf({ from: behind(group.to), to: from })) > MAX_GAP_BYTES)) finish();
+      // The last page counts too: in a generation it is often the only one of its queue.
+      const bytes = await sizeOf({ from, to: justBehind(to) });
+      if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || (await sizeOf({ from: justBehind(group.to), to: from })) > MAX_GAP_BYTES)) finish();
       if (group === undefined) group = { queues: [queue], from, to, bytes };
       else {
         group.queues.push(queue);
@@ -59,9 +60,6 @@ export class DeletedRanges {
     return slices;
   }
 }
-
-/** The last page counts too: in a generation it is often the only one of its queue. */
-const behind = (page: Buffer): Buffer => Buffer.concat([page, Buffer.alloc(1)]);
 
 /** A range of one queue in slices; one over several queues is no larger than a slice. */
 function cut(from: Buffer, to: Buffer, bytes: number): KeyRange[] {
