@@ -115,7 +115,13 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     if (this.closed) return;
     if (this.halts !== 0) return this.putAside(bytes, 0, end);
     const nowMs = this.clock.nowMs();
-    if (end >= LARGE_READ_BYTES) this.largeReadIn = this.gate.turn.begin(this.clock);
+    if (end >= LARGE_READ_BYTES) {
+      this.largeReadIn = this.gate.turn.begin(this.clock);
+      if (this.restIf(OVER_MS)) {
+        this.putAside(bytes, 0, end);
+        return this.regulateReading();
+      }
+    }
     this.lastReceivedMs = nowMs;
     const { packetsRead } = this;
     if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
@@ -133,16 +139,22 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
       this.trickledBytes = 0;
     }
     if (this.reader.partialBytes !== this.unfinishedBytes) this.countUnfinished();
-    this.restIfLong();
+    this.restIf(LONG_MS);
     this.regulateReading();
   }
 
-  /** Asked after each read; a handler asks itself after what takes long. */
+  /** For a handler to ask after what takes long. */
   restIfLong(): void {
+    this.restIf(LONG_MS);
+  }
+
+  /** Rests if it has had a large read in this turn, and those have taken so long. */
+  private restIf(longMs: number): boolean {
     const { turn } = this.gate;
-    if (this.largeReadIn !== turn.number || (this.halts & RESTING) !== 0 || !turn.isLong(this.clock)) return;
+    if (this.largeReadIn !== turn.number || (this.halts & RESTING) !== 0 || !turn.hasTaken(longMs, this.clock)) return false;
     this.halts |= RESTING;
     turn.rest(this);
+    return true;
   }
 
   goOn(): void {
@@ -183,6 +195,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
       this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
     }
     this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
+    if (this.packetsRead % PACKETS_BETWEEN_LOOKS === 0) this.restIf(OVER_MS);
     return !this.closed && this.halts === 0;
   }
 
@@ -327,6 +340,11 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
 
 /** A socket that gives so much may give more in the same turn. */
 const LARGE_READ_BYTES = 16 * 1024;
+/** When the large reads of a turn have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */
+const LONG_MS = 1;
+const OVER_MS = 2;
+/** Each may go to a thousand receivers. */
+const PACKETS_BETWEEN_LOOKS = 32;
 const STOPPED = 1;
 const RESTING = 2;
 const GATHERING = 4;

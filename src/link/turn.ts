@@ -8,7 +8,7 @@ export interface Resting {
 
 /**
  * The system may hand over megabytes in one turn, a hundred thousand packets of a few links: the others are to have theirs before more of them are
- * taken. So when large reads have come, and the turn has taken some milliseconds, each of their links rests until the next one.
+ * taken. So when large reads have come, and the turn has taken a millisecond, each of their links rests until the next one, in which those that have waited longest come first.
  */
 export class Turn {
   /** Counts turns in which there were large reads. */
@@ -27,8 +27,9 @@ export class Turn {
     return this.number;
   }
 
-  isLong(clock: Clock): boolean {
-    return this.begunMs > 0 && clock.nowMs() - this.begunMs > MAX_TURN_MS;
+  /** Whether its large reads have taken more than that. */
+  hasTaken(ms: number, clock: Clock): boolean {
+    return this.begunMs > 0 && clock.nowMs() - this.begunMs > ms;
   }
 
   rest(link: Resting): void {
@@ -41,8 +42,11 @@ export class Turn {
     if (resting.length === 0) return;
     this.resting = [];
     this.begin(clock);
-    for (const link of resting) link.goOn();
+    let woken = 0;
+    while (woken < resting.length && !this.hasTaken(WAKING_MS, clock)) resting[woken++]?.goOn();
+    this.resting = [...resting.slice(woken), ...this.resting];
   }
 }
 
-const MAX_TURN_MS = 3;
+/** Afterwards those that still rest wait for another turn. */
+const WAKING_MS = 1;
