@@ -3,6 +3,7 @@ import type { Database } from "./database.ts";
 import { hasGenerations } from "./format.ts";
 import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
 import { endOfQueue, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+import { readable } from "./read-range.ts";
 
 /** Records read at a time. */
 const SLICE = 256;
@@ -19,9 +20,10 @@ export interface GenerationSource {
   firstKeys(from: Buffer, to: Buffer, limit: number): Promise<Buffer[]>;
 }
 
+/** What can be read of it. */
 export const sourceOf = (database: Database): GenerationSource => ({
   getMany: (keys) => database.getMany(keys),
-  firstKeys: (gte, lt, limit) => database.keys({ gte, lt, limit, fillCache: false }).all(),
+  firstKeys: (gte, lt, limit) => readable(database.keys({ gte, lt, limit, fillCache: false })),
 });
 
 /** What is known before: whether there are, or were, generations, and whether nothing has been lost of the records that tell of them. */
@@ -84,7 +86,7 @@ function placesOf(generation: number, record: number, sealed: Buffer): Place[] |
   }));
 }
 
-/** Looks for the first page of each queue in each of the generations, `before` not included. Rejects with LevelDB's error. */
+/** Looks for the first page of each queue in each of the generations, `before` not included. Rejects with the source's error. */
 export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<Place[]> {
   const places: Place[] = [];
   const { from, to } = generationsBetween(fromGeneration, before);

@@ -1,7 +1,7 @@
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
 import { lostCurrentFile, openTellingLosses } from "./damage.ts";
-import { isPageKey, type KeyRange } from "./keys.ts";
-import { behindDamage, Found, readRange } from "./read-range.ts";
+import type { KeyRange } from "./keys.ts";
+import { Found, readRange } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isNotOpen, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
@@ -106,7 +106,7 @@ export class DatabaseHandle {
     return open();
   }
 
-  /** What stands in one range after the other. Waits while no database is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
+  /** What stands in one range after the other; whoever reads pages misses the numbers of those that are damaged. Waits while no database is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
   async read(ranges: () => Iterable<KeyRange>, maxBytes: number): Promise<StoredRecord[]> {
     for (;;) {
       if (this.#isClosed) throw new StoreError("closed", "the store is closed");
@@ -116,9 +116,10 @@ export class DatabaseHandle {
         continue;
       }
       try {
+        const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
         const found = new Found(maxBytes);
         for (const range of ranges()) {
-          await this.#readIntact(database, range, found);
+          await readRange(database, range, found, onDamaged);
           if (found.isFull) break;
         }
         return found.records;
@@ -126,22 +127,6 @@ export class DatabaseHandle {
         if (isNotOpen(error) && this.#database !== database) continue;
         throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
       }
-    }
-  }
-
-  /** Pages that lie in damaged blocks are passed over: whoever reads misses their numbers. */
-  async #readIntact(database: Database, range: KeyRange, found: Found): Promise<void> {
-    const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
-    try {
-      await readRange(database, range, found, onDamaged);
-    } catch (error) {
-      const from = isCorruption(error) ? await behindDamage(database, range) : undefined;
-      if (from === undefined) {
-        if (isCorruption(error) && isPageKey(range.from)) return;
-        throw error;
-      }
-      onDamaged(describeError(error));
-      await this.#readIntact(database, { from, to: range.to }, found);
     }
   }
 

@@ -7,6 +7,7 @@ import { Generations } from "../../src/store/generations.ts";
 import { keyIn, pageKey } from "../../src/store/keys.ts";
 
 const MIB = 1024 * 1024;
+const iteratorOf = (keys: Buffer[]): object => ({ nextv: () => Promise.resolve(keys.splice(0, 1)), close: () => Promise.resolve() });
 
 it("leaves off looking for generations that are empty when a batch has failed: the database is to be opened anew", async () => {
   let looks = 0;
@@ -16,7 +17,7 @@ it("leaves off looking for generations that are empty when a batch has failed: t
     return looks < 1000 ? [keyIn(looks, pageKey(1, 0, looks))] : [];
   };
   const database = {
-    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => ({ all: () => Promise.resolve(keysOf()) }),
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => iteratorOf(keysOf()),
   } as unknown as Database;
   const generations = new Generations({ places: [], records: new Map(), unused: 2000 }, Buffer.from("{}"));
   const compactor = new Compactor({
@@ -32,7 +33,7 @@ it("leaves off looking for generations that are empty when a batch has failed: t
 
 it("ends a generation to which a thousand queues have come when there was something to compact, so that those that are gone can be forgotten", async () => {
   const database = {
-    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => ({ all: () => Promise.resolve([]) }),
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => iteratorOf([]),
   } as unknown as Database;
   for (const [queues, ends] of [[1023, false], [1024, true]] as const) {
     const generations = new Generations({ places: [], records: new Map(), unused: 7 }, Buffer.from("{}"));
