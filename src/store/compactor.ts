@@ -167,9 +167,9 @@ export class Compactor {
       if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");
       return source.firstKeys(...range);
     };
-    const found = await scanGenerations({ ...source, firstKeys }, 0, current);
+    const { places } = await scanGenerations({ ...source, firstKeys }, 0, current);
     await database.compactRange(FIRST_KEY, FIRST_KEY);
-    generations.keepOnly(found, current);
+    generations.keepOnly(places, current);
     this.#isCrowded = generations.queues >= CROWD_OF_QUEUES;
   }
 

@@ -118,7 +118,7 @@ describe.each(Object.entries(damages))("where %s can't be read", (_, damaged) =>
       const queue = `${generationOf(key)} ${hex(plainKey(key)).slice(0, 12)}`;
       if (!firsts.has(queue)) firsts.set(queue, hex(plainKey(key)));
     }
-    const places = await scanGenerations(sourceOf(open), 0, MAX_GENERATION);
+    const { places } = await scanGenerations(sourceOf(open), 0, MAX_GENERATION);
     const found = places.map(({ first, generation }) => [`${generation} ${Buffer.from(first, "latin1").toString("hex", 0, 6)}`, Buffer.from(first, "latin1").toString("hex")] as const);
     expect(new Map(found)).toEqual(firsts);
   });
