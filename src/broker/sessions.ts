@@ -119,7 +119,10 @@ export class Sessions {
     };
     await readAll(store, incomingRange, ofLive(({ session }, _key, value) => session.incoming.recover(value)));
     await readAll(store, queueRange, ofLive(({ session }, key, value) => session.recoverQueue(key[5] ?? 0, value)));
-    if (store.wasRepaired === true) for (const { session } of live.values()) await session.recoverBeyondRecords();
+    if (store.wasRepaired === true) {
+      for (const { session } of live.values()) await session.recoverBeyondRecords();
+      store.recovered?.();
+    }
     // Behind the queues: those of shared subscriptions are handed on to members.
     await readAll(store, subscriptionRange, ofLive((entry, key, value) => this.note(entry, key.toString("utf8", 5), decodeOptions(value))));
     gone.removeFound();

@@ -50,6 +50,8 @@ export class Compactor {
   /** Pages that were deleted since the last look, and since the ranges were looked at. */
   #deletedLately = 0;
   #hasNew = false;
+  #isQuiet = true;
+  #writtenBytes = 0;
   #nextLookMs = 0;
   /** Of pages alone, since the last table was cut; whether those are of several queues; and how much of it makes the next one. */
   #pageBytes = 0;
@@ -74,7 +76,7 @@ export class Compactor {
   }
 
   noteDeleted(key: Buffer): void {
-    this.#deleted.note(key);
+    this.#deleted.note(key, this.#writtenBytes);
     this.#deletedLately++;
     this.#hasNew = true;
   }
@@ -84,6 +86,7 @@ export class Compactor {
    * is full: LevelDB maps tables as they are. The pages of several queues are in order where each table has a generation for itself.
    */
   noteWritten(bytes: number, { isCarried, isInOrder }: { readonly isCarried: boolean; readonly isInOrder: boolean }): void {
+    this.#writtenBytes += bytes;
     if (this.#isCrowded) this.#parts.generations.begin();
     this.#isCrowded = false;
     if (!isCarried) return this.#beginAnew();
@@ -125,10 +128,10 @@ export class Compactor {
   #isDue(): boolean {
     const nowMs = this.#parts.clock.nowMs();
     if (nowMs < this.#nextLookMs) return false;
-    const isQuiet = this.#deletedLately <= QUIET_PAGES;
+    this.#isQuiet = this.#deletedLately <= QUIET_PAGES;
     this.#deletedLately = 0;
     this.#nextLookMs = nowMs + LOOK_MS;
-    return isQuiet && this.#hasNew;
+    return this.#hasNew && (this.#isQuiet || this.#deleted.areMany);
   }
 
   async #run(): Promise<void> {
@@ -145,8 +148,8 @@ export class Compactor {
       compacted++;
     }
     for (const { from, to } of slices.slice(compacted)) {
-      this.#deleted.note(from);
-      this.#deleted.note(to);
+      this.#deleted.note(from, this.#writtenBytes);
+      this.#deleted.note(to, this.#writtenBytes);
     }
     if (compacted === 0) return;
     await this.#findEmptied().catch(() => undefined); // another time
@@ -167,9 +170,9 @@ export class Compactor {
       if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");
       return source.firstKeys(...range);
     };
-    const found = await scanGenerations({ ...source, firstKeys }, 0, current);
+    const { places } = await scanGenerations({ ...source, firstKeys }, 0, current);
     await database.compactRange(FIRST_KEY, FIRST_KEY);
-    generations.keepOnly(found, current);
+    generations.keepOnly(places, current);
     this.#isCrowded = generations.queues >= CROWD_OF_QUEUES;
   }
 
@@ -180,9 +183,11 @@ export class Compactor {
       this.#knowsAll = true;
       return [{ from: FIRST_KEY, to: LAST_KEY }];
     }
-    this.#hasNew = false;
+    if (this.#isQuiet) this.#hasNew = false;
+    // Before it is quiet it is only seen what need not be remembered.
+    const worthBytes = this.#isFull ? 0 : this.#isQuiet ? WORTH_BYTES : Infinity;
     const startMs = this.#parts.clock.nowMs();
-    const slices = await this.#deleted.takeSlices(({ from, to }) => database.approximateSize(from, to), this.#isFull ? 0 : WORTH_BYTES);
+    const slices = await this.#deleted.takeSlices(({ from, to }) => database.approximateSize(from, to), worthBytes, this.#writtenBytes);
     const nowMs = this.#parts.clock.nowMs();
     this.#nextLookMs = Math.max(this.#nextLookMs, nowMs + (nowMs - startMs) / LOOKING_PART);
     return slices;

@@ -1,3 +1,4 @@
+import { WRITE_BUFFER_BYTES } from "./database.ts";
 import type { KeyRange } from "./keys.ts";
 import { bytesBeforeSeq, isPageKey, justBehind, pageSeq } from "./keys.ts";
 
@@ -5,6 +6,8 @@ import { bytesBeforeSeq, isPageKey, justBehind, pageSeq } from "./keys.ts";
 interface Deleted {
   from: Buffer;
   to: Buffer;
+  /** What had been written by the time of the last deletion. */
+  writtenBytes: number;
 }
 
 /** Bytes that tables hold between two keys. */
@@ -14,27 +17,36 @@ export type SizeOf = (range: KeyRange) => Promise<number>;
 const SLICE_BYTES = 16 * 1024 * 1024;
 /** So much that is not known to be deleted may lie between two ranges of a slice. */
 const MAX_GAP_BYTES = 1024 * 1024;
+/** When so much more has been written, nothing of a deletion is in memory: one buffer is full, and the next can't be before that one is in tables. Twice that, since a group may be as large. */
+const IN_TABLES_BYTES = 4 * WRITE_BUFFER_BYTES;
+const MANY_RANGES = 4096;
 
 /** Where pages have been deleted, queue by queue in each generation: there pages are deleted from the oldest on, so that little else lies between. */
 export class DeletedRanges {
   readonly #byQueue = new Map<string, Deleted>();
 
-  get isEmpty(): boolean {
-    return this.#byQueue.size === 0;
+  get size(): number {
+    return this.#byQueue.size;
   }
 
-  /** Other records are few, and LevelDB comes to them by itself. */
-  note(key: Buffer): void {
+  /** So many that it is to be seen which LevelDB has compacted by itself. */
+  get areMany(): boolean {
+    return this.size >= MANY_RANGES;
+  }
+
+  /** Other records are few, and LevelDB comes to them by itself. `writtenBytes`: to the database, so far. */
+  note(key: Buffer, writtenBytes: number): void {
     if (!isPageKey(key)) return;
     const queue = key.toString("latin1", 0, bytesBeforeSeq(key));
     const range = this.#byQueue.get(queue);
-    if (range === undefined) return void this.#byQueue.set(queue, { from: key, to: key });
+    if (range === undefined) return void this.#byQueue.set(queue, { from: key, to: key, writtenBytes });
+    range.writtenBytes = writtenBytes;
     if (key.compare(range.to) > 0) range.to = key;
     else if (key.compare(range.from) < 0) range.from = key;
   }
 
-  /** Takes out what makes slices of at least `minBytes`; what is smaller stays, in the hope that it grows. */
-  async takeSlices(sizeOf: SizeOf, minBytes: number): Promise<KeyRange[]> {
+  /** Takes out what makes slices of at least `minBytes`; what is smaller stays, in the hope that it grows. What LevelDB has compacted by itself is forgotten. */
+  async takeSlices(sizeOf: SizeOf, minBytes: number, writtenBytes: number): Promise<KeyRange[]> {
     const ranges = [...this.#byQueue.entries()].sort(([, a], [, b]) => a.from.compare(b.from));
     const slices: KeyRange[] = [];
     let group: { readonly queues: string[]; from: Buffer; to: Buffer; bytes: number } | undefined;
@@ -45,9 +57,14 @@ export class DeletedRanges {
       }
       group = undefined;
     };
-    for (const [queue, { from, to }] of ranges) {
+    for (const [queue, range] of ranges) {
+      const { from, to } = range;
       // The last page counts too: in a generation it is often the only one of its queue.
       const bytes = await sizeOf({ from, to: justBehind(to) });
+      if (bytes === 0 && writtenBytes - range.writtenBytes >= IN_TABLES_BYTES) {
+        this.#byQueue.delete(queue);
+        continue;
+      }
       if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || (await sizeOf({ from: justBehind(group.to), to: from })) > MAX_GAP_BYTES)) finish();
       if (group === undefined) group = { queues: [queue], from, to, bytes };
       else {

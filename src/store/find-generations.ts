@@ -3,6 +3,7 @@ import type { Database } from "./database.ts";
 import { hasGenerations } from "./format.ts";
 import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
 import { endOfQueue, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+import { readable } from "./read-range.ts";
 
 /** Records read at a time. */
 const SLICE = 256;
@@ -19,9 +20,10 @@ export interface GenerationSource {
   firstKeys(from: Buffer, to: Buffer, limit: number): Promise<Buffer[]>;
 }
 
+/** What can be read of it. */
 export const sourceOf = (database: Database): GenerationSource => ({
   getMany: (keys) => database.getMany(keys),
-  firstKeys: (gte, lt, limit) => database.keys({ gte, lt, limit, fillCache: false }).all(),
+  firstKeys: (gte, lt, limit) => readable(database.keys({ gte, lt, limit, fillCache: false })),
 });
 
 /** What is known before: whether there are, or were, generations, and whether nothing has been lost of the records that tell of them. */
@@ -40,9 +42,9 @@ export async function findGenerations(source: GenerationSource, { areExpected, a
   const [sealed] = await source.getMany([generationsKey]);
   const used = sealed && unseal(generationsKey, sealed);
   if (!areCertain || !used) {
-    const places = await scanGenerations(source, 0, MAX_GENERATION);
-    const unused = places.reduce((most, { generation }) => Math.max(most, generation + 1), used?.readUInt32BE(4) ?? Number(areExpected));
-    return { places, records, unused, wasLost: unused > 0 };
+    const scanned = await scanGenerations(source, 0, MAX_GENERATION);
+    const unused = Math.max(scanned.unused, used?.readUInt32BE(4) ?? Number(areExpected));
+    return { places: scanned.places, records, unused, wasLost: unused > 0 };
   }
   const unused = used.readUInt32BE(4);
   const places: Place[] = [];
@@ -63,7 +65,7 @@ export async function findGenerations(source: GenerationSource, { areExpected, a
       for (const generation of numbers) records.set(generation, record + 1);
     }
     wasLost ||= damaged.size > 0;
-    for (const generation of damaged) places.push(...(await scanGenerations(source, generation, generation + 1)));
+    for (const generation of damaged) places.push(...(await scanGenerations(source, generation, generation + 1)).places);
   }
   return { places, records, unused, wasLost };
 }
@@ -84,16 +86,21 @@ function placesOf(generation: number, record: number, sealed: Buffer): Place[] |
   }));
 }
 
-/** Looks for the first page of each queue in each of the generations, `before` not included. Rejects with LevelDB's error. */
-export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<Place[]> {
+/**
+ * Looks for the first page of each queue in each of the generations, `before` not included; and for the last generation that has pages or a record, which would tell lies of a later one
+ * with its number. Rejects with the source's error.
+ */
+export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<Pick<FoundGenerations, "places" | "unused">> {
   const places: Place[] = [];
+  let unused = fromGeneration;
   const { from, to } = generationsBetween(fromGeneration, before);
   for (let next = from; ; ) {
     const keys = await source.firstKeys(next, to, 2);
     const last = keys.at(-1);
-    if (!last) return places;
+    if (!last) return { places, unused };
     const page = keys.find((key) => isPageKey(key) && key.length === PAGE_KEY_BYTES);
     if (page) places.push({ first: plainKey(page).toString("latin1"), generation: generationOf(page) });
     next = page ? endOfQueue(page) : justBehind(last);
+    unused = generationOf(page ?? last) + 1;
   }
 }

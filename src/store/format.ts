@@ -13,8 +13,8 @@ const MIXED_FORMAT = 2;
 const UNSEALED_FORMAT = 1;
 const MOVED_BYTES = 1024 * 1024;
 
-/** Returns the format record's value, of format 3 or 4. Rejects with StoreError `format`. An empty database gets one; so does one whose repair has lost it. */
-export async function ensureFormat(database: Database, directory: string, repaired: boolean, clock: Clock): Promise<Buffer> {
+/** Returns the format record's value, of format 3 or 4. Rejects with StoreError `format`. An empty database gets one; so does one that may have lost it. */
+export async function ensureFormat(database: Database, directory: string, isUncertain: boolean, clock: Clock): Promise<Buffer> {
   const present = await database.get(formatKey);
   if (present !== undefined) {
     const format = formatOf(present);
@@ -23,7 +23,7 @@ export async function ensureFormat(database: Database, directory: string, repair
     throw new StoreError("format", `store ${directory} has a format this version does not know: ${present.toString("utf8", 0, 200)}`);
   }
   const [someKey] = await database.keys({ limit: 1 }).all();
-  if (someKey !== undefined && !repaired) throw new StoreError("format", `store ${directory} is a LevelDB database, but not ours`);
+  if (someKey !== undefined && !isUncertain) throw new StoreError("format", `store ${directory} is a LevelDB database, but not ours`);
   const format = formatRecord(clock);
   await database.put(formatKey, format, { sync: true });
   return format;

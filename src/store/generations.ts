@@ -123,14 +123,6 @@ export class Generations implements Keeper {
     return [note, ...notesOfUsed(this.#places, this.#current, this.#reserved, this.#format)];
   }
 
-  /** All records that tell of generations: some may have been lost. */
-  allNotes(): WriteOperation[] {
-    if (this.#current === 0) return [];
-    const notes = allNotes({ places: this.#places, records: this.#records, unused: Math.max(this.#reserved, this.#current) }, this.#format);
-    for (const generation of [...this.#records.keys()]) this.#records.set(generation, 1); // a start reads them up to the first that is not there
-    return notes;
-  }
-
   /** Where the pages from `from` up to `to` stand, in their order. Looked up step by step: places may come and go meanwhile. */
   *ranges(from: Buffer, to: Buffer): Generator<KeyRange> {
     if (!isPageKey(from) || this.#places.length === 0) return void (yield { from, to });

@@ -1,16 +1,17 @@
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
-import type { Generations } from "./generations.ts";
-import { isPageKey, type KeyRange } from "./keys.ts";
-import { behindDamage, Found, readRange } from "./read-range.ts";
+import { lostCurrentFile, openTellingLosses } from "./damage.ts";
+import type { KeyRange } from "./keys.ts";
+import { Found, readRange } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isNotOpen, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
+import type { Uncertainty } from "./uncertainty.ts";
 
 export interface HandleParts {
   readonly directory: StoreDirectory;
   readonly openDatabase: OpenDatabase;
   readonly report: (event: StoreEvent) => void;
-  readonly generations: Generations;
+  readonly uncertainty: Uncertainty;
 }
 
 /**
@@ -25,8 +26,7 @@ export class DatabaseHandle {
   #database: Database | undefined;
   #isSpoilt = false;
   #isClosed = false;
-  /** A repair may have lost what tells of generations. */
-  #lacksNotes = false;
+  #hasLost = false;
   #wakeReaders: (() => void)[] = [];
 
   constructor(database: Database, parts: HandleParts) {
@@ -37,6 +37,11 @@ export class DatabaseHandle {
   /** The open database, fit for writing or not. */
   get database(): Database | undefined {
     return this.#database;
+  }
+
+  /** Records may have been lost since the start. While it runs all that they tell is in RAM; they are written again only as they change. */
+  get hasLost(): boolean {
+    return this.#hasLost;
   }
 
   /** A batch has failed. */
@@ -80,32 +85,28 @@ export class DatabaseHandle {
 
   /** Damage is repaired here too, but never set aside: what is in RAM builds on what is on disk. */
   async #reopen(): Promise<Database> {
-    const database = await this.#openOrRepair();
-    if (!this.#lacksNotes) return database;
+    const { directory, openDatabase, report, uncertainty } = this.#parts;
+    const { path } = directory;
+    const open = async (): Promise<Database> => {
+      const { database, hasDropped } = await openTellingLosses(path, openDatabase, report);
+      this.#hasLost ||= hasDropped;
+      return database;
+    };
+    let damage = lostCurrentFile(path); // a repair has not come to its end
     try {
-      await database.batch(this.#parts.generations.allNotes(), { sync: true });
-    } catch (error) {
-      await database.close().catch(() => undefined);
-      throw error;
-    }
-    this.#lacksNotes = false;
-    return database;
-  }
-
-  async #openOrRepair(): Promise<Database> {
-    const { directory, openDatabase, report } = this.#parts;
-    try {
-      return await openDatabase(directory.path);
+      if (damage === undefined) return await open();
     } catch (error) {
       if (!isCorruption(error)) throw error;
-      this.#lacksNotes = true;
-      await repairLevelDatabase(directory.path);
-      report({ kind: "repaired", detail: `store ${directory.path} was damaged (${describeError(error)}) and has been repaired` });
-      return openDatabase(directory.path);
+      damage = describeError(error);
     }
+    this.#hasLost = true;
+    uncertainty.noteRepair();
+    await repairLevelDatabase(path);
+    report({ kind: "repaired", detail: `store ${path} was damaged (${damage}) and has been repaired` });
+    return open();
   }
 
-  /** What stands in one range after the other. Waits while no database is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
+  /** What stands in one range after the other; whoever reads pages misses the numbers of those that are damaged. Waits while no database is open. Rejects with StoreError `closed`, `corrupt` or `unwritable`. */
   async read(ranges: () => Iterable<KeyRange>, maxBytes: number): Promise<StoredRecord[]> {
     for (;;) {
       if (this.#isClosed) throw new StoreError("closed", "the store is closed");
@@ -115,9 +116,10 @@ export class DatabaseHandle {
         continue;
       }
       try {
+        const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
         const found = new Found(maxBytes);
         for (const range of ranges()) {
-          await this.#readIntact(database, range, found);
+          await readRange(database, range, found, onDamaged);
           if (found.isFull) break;
         }
         return found.records;
@@ -125,22 +127,6 @@ export class DatabaseHandle {
         if (isNotOpen(error) && this.#database !== database) continue;
         throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
       }
-    }
-  }
-
-  /** Pages that lie in damaged blocks are passed over: whoever reads misses their numbers. */
-  async #readIntact(database: Database, range: KeyRange, found: Found): Promise<void> {
-    const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
-    try {
-      await readRange(database, range, found, onDamaged);
-    } catch (error) {
-      const from = isCorruption(error) ? await behindDamage(database, range) : undefined;
-      if (from === undefined) {
-        if (isCorruption(error) && isPageKey(range.from)) return;
-        throw error;
-      }
-      onDamaged(describeError(error));
-      await this.#readIntact(database, { from, to: range.to }, found);
     }
   }
 

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
-import { appendFile, mkdir, open, readFile, rename, writeFile } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
+import { appendFile, copyFile, link, mkdir, open, readFile, rename, writeFile } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { fileStatus } from "./file-status.ts";
@@ -77,9 +77,15 @@ export class KnownTables {
       const damaged = await readFile(path).catch(() => undefined);
       if (!damaged) continue; // left unfinished by the last process, and removed by LevelDB before it met the damage
       const mended = mendedTable(damaged);
-      if (mended) await writeSynced(`${path}.mended`, mended);
-      await rename(path, join(this.directory, LOST_NAME, name));
-      if (mended) await rename(`${path}.mended`, path);
+      const lost = join(this.directory, LOST_NAME, name);
+      if (mended) {
+        await writeSynced(`${path}.mended`, mended);
+        // There is a table of that name all the time: who is killed between finds what is intact in it again.
+        await link(path, lost).catch(() => copyFile(path, lost));
+        await rename(`${path}.mended`, path);
+      } else {
+        await rename(path, lost);
+      }
       told.push(`${name}: ${mended?.length ?? 0} of ${damaged.length} bytes are intact`);
     }
     this.damaged = [];

@@ -13,6 +13,7 @@ import { Room } from "./room.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
 import { describeError, isOutOfRoom, StoreError, type StoreEvent } from "./store-error.ts";
+import type { Uncertainty } from "./uncertainty.ts";
 
 /** A group that nobody waits for collects this long, so that acknowledged progress does not cost a batch each turn. */
 const SOON_MS = 1000;
@@ -34,6 +35,7 @@ export interface LevelStoreParts {
   readonly generations: Generations;
   readonly cutBytes: number | undefined;
   readonly wasRepaired: boolean;
+  readonly uncertainty: Uncertainty;
   /** The reserve was given up to open the database. */
   readonly isReserveGiven: boolean;
 }
@@ -65,6 +67,8 @@ export class LevelStore implements Store {
   /** From before a group's keepers are asked until it is stored: what they touch meanwhile is scheduled afterwards. */
   #isBusy = false;
   #stored: GroupNumber = 0;
+  /** The group with which all is stored that this start has taken up. */
+  #recoveredIn: GroupNumber = 0;
   #state: StoreState = "healthy";
   #failure: "failed" | "full" | undefined;
   /** A batch since the last synced one was not synced. */
@@ -116,6 +120,10 @@ export class LevelStore implements Store {
     group.touch(keeper, need);
     this.#schedule();
     return group.number;
+  }
+
+  recovered(): void {
+    this.#recoveredIn = this.touch({ writeTo: (group) => group.put(formatKey, this.#parts.generations.format) }, "synced");
   }
 
   onStored(listener: (upTo: GroupNumber) => void): void {
@@ -198,7 +206,7 @@ export class LevelStore implements Store {
   }
 
   #isSynced(group: ClosedGroup, batch: Batch): boolean {
-    return this.#parts.syncs && (group.need === "synced" || batch.mustSync);
+    return (this.#parts.syncs || group.number === this.#recoveredIn) && (group.need === "synced" || batch.mustSync);
   }
 
   /** A disk that is full or fails gets nothing that need not be. */
@@ -246,6 +254,7 @@ export class LevelStore implements Store {
     this.#unwritten = undefined;
     this.#isBusy = false;
     this.#stored = group.number;
+    if (group.number === this.#recoveredIn && !this.#handle.hasLost) this.#parts.uncertainty.end();
     if (this.#failure !== undefined) {
       this.#failure = undefined;
       void this.#room.inspect(); // the new handle has made new files

@@ -1,8 +1,9 @@
-import { chmodSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, mkdirSync } from "node:fs";
 import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { unseal } from "./checked.ts";
+import { lostCurrentFile, openTellingLosses } from "./damage.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { findGenerations, recoverGenerations, sourceOf } from "./find-generations.ts";
 import { ensureFormat } from "./format.ts";
@@ -12,6 +13,7 @@ import { LevelStore } from "./level-store.ts";
 import { unloadRiders } from "./riders.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
+import { Uncertainty } from "./uncertainty.ts";
 
 export { StoreError, type StoreEvent } from "./store-error.ts";
 
@@ -74,14 +76,19 @@ async function open(options: StoreOptions, isReserveGiven: boolean): Promise<Lev
   const { directory, openDatabase = openLevelDatabase } = options;
   makeDirectory(directory);
   const tables = new KnownTables(directory, options.clock);
-  const { database, repaired, hasDropped } = await openOrRepair(options, openDatabase, tables);
+  const database = await openOrRepair(options, openDatabase, tables);
+  const uncertainty = new Uncertainty(directory);
   const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
   try {
-    const format = await ensureFormat(database, directory, repaired, options.clock);
-    const generations = await recoverGenerations(database, format, { areCertain: !repaired && !hasDropped });
-    const damage = await unloadRiders(database, generations);
-    if (damage !== undefined) options.report({ kind: "damaged", detail: damage });
-    const isOutdated = repaired || hasDropped || damage !== undefined || (await hasDamagedQueue(database));
+    const { isNoted } = uncertainty;
+    const format = await ensureFormat(database, directory, isNoted, options.clock);
+    const generations = await recoverGenerations(database, format, { areCertain: !isNoted });
+    await unloadRiders(database, generations, (detail) => {
+      uncertainty.note();
+      options.report({ kind: "damaged", detail });
+    });
+    // A damaged record stays until the queue's next one takes its place, which tells of all that was taken up.
+    const isOutdated = uncertainty.isNoted || (await hasDamagedQueue(database));
     await storeDirectory.syncNames();
     const store = new LevelStore(database, {
       directory: storeDirectory,
@@ -95,6 +102,7 @@ async function open(options: StoreOptions, isReserveGiven: boolean): Promise<Lev
       generations,
       cutBytes: options.cutBytes,
       wasRepaired: isOutdated,
+      uncertainty,
       isReserveGiven,
     });
     await store.watchRoom();
@@ -110,23 +118,16 @@ function makeDirectory(directory: string): void {
   if (created !== undefined) chmodSync(directory, 0o700);
 }
 
-interface Opened {
-  readonly database: Database;
-  readonly repaired: boolean;
-  /** A part of a log was damaged. What stood there may be what tells of later pages. */
-  readonly hasDropped: boolean;
-}
-
-async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Opened> {
+async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Database> {
   const { directory } = options;
   const dangerous = await tables.lookThrough();
   const first: Attempt = dangerous.length === 0 ? await tryOpen(options, openDatabase) : { damage: `damaged tables: ${dangerous.join(", ")}` };
-  if (first.database !== undefined) return { ...first, repaired: false };
+  if (first.database !== undefined) return first.database;
 
   const second = await repairAndOpen(options, openDatabase, tables);
   if (second.database !== undefined) {
     options.report({ kind: "repaired", detail: `store ${directory} was damaged (${first.damage}) and has been repaired; messages may be missing` });
-    return { ...second, repaired: true };
+    return second.database;
   }
 
   if (options.strict) throw new StoreError("corrupt", `store ${directory} is damaged beyond repair: ${second.damage}`);
@@ -134,10 +135,10 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, t
   await rename(directory, aside);
   makeDirectory(directory);
   options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting empty` });
-  return { database: await openDatabase(directory), repaired: false, hasDropped: false };
+  return openDatabase(directory);
 }
 
-type Attempt = (Omit<Opened, "repaired"> & { readonly damage?: never }) | { readonly database?: never; readonly damage: string };
+type Attempt = { readonly database: Database; readonly damage?: never } | { readonly database?: never; readonly damage: string };
 
 /**
  * Runs `task` while no other process can open the database: a database beside it takes the lock, whose file is a link to the same one.
@@ -165,16 +166,17 @@ async function withLock(directory: string, task: () => Promise<void>): Promise<v
 /** Resolves with the damage when it is corruption; every other error is thrown. */
 async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
   const { directory } = options;
-  if (lostItsCurrentFile(directory)) return { damage: "the file CURRENT is missing" };
+  const damage = lostCurrentFile(directory);
+  if (damage !== undefined) return { damage };
   try {
-    const database = await openDatabase(directory);
+    const { database } = await openTellingLosses(directory, openDatabase, options.report);
     try {
       await readAllButPages(database);
     } catch (error) {
       await database.close();
       throw error;
     }
-    return { database, hasDropped: reportDropped(options) };
+    return { database };
   } catch (error) {
     if (isLocked(error)) throw new StoreError("locked", `store ${directory} is in use by another process`, error);
     if (!isDamage(error)) throw error;
@@ -194,6 +196,7 @@ async function readAllButPages(database: Database): Promise<void> {
 async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Attempt> {
   const { directory, report } = options;
   await withLock(directory, async () => {
+    new Uncertainty(directory).noteRepair();
     for (const detail of await tables.mend()) report({ kind: "damaged", detail: `table ${detail}` });
   });
   try {
@@ -206,28 +209,9 @@ async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, 
   return tryOpen(options, openDatabase);
 }
 
-/** LevelDB passes over what is damaged in a log and says so in its own. Whether it has. */
-function reportDropped({ directory, report }: StoreOptions): boolean {
-  let text: string;
-  try {
-    text = readFileSync(join(directory, "LOG"), "utf8");
-  } catch {
-    return false;
-  }
-  const dropped = text.match(/[^ /\n]+\.log: dropping \d+ bytes; .*/g) ?? [];
-  for (const detail of dropped) report({ kind: "damaged", detail });
-  return dropped.length > 0;
-}
-
 /** LevelDB reads beyond the end of a table that is cut short ("invalid argument"). It says "not found" or "no such file" when a file that its manifest names is missing; the directory itself is there by now. */
 function isDamage(error: unknown): boolean {
   return isCorruption(error) || /Corruption|No such file|does not exist|NotFound|\.(ldb|sst): Invalid argument/i.test(describeError(error));
-}
-
-/** Without CURRENT LevelDB would take the directory for a new database and delete what is in it. */
-function lostItsCurrentFile(directory: string): boolean {
-  const names = readdirSync(directory);
-  return !names.includes("CURRENT") && names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name));
 }
 
 /** Without its record nobody knows what a queue still owes. */

@@ -1,9 +1,9 @@
 import { isSealed, unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
-import { bytesBeforeSeq, isPageKey, type KeyRange, MAX_SEQ, pageSeq, plainKey } from "./keys.ts";
+import { isPageKey, type KeyRange, plainKey } from "./keys.ts";
 import { recordsOf } from "./page-load.ts";
 import type { StoredRecord } from "./store.ts";
-import { isCorruption } from "./store-error.ts";
+import { describeError, isCorruption } from "./store-error.ts";
 
 /** Keys read at a time: at first, at most, and the largest factor between: what comes may be larger than what came. */
 const FIRST_KEYS = 4;
@@ -11,7 +11,6 @@ const MOST_KEYS = 1024;
 const MOST_GROWTH = 16;
 /** With so much of what is wanted it is enough: the rest might be one record too many. */
 const ENOUGH = 7 / 8;
-const SEQ_BYTES = 6;
 
 /** What a read has found so far, at most `maxBytes` but for the first record. */
 export class Found {
@@ -35,80 +34,50 @@ export class Found {
 /**
  * Keys by an iterator, values by `getMany`: a closed iterator keeps the last entries it has read until it is collected, and what native code
  * holds does not hurry the collector. Few keys at first, since LevelDB reads values along with keys; then as many as there is room for by what those were.
- * What is damaged is left out; `onDamaged` hears of it.
+ * What is damaged is left out, but where it is no page; `onDamaged` hears of it.
  */
 export async function readRange(database: Database, { from, to }: KeyRange, found: Found, onDamaged: (detail: string) => void): Promise<void> {
   let wanted = FIRST_KEYS;
   let range: { gte?: Buffer; gt?: Buffer } = { gte: from };
   for (;;) {
-    let keys: Buffer[];
-    let values: (Buffer | undefined)[];
+    const options = { ...range, lt: to, limit: wanted, fillCache: false };
+    let entries: (readonly [key: Buffer, value: Buffer | undefined])[];
     try {
-      keys = await database.keys({ ...range, lt: to, limit: wanted, fillCache: false }).all();
-      values = await database.getMany(keys, { fillCache: false });
+      const keys = await database.keys(options).all();
+      const values = await database.getMany(keys, { fillCache: false });
+      entries = keys.map((key, index) => [key, values[index]]);
     } catch (error) {
-      if (!isCorruption(error) || (wanted === 1 && found.records.length === 0)) throw error;
-      found.isFull = wanted === 1;
-      if (found.isFull) return;
-      wanted = 1; // as far as the damage
-      continue;
+      if (!isCorruption(error) || !isPageKey(from)) throw error;
+      onDamaged(describeError(error));
+      entries = await readable(database.iterator(options));
     }
-    const last = keys.at(-1);
-    if (last === undefined) return;
-    for (const [index, value] of values.entries()) {
-      const key = keys[index];
-      if (key === undefined || value === undefined) continue; // removed meanwhile
+    for (const [key, value] of entries) {
+      if (value === undefined) continue; // removed meanwhile
       const intact = isSealed(key) ? unseal(key, value) : isPageKey(key) ? recordsOf(value) : value;
       if (intact === undefined) onDamaged(`record ${key.toString("hex", 0, 64)}`);
       else if (!found.take(plainKey(key), intact, value.length)) return;
     }
+    const last = entries.at(-1);
+    if (last === undefined) return;
     if (found.records.length > 0) {
       found.isFull = found.bytes >= found.maxBytes * ENOUGH;
-      if (found.isFull || keys.length < wanted) return;
+      if (found.isFull || entries.length < wanted) return;
       const fitting = Math.floor(((found.maxBytes - found.bytes) * found.records.length) / Math.max(found.bytes, 1));
       wanted = Math.max(1, Math.min(fitting, wanted * MOST_GROWTH, MOST_KEYS));
     }
-    range = { gt: last };
+    range = { gt: last[0] };
   }
 }
 
-/**
- * The first page key from `from` on behind a block that can't be read; undefined if there is none, or if `from` is no page's. Looked for in
- * doubling steps and then by halves: a block holds pages of neighbouring numbers.
- */
-export async function behindDamage(database: Database, { from, to }: KeyRange): Promise<Buffer | undefined> {
-  const shared = bytesBeforeSeq(from);
-  if (!isPageKey(from) || from.length < shared + SEQ_BYTES) return undefined;
-  const start = pageSeq(from);
-  const end = isPageKey(to) && to.length === from.length && to.compare(from, 0, shared, 0, shared) === 0 ? pageSeq(to) : MAX_SEQ;
-  const at = (seq: number): Buffer => {
-    const key = Buffer.from(from);
-    key.writeUIntBE(seq, shared, SEQ_BYTES);
-    return key;
-  };
-  let damaged = start;
-  let readable = start;
-  for (let step = 1; ; step *= 2) {
-    readable = Math.min(start + step, end);
-    if (await canRead(database, at(readable), to)) break;
-    if (readable === end) return undefined;
-    damaged = readable;
-  }
-  while (readable - damaged > 1) {
-    const middle = Math.floor((damaged + readable) / 2);
-    if (await canRead(database, at(middle), to)) readable = middle;
-    else damaged = middle;
-  }
-  return at(readable);
-}
-
-async function canRead(database: Database, from: Buffer, to: Buffer): Promise<boolean> {
+/** What an iterator can read. LevelDB passes over a block that it can't, and says so when it has come to the end: by then everything else must have been taken. */
+export async function readable<T>(iterator: { nextv(size: number): Promise<T[]>; close(): Promise<void> }): Promise<T[]> {
+  const found: T[] = [];
   try {
-    const keys = await database.keys({ gte: from, lt: to, limit: 1, fillCache: false }).all();
-    await database.getMany(keys, { fillCache: false });
-    return true;
+    for (let next = await iterator.nextv(1); next.length > 0; next = await iterator.nextv(1)) found.push(...next);
   } catch (error) {
-    if (isCorruption(error)) return false;
-    throw error;
+    if (!isCorruption(error)) throw error;
+  } finally {
+    await iterator.close();
   }
+  return found;
 }

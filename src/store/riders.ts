@@ -115,16 +115,16 @@ const areOfOneQueue = (page: Buffer, other: Buffer): boolean => page.compare(oth
 const isBehind = (last: Buffer, page: Buffer): boolean => areOfOneQueue(page, last) && page.compare(last) > 0;
 
 /**
- * At a start: writes what rides by itself. Resolves with the damage, if the last page that carries has any: what rides on the one before is older.
+ * At a start: writes what rides by itself. `onDamaged` is called before that if the last page that carries is damaged: what rides on the one before is older.
  */
-export async function unloadRiders(database: Database, generations: Generations): Promise<string | undefined> {
+export async function unloadRiders(database: Database, generations: Generations, onDamaged: (detail: string) => void): Promise<void> {
   const sealed = await database.get(ridersKey);
-  if (sealed === undefined) return undefined;
+  if (sealed === undefined) return;
   const page = unseal(ridersKey, sealed);
   const { riders, damage } = page === undefined ? { riders: [], damage: "the record of what rides on pages" } : await lastRiders(database, [...generations.ranges(...pagesBehind(page))].reverse());
   const operations: WriteOperation[] = riders.map(({ key, value }) => ({ type: "put", key, value: seal(key, value) }));
+  if (damage !== undefined) onDamaged(damage);
   await database.batch([...operations, { type: "del", key: ridersKey }], { sync: true });
-  return damage;
 }
 
 interface Found {

@@ -37,8 +37,10 @@ export interface Store {
   /** The last attempt to write has failed, be it for want of room: nobody knows when anything will be stored. */
   readonly writesFail: boolean;
   readonly figures: Readonly<StoreFigures>;
-  /** It was damaged and has been repaired when it was opened: records may be older than others that they go with. */
+  /** It was damaged, and what was lost has not all been made up for: records may be older than others that they go with. */
   readonly wasRepaired?: boolean;
+  /** All that lies behind such records has been taken up: with the current group it is stored, and later starts need not look for it. */
+  recovered?(): void;
   /** Everything up to this group is on disk. */
   readonly stored: GroupNumber;
   /** Returns the number of the group that will hold the change; 0 when nothing need be waited for (memory store). */

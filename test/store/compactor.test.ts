@@ -5,8 +5,10 @@ import type { Database } from "../../src/store/database.ts";
 import { StoreFigures } from "../../src/store/figures.ts";
 import { Generations } from "../../src/store/generations.ts";
 import { keyIn, pageKey } from "../../src/store/keys.ts";
+import { VirtualClock } from "../sim/virtual-clock.ts";
 
 const MIB = 1024 * 1024;
+const iteratorOf = (keys: Buffer[]): object => ({ nextv: () => Promise.resolve(keys.splice(0, 1)), close: () => Promise.resolve() });
 
 it("leaves off looking for generations that are empty when a batch has failed: the database is to be opened anew", async () => {
   let looks = 0;
@@ -16,7 +18,7 @@ it("leaves off looking for generations that are empty when a batch has failed: t
     return looks < 1000 ? [keyIn(looks, pageKey(1, 0, looks))] : [];
   };
   const database = {
-    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => ({ all: () => Promise.resolve(keysOf()) }),
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => iteratorOf(keysOf()),
   } as unknown as Database;
   const generations = new Generations({ places: [], records: new Map(), unused: 2000 }, Buffer.from("{}"));
   const compactor = new Compactor({
@@ -32,7 +34,7 @@ it("leaves off looking for generations that are empty when a batch has failed: t
 
 it("ends a generation to which a thousand queues have come when there was something to compact, so that those that are gone can be forgotten", async () => {
   const database = {
-    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => ({ all: () => Promise.resolve([]) }),
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => iteratorOf([]),
   } as unknown as Database;
   for (const [queues, ends] of [[1023, false], [1024, true]] as const) {
     const generations = new Generations({ places: [], records: new Map(), unused: 7 }, Buffer.from("{}"));
@@ -50,4 +52,36 @@ it("ends a generation to which a thousand queues have come when there was someth
     expect(generations.current).toBe(ends ? 8 : 7);
     await compactor.close();
   }
+});
+
+it("forgets what LevelDB has compacted by itself while pages are still being deleted, and compacts the rest when that is over", async () => {
+  const clock = new VirtualClock();
+  let asked = 0;
+  const compacted: Buffer[] = [];
+  const kept = pageKey(1, 0, 1);
+  const database = {
+    approximateSize: (from: Buffer) => Promise.resolve(++asked > 0 && from.equals(kept) ? 5 * MIB : 0),
+    compactRange: (from: Buffer) => Promise.resolve(void compacted.push(from)),
+    keys: () => iteratorOf([]),
+  } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map(), unused: 0 }, Buffer.from("{}"));
+  const compactor = new Compactor({
+    clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+  });
+  const look = async (): Promise<number> => {
+    asked = 0;
+    clock.after(60_000, () => undefined);
+    clock.step();
+    compactor.compact(false);
+    await compactor.settled();
+    return asked;
+  };
+  compactor.noteDeleted(kept);
+  for (let generation = 1; generation <= 5_000; generation++) compactor.noteDeleted(keyIn(generation, pageKey(1, 0, generation)));
+  compactor.noteWritten(64 * MIB, { isCarried: false, isInOrder: false });
+  expect(await look()).toBeGreaterThan(5_000);
+  expect(compacted).toEqual([]);
+  expect(await look()).toBe(1);
+  expect(compacted).toContainEqual(kept);
+  await compactor.close();
 });

@@ -1,6 +1,6 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { DeletedRanges } from "../../src/store/deleted-ranges.ts";
-import { pageKey, pageSeq, sessionNumberOf, type KeyRange } from "../../src/store/keys.ts";
+import { keyIn, pageKey, pageSeq, sessionNumberOf, type KeyRange } from "../../src/store/keys.ts";
 
 const MIB = 1024 * 1024;
 
@@ -12,37 +12,69 @@ const text = ({ from, to }: KeyRange): string => `${sessionNumberOf(from)}:${pag
 
 function deleted(...queues: readonly (readonly [session: number, first: number, last: number])[]): DeletedRanges {
   const ranges = new DeletedRanges();
-  for (const [session, first, last] of queues) for (let seq = first; seq <= last; seq++) ranges.note(pageKey(session, 0, seq));
+  for (const [session, first, last] of queues) for (let seq = first; seq <= last; seq++) ranges.note(pageKey(session, 0, seq), 0);
   return ranges;
 }
 
 it("cuts what was deleted of a long queue into slices", async () => {
-  const slices = await deleted([7, 1, 41]).takeSlices(sizes(MIB), MIB);
+  const slices = await deleted([7, 1, 41]).takeSlices(sizes(MIB), MIB, 0);
   expect(slices.map(text)).toEqual(["7:1-7:14", "7:14-7:27", "7:27-7:41"]);
 });
 
 it("takes neighbouring queues together while little lies between them", async () => {
   const ranges = deleted([9, 1, 4], [1, 1, 4], [5, 1, 4]);
-  expect((await ranges.takeSlices(sizes(MIB), MIB)).map(text)).toEqual(["1:1-9:4"]);
-  expect(ranges.isEmpty).toBe(true);
+  expect((await ranges.takeSlices(sizes(MIB), MIB, 0)).map(text)).toEqual(["1:1-9:4"]);
+  expect(ranges.size).toBe(0);
 });
 
 it("does not go over a queue that is full of what is still needed", async () => {
-  const slices = await deleted([1, 1, 4], [9, 1, 4]).takeSlices(sizes(MIB, 5 * MIB), MIB);
+  const slices = await deleted([1, 1, 4], [9, 1, 4]).takeSlices(sizes(MIB, 5 * MIB), MIB, 0);
   expect(slices.map(text)).toEqual(["1:1-1:4", "9:1-9:4"]);
 });
 
 it("leaves what is too small, until it has grown", async () => {
   const ranges = deleted([1, 1, 4], [2, 1, 100]);
   const far = sizes(MIB / 8, 5 * MIB);
-  expect((await ranges.takeSlices(far, MIB)).map(text)).toEqual(["2:1-2:100"]);
-  expect(await ranges.takeSlices(far, MIB)).toEqual([]);
-  for (let seq = 5; seq <= 20; seq++) ranges.note(pageKey(1, 0, seq));
-  expect((await ranges.takeSlices(far, MIB)).map(text)).toEqual(["1:1-1:20"]);
+  expect((await ranges.takeSlices(far, MIB, 0)).map(text)).toEqual(["2:1-2:100"]);
+  expect(await ranges.takeSlices(far, MIB, 0)).toEqual([]);
+  for (let seq = 5; seq <= 20; seq++) ranges.note(pageKey(1, 0, seq), 0);
+  expect((await ranges.takeSlices(far, MIB, 0)).map(text)).toEqual(["1:1-1:20"]);
 });
 
 it("knows nothing of other records", () => {
   const ranges = new DeletedRanges();
-  ranges.note(Buffer.from("r/a/topic"));
-  expect(ranges.isEmpty).toBe(true);
+  ranges.note(Buffer.from("r/a/topic"), 0);
+  expect(ranges.size).toBe(0);
+});
+
+describe("what LevelDB has compacted by itself", () => {
+  const gone = (): Promise<number> => Promise.resolve(0);
+
+  it("is forgotten when nothing of it can be in memory any more", async () => {
+    const ranges = deleted([1, 1, 4], [2, 1, 100]);
+    expect(await ranges.takeSlices(gone, MIB, 32 * MIB - 1)).toEqual([]);
+    expect(ranges.size).toBeGreaterThan(0);
+    ranges.note(pageKey(2, 0, 101), 10 * MIB);
+    await ranges.takeSlices(gone, MIB, 32 * MIB);
+    expect((await ranges.takeSlices(sizes(MIB), MIB, 32 * MIB)).map(text).slice(0, 1)).toEqual(["2:1-2:15"]);
+    expect(ranges.size).toBe(0);
+  });
+
+  it("is not what is too small to be worth it", async () => {
+    const ranges = deleted([1, 1, 4]);
+    await ranges.takeSlices(sizes(1), MIB, 1000 * MIB);
+    expect(ranges.size).toBeGreaterThan(0);
+  });
+
+  it("does not pile up, however many generations are drained while new ones come: a thousand times the ranges at a time", async () => {
+    const QUEUES = 20;
+    const ranges = new DeletedRanges();
+    let most = 0;
+    for (let generation = 1; generation <= 10_000; generation++) {
+      for (let session = 1; session <= QUEUES; session++) ranges.note(keyIn(generation, pageKey(session, 0, generation)), generation * MIB);
+      if (ranges.areMany) await ranges.takeSlices(gone, Infinity, generation * MIB);
+      most = Math.max(most, ranges.size);
+    }
+    expect(most).toBeLessThan(5_000);
+  });
 });

@@ -1,0 +1,50 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Database, OpenDatabase } from "./database.ts";
+import type { StoreEvent } from "./store-error.ts";
+import { Uncertainty } from "./uncertainty.ts";
+
+/** An open database. */
+export interface Opened {
+  readonly database: Database;
+  /** A part of a log was damaged. What stood there may be what tells of later pages. */
+  readonly hasDropped: boolean;
+}
+
+/**
+ * Opens the database. LevelDB passes over what is damaged in a log, and has put the log away before anybody can ask: so the store is noted as uncertain before, and
+ * that is taken back if nothing was dropped. Rejects with the system's error or LevelDB's.
+ */
+export async function openTellingLosses(directory: string, openDatabase: OpenDatabase, report: (event: StoreEvent) => void): Promise<Opened> {
+  const uncertainty = new Uncertainty(directory);
+  const { isNoted } = uncertainty;
+  if (existsSync(join(directory, "CURRENT"))) uncertainty.note();
+  let hasDropped = false;
+  try {
+    const database = await openDatabase(directory);
+    const dropped = droppedParts(directory);
+    hasDropped = dropped.length > 0;
+    for (const detail of dropped) report({ kind: "damaged", detail });
+    return { database, hasDropped };
+  } finally {
+    if (!isNoted && !hasDropped) uncertainty.end();
+  }
+}
+
+/** As LevelDB's own log tells it, which begins anew whenever the database is opened. */
+function droppedParts(directory: string): readonly string[] {
+  let text: string;
+  try {
+    text = readFileSync(join(directory, "LOG"), "utf8");
+  } catch {
+    return [];
+  }
+  return text.match(/[^ /\n]+\.log: dropping \d+ bytes; .*/g) ?? [];
+}
+
+/** Without CURRENT LevelDB would take the directory for a new database and delete what is in it. In words; undefined if it is not missing. */
+export function lostCurrentFile(directory: string): string | undefined {
+  const names = readdirSync(directory);
+  const isLost = !names.includes("CURRENT") && names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name));
+  return isLost ? "the file CURRENT is missing" : undefined;
+}

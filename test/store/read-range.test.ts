@@ -1,0 +1,130 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { CRC32C_START, crc32cStep, maskedCrc32c } from "../../src/store/crc32c.ts";
+import { type Database, openLevelDatabase, repairLevelDatabase } from "../../src/store/database.ts";
+import { scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
+import { DatabaseHandle } from "../../src/store/handle.ts";
+import { endOfQueue, generationOf, justBehind, keyIn, type KeyRange, MAX_GENERATION, pageKey, plainKey, sessionKey } from "../../src/store/keys.ts";
+import { StoreDirectory } from "../../src/store/store-directory.ts";
+import { mendedTable } from "../../src/store/table.ts";
+import { Uncertainty } from "../../src/store/uncertainty.ts";
+import { makeFolder, removeFolder } from "../scenario/process.ts";
+
+/** With them a generation has 45 blocks. */
+const SESSIONS = 3;
+const PAGES = 60;
+/** Nothing that Snappy could pack: a block has four of them. */
+const page = (): Buffer => Buffer.concat([Buffer.from([0, 0, 0]), randomBytes(1_300)]);
+
+let folder: string;
+let database: Database | undefined;
+
+beforeEach(() => {
+  folder = makeFolder("damaged-blocks");
+});
+
+afterEach(async () => {
+  await database?.close();
+  removeFolder(folder);
+});
+
+/** Where the kind of each of the table's first blocks stands. */
+function kindsOfBlocks(table: Buffer): number[] {
+  const kinds: number[] = [];
+  let sum = CRC32C_START;
+  for (let at = 0; at + 5 <= table.length; at++) {
+    const byte = table[at] ?? 0;
+    sum = crc32cStep(sum, byte);
+    if (byte > 1 || maskedCrc32c(sum) !== table.readUInt32LE(at + 1)) continue;
+    kinds.push(at);
+    at += 4;
+    sum = CRC32C_START;
+  }
+  return kinds;
+}
+
+/** Whether a block can't be read, of so many. */
+type Damage = (block: number, blocks: number) => boolean;
+
+/** Writes the pages, in one table. */
+async function write(directory: string, keys: readonly Buffer[]): Promise<void> {
+  const whole = await openLevelDatabase(directory);
+  await whole.batch(keys.map((key) => ({ type: "put", key, value: page() })));
+  await whole.compactRange(Buffer.from([0]), Buffer.from([0])); // out of memory, and no further
+  await whole.close();
+}
+
+/** A database whose last table is damaged, and the keys of what can be read: `older`, which stand in a table beneath, and those in the other blocks. */
+async function damagedDatabase(keys: readonly Buffer[], damage: Damage, older: readonly Buffer[] = []): Promise<{ database: Database; readable: string[] }> {
+  const directory = path.join(folder, "damaged");
+  if (older.length > 0) await write(directory, older);
+  await write(directory, keys);
+  const names = readdirSync(directory).filter((entry) => entry.endsWith(".ldb")).sort();
+  expect(names).toHaveLength(older.length > 0 ? 2 : 1);
+  const name = names.at(-1) ?? expect.fail("no table");
+  const table = readFileSync(path.join(directory, name));
+  const kinds = kindsOfBlocks(table);
+  const blocks = kinds.length - 2; // behind them what else there is, of which nothing, and the index
+  for (const [block, at] of kinds.slice(0, blocks).entries()) if (damage(block, blocks)) table.writeUInt8(7, at);
+  writeFileSync(path.join(directory, name), table);
+  const mended = path.join(folder, "mended");
+  mkdirSync(mended);
+  writeFileSync(path.join(mended, name), mendedTable(table) ?? expect.fail("nothing is intact"));
+  await repairLevelDatabase(mended);
+  const intact = await openLevelDatabase(mended);
+  const readable = await intact.keys().all();
+  await intact.close();
+  expect(readable.length).toBeLessThan(keys.length - 10);
+  database = await openLevelDatabase(directory);
+  return { database, readable: [...readable, ...older].map(hex).sort() };
+}
+
+const handleOf = (open: Database): DatabaseHandle =>
+  new DatabaseHandle(open, { directory: new StoreDirectory(folder, 0), openDatabase: openLevelDatabase, report: () => undefined, uncertainty: new Uncertainty(folder) });
+const hex = (key: Buffer): string => key.toString("hex");
+const pages = (generation: number, firstSeq = 1): Buffer[] =>
+  Array.from({ length: SESSIONS * PAGES }, (_, index) => keyIn(generation, pageKey(1 + Math.floor(index / PAGES), 0, firstSeq + (index % PAGES) * 1_000)));
+
+/** All kinds of places: one block, several, every other one, the first and the last. */
+const damages: Readonly<Record<string, Damage>> = {
+  "one block after the other": (block) => block >= 12 && block < 25,
+  "blocks with readable ones between": (block) => block % 3 !== 0,
+  "the first blocks and the last": (block, blocks) => block < 5 || block > blocks - 5,
+  "the last queue": (block, blocks) => block >= blocks - 17,
+};
+
+describe.each(Object.entries(damages))("where %s can't be read", (_, damaged) => {
+  it.each([[500, 0], [5_000, 0], [1_000_000, 0], [5_000, 500], [1_000_000, 500]])("a read of %i bytes at a time has all pages but those, with pages from number %i on in another table (0: none)", async (maxBytes, between) => {
+    const { database: open, readable } = await damagedDatabase(pages(0), damaged, between === 0 ? [] : pages(0, between));
+    const handle = handleOf(open);
+    const found: string[] = [];
+    for (let from = pageKey(1, 0, 0); ; ) {
+      const ranges: KeyRange[] = [{ from, to: endOfQueue(pageKey(SESSIONS, 0, 0)) }];
+      const records = await handle.read(() => ranges, maxBytes);
+      const last = records.at(-1);
+      if (!last) break;
+      found.push(...records.map(([key]) => hex(key)));
+      from = justBehind(last[0]);
+    }
+    expect(found).toEqual(readable);
+  });
+
+  it("a look for generations finds the first page of each queue that can be read", async () => {
+    const { database: open, readable } = await damagedDatabase([...pages(2), ...pages(7)], damaged);
+    const firsts = new Map<string, string>();
+    for (const key of readable.map((text) => Buffer.from(text, "hex"))) {
+      const queue = `${generationOf(key)} ${hex(plainKey(key)).slice(0, 12)}`;
+      if (!firsts.has(queue)) firsts.set(queue, hex(plainKey(key)));
+    }
+    const { places } = await scanGenerations(sourceOf(open), 0, MAX_GENERATION);
+    const found = places.map(({ first, generation }) => [`${generation} ${Buffer.from(first, "latin1").toString("hex", 0, 6)}`, Buffer.from(first, "latin1").toString("hex")] as const);
+    expect(new Map(found)).toEqual(firsts);
+  });
+});
+
+it("what is no page is not passed over", async () => {
+  const { database: open } = await damagedDatabase(Array.from({ length: 180 }, (_, index) => sessionKey(index)), (block, blocks) => block > blocks - 5);
+  await expect(handleOf(open).read(() => [{ from: sessionKey(0), to: sessionKey(1_000) }], 1_000_000)).rejects.toMatchObject({ code: "corrupt" });
+});
