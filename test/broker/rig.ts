@@ -47,9 +47,11 @@ export class BrokerRig {
   }
 
   static async start(
-    disk: Disk = new Map(), { clock = new VirtualClock(), inflight = 10, limits = {} as Partial<QueueLimits>, access = accessOf() } = {},
+    disk: Disk = new Map(),
+    { clock = new VirtualClock(), inflight = 10, limits = {} as Partial<QueueLimits>, access = accessOf(), prepare = (_store: SimulatedStore): void => undefined } = {},
   ): Promise<BrokerRig> {
     const rig = new BrokerRig(disk, clock, inflight, limits, access);
+    prepare(rig.store);
     await rig.broker.recover();
     return rig;
   }
