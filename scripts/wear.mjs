@@ -2,6 +2,7 @@
 //   node scripts/wear.mjs [--way backlog|live] [--rates 1,10,100,1000] [--intervals 0,100,1000] [--seconds 20] [--payload 300]
 //   node scripts/wear.mjs --window 10 --messages 200000      as fast as it goes, that many messages a group
 //   node scripts/wear.mjs --connections 4 ...                each message goes to so many bridges' queues, and is stored so often
+//   node scripts/wear.mjs --connections 4 --topics own ...   each message goes to one of them, at random
 // backlog: the remote is away while the messages come, and then takes all of them. live: it is there and acknowledges at once.
 // File bytes are what was handed to write(), without what came out of its sockets; page bytes what the kernel counts for the disk, in whole pages of
 // 4 KiB (/proc/PID/io). Both until nothing more is written: drain and compaction included. Syncs are counted by strace, if it is there.
@@ -20,11 +21,17 @@ const { values } = parseArgs({
   options: {
     way: { type: "string", default: "backlog" }, rates: { type: "string", default: "1,10,100,1000" }, intervals: { type: "string", default: "0,100,1000" },
     seconds: { type: "string", default: "20" }, payload: { type: "string", default: "300" }, window: { type: "string" }, messages: { type: "string", default: "100000" },
-    connections: { type: "string", default: "1" }, program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
+    connections: { type: "string", default: "1" }, topics: { type: "string", default: "one" }, program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
   },
 });
 const payloadBytes = Number(values.payload);
 const connections = Number(values.connections);
+const hasOwnTopics = values.topics === "own";
+/** How often a message is stored. */
+const copies = hasOwnTopics ? 1 : connections;
+/** All of one length. */
+const ownTopic = (connection) => `sensors/${String(connection).padStart(4, "0")}`;
+const topicOfNext = () => (hasOwnTopics ? ownTopic(Math.floor(Math.random() * connections)) : "sensors/wear");
 const numbers = (text) => text.split(",").map(Number);
 const hasStrace = spawnSync("strace", ["-V"]).status === 0;
 
@@ -69,7 +76,7 @@ class Daemon {
     writeFileSync(file, [
       `persistence_location ${daemon.folder}/store/`, `commit_interval_ms ${intervalMs}`, "max_inflight_messages 100", "store_min_free 0", `listener ${daemon.port} 127.0.0.1`,
       ...Array.from({ length: connections }, (_, index) => [
-        `connection remote${index}`, `address 127.0.0.1:${daemon.remotePort}`, "notifications false", "reconnect_interval 1", "max_reconnect_interval 1", "topic # out", "",
+        `connection remote${index}`, `address 127.0.0.1:${daemon.remotePort}`, "notifications false", "reconnect_interval 1", "max_reconnect_interval 1", `topic ${hasOwnTopics ? ownTopic(index) : "#"} out`, "",
       ]).flat(),
     ].join("\n"));
     daemon.child = spawn(process.execPath, [values.program, "-c", file], { stdio: ["ignore", "pipe", "inherit"], cwd: daemon.folder });
@@ -178,7 +185,7 @@ class Publisher {
     for (let i = 0; i < count; i++) {
       this.#id = (this.#id % 60_000) + 1;
       const payload = randomFillSync(Buffer.allocUnsafe(payloadBytes));
-      packets.push(packet(0x32, Buffer.concat([string("sensors/wear"), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
+      packets.push(packet(0x32, Buffer.concat([string(topicOfNext()), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
     }
     this.sent += count;
     this.socket.write(Buffer.concat(packets));
@@ -229,7 +236,7 @@ async function measure(intervalMs, load) {
     const drainMs = performance.now();
     if (values.way === "backlog") await remote.listen(daemon.remotePort);
     let drainResidentKiB = 0;
-    for (; remote.received < publisher.sent * connections; await wait(20)) drainResidentKiB = Math.max(drainResidentKiB, daemon.residentKiB);
+    for (; remote.received < publisher.sent * copies; await wait(20)) drainResidentKiB = Math.max(drainResidentKiB, daemon.residentKiB);
     const drainSeconds = (performance.now() - drainMs) / 1000;
     await daemon.untilQuiet(11_000);
     if (strace) {
@@ -239,7 +246,7 @@ async function measure(intervalMs, load) {
     const syncs = [...counted.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync\s*$/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0);
     const fileBytes = daemon.fileBytes - start.file;
     const pageBytes = daemon.pageBytes - start.page;
-    return { messages: publisher.sent * connections, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, drainResidentKiB, storeBytes: daemon.storeBytes };
+    return { messages: publisher.sent * copies, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, drainResidentKiB, storeBytes: daemon.storeBytes };
   } finally {
     remote.close();
     await daemon.stop();
