@@ -4,7 +4,8 @@ import { DeletedRanges } from "./deleted-ranges.ts";
 import type { StoreFigures } from "./figures.ts";
 import { scanGenerations, sourceOf } from "./find-generations.ts";
 import type { Generations } from "./generations.ts";
-import type { KeyRange } from "./keys.ts";
+import { generationsBetween, type KeyRange } from "./keys.ts";
+import type { Batch } from "./riders.ts";
 
 /** What is worth it: the tables at a slice's ends are written anew. */
 const WORTH_BYTES = 4 * 1024 * 1024;
@@ -16,6 +17,9 @@ const CUT_BYTES = 1024 * 1024;
 const QUEUE_BYTES = 64 * 1024;
 const MAX_GENERATION_BYTES = 4 * 1024 * 1024;
 const CROWD_OF_QUEUES = 1024;
+/** So many records of generations without pages are deleted at a time, or a few more. */
+const MOST_KEYS = 10_000;
+const ALL_KEYS = 0x7fff_ffff;
 const LOOK_MS = 4_000;
 /** Looking may cost this part of the time. */
 const LOOKING_PART = 1 / 50;
@@ -50,6 +54,8 @@ export class Compactor {
   /** Pages that were deleted since the last look, and since the ranges were looked at. */
   #deletedLately = 0;
   #hasNew = false;
+  /** There are more generations without pages than were forgotten at once. */
+  #hasLeft = false;
   #nextLookMs = 0;
   /** Of pages alone, since the last table was cut; whether those are of several queues; and how much of it makes the next one. */
   #pageBytes = 0;
@@ -83,15 +89,16 @@ export class Compactor {
    * What is written in the order of its keys goes from memory to the lowest level, as it is and for good. Then it does not wait until the write buffer
    * is full: LevelDB maps tables as they are. The pages of several queues are in order where each table has a generation for itself.
    */
-  noteWritten(bytes: number, { isCarried, isInOrder }: { readonly isCarried: boolean; readonly isInOrder: boolean }): void {
-    if (this.#isCrowded) this.#parts.generations.begin();
+  noteWritten(bytes: number, { growth }: Pick<Batch, "growth">): void {
+    const { generations } = this.#parts;
+    if (this.#isCrowded) generations.begin();
     this.#isCrowded = false;
-    if (!isCarried) return this.#beginAnew();
+    if (growth === undefined) return this.#beginAnew();
     this.#pageBytes += bytes;
-    this.#isOfSeveral ||= !isInOrder;
+    this.#isOfSeveral ||= growth === "ofSeveral";
     const database = this.#parts.database();
     if (this.#pageBytes < this.#cutAtBytes || this.#pageBytes < this.#generationBytes || database === undefined || this.#running !== undefined || this.#isClosed) return;
-    if (this.#isOfSeveral) this.#parts.generations.begin();
+    if (this.#isOfSeveral || generations.current > 0) generations.begin();
     this.#beginAnew();
     this.#cutAtBytes = this.#parts.cutBytes ?? CUT_BYTES;
     // The next batch is handed to LevelDB later than this.
@@ -128,7 +135,7 @@ export class Compactor {
     const isQuiet = this.#deletedLately <= QUIET_PAGES;
     this.#deletedLately = 0;
     this.#nextLookMs = nowMs + LOOK_MS;
-    return isQuiet && this.#hasNew;
+    return isQuiet && (this.#hasNew || this.#hasLeft);
   }
 
   async #run(): Promise<void> {
@@ -148,7 +155,8 @@ export class Compactor {
       this.#deleted.note(from);
       this.#deleted.note(to);
     }
-    if (compacted === 0) return;
+    if (compacted === 0 && !this.#hasLeft) return;
+    this.#hasLeft = false;
     await this.#findEmptied().catch(() => undefined); // another time
     this.#parts.onCompacted();
   }
@@ -159,17 +167,27 @@ export class Compactor {
    */
   async #findEmptied(): Promise<void> {
     const { generations } = this.#parts;
-    const { current } = generations;
+    const { grown } = generations;
     const database = this.#parts.database();
-    if (current === 0 || database === undefined) return;
+    if (grown === 0 || database === undefined) return;
     const source = sourceOf(database);
     const firstKeys: typeof source.firstKeys = (...range) => {
       if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");
       return source.firstKeys(...range);
     };
-    const found = await scanGenerations({ ...source, firstKeys }, 0, current);
+    const found = await scanGenerations({ ...source, firstKeys }, 0, grown);
+    const emptied = new Map<number, Buffer[]>();
+    let keys = 0;
+    for (const generation of generations.emptied(found, grown)) {
+      const { from, to } = generationsBetween(generation, generation + 1);
+      const left = await firstKeys(from, to, ALL_KEYS);
+      emptied.set(generation, left);
+      keys += left.length;
+      this.#hasLeft = keys > MOST_KEYS;
+      if (this.#hasLeft) break;
+    }
     await database.compactRange(FIRST_KEY, FIRST_KEY);
-    generations.keepOnly(found, current);
+    generations.keepOnly(found, grown, emptied);
     this.#isCrowded = generations.queues >= CROWD_OF_QUEUES;
   }
 

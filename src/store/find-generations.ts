@@ -2,7 +2,8 @@ import { unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
 import { hasGenerations } from "./format.ts";
 import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
-import { endOfQueue, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+import { endOfQueue, firstPageOf, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+import { isCorruption } from "./store-error.ts";
 
 /** Records read at a time. */
 const SLICE = 256;
@@ -72,8 +73,22 @@ export async function findGenerations(source: GenerationSource, { areExpected, a
 export async function recoverGenerations(database: Database, format: Buffer, { areCertain }: Pick<Expectation, "areCertain">): Promise<Generations> {
   const found = await findGenerations(sourceOf(database), { areExpected: hasGenerations(format), areCertain });
   if (!found.wasLost) return new Generations(found, format);
-  await database.batch(allNotes(found, format), { sync: true });
-  return new Generations({ ...found, records: new Map(found.places.map(({ generation }) => [generation, 1])) }, format);
+  // What rides in a generation is no page: its number may be higher than those of all pages.
+  const mended = { ...found, unused: Math.max(found.unused, (await lastGeneration(database, 0)) + 1) };
+  await database.batch(allNotes(mended, format), { sync: true });
+  return new Generations({ ...mended, records: new Map(found.places.map(({ generation }) => [generation, 1])) }, format);
+}
+
+/** The last generation that holds anything; `orElse` where that can't be read. */
+export async function lastGeneration(database: Database, orElse: number): Promise<number> {
+  const { from, to } = generationsBetween(0, MAX_GENERATION);
+  try {
+    const [last] = await database.keys({ gte: from, lt: to, reverse: true, limit: 1, fillCache: false }).all();
+    return last === undefined ? 0 : generationOf(last);
+  } catch (error) {
+    if (isCorruption(error)) return orElse;
+    throw error;
+  }
 }
 
 function placesOf(generation: number, record: number, sealed: Buffer): Place[] | undefined {
@@ -94,6 +109,6 @@ export async function scanGenerations(source: GenerationSource, fromGeneration: 
     if (!last) return places;
     const page = keys.find((key) => isPageKey(key) && key.length === PAGE_KEY_BYTES);
     if (page) places.push({ first: plainKey(page).toString("latin1"), generation: generationOf(page) });
-    next = page ? endOfQueue(page) : justBehind(last);
+    next = page ? endOfQueue(page) : isPageKey(last) ? justBehind(last) : firstPageOf(generationOf(last));
   }
 }

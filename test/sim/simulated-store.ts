@@ -227,9 +227,11 @@ export class SimulatedStore implements Store {
     if (this.#bytes < this.#generationBytes) return;
     this.#bytes = 0;
     this.#generations.begin();
-    const { current } = this.#generations;
+    const { grown } = this.#generations;
     // What a power cut brings back counts: no progress beyond it is sure.
-    this.#generations.keepOnly(placesIn(new Map([...this.#written, ...this.#surviving])), current);
+    const found = placesIn(new Map([...this.#written, ...this.#surviving]));
+    const keysOf = (generation: number): Buffer[] => [...this.#written.keys()].map(bytesOf).filter((key) => generationOf(key) === generation);
+    this.#generations.keepOnly(found, grown, new Map(this.#generations.emptied(found, grown).map((generation) => [generation, keysOf(generation)])));
     if (this.#generations.hasEmptied) this.touch(this.#generations, "soon");
   }
 }
