@@ -26,7 +26,7 @@ export interface Batch {
   readonly bytes: number;
   /** Of message records. */
   readonly storedBytes: number;
-  /** It moves what rides: an unsynced batch may be lost though a later one is not. */
+  /** What rides comes to another place: an unsynced batch may be lost though a later one is not. */
   readonly mustSync: boolean;
   /**
    * Undefined if it does more than add pages and change small records, or if those do not ride and would not in a generation. `inOrder`: its pages are of the
@@ -69,40 +69,35 @@ export class Riders {
 
   /** To be called once for each group: the batch is written until that works. `current`: the generation of its pages. */
   batchOf(group: GroupRecords, current: number): Batch {
-    const { keys, values, bytes } = group;
     const before = this.#seat;
     const shape = this.#shapeOf(group);
     this.#growing = shape.carrier === undefined ? 0 : this.#growing + 1;
     const next = current === 0 ? shape.carrier : this.#seatIn(current, shape);
-    const isCarried = next !== undefined && (current > 0 || before !== undefined) && this.#board(group, current === 0 ? MAX_LOAD_BYTES : MAX_RIDING_BYTES);
+    const maxBytes = Math.max(current === 0 ? MAX_LOAD_BYTES : MAX_RIDING_BYTES, group.bytes * MAX_LOAD_PART);
+    const isCarried = next !== undefined && (current > 0 || before !== undefined) && this.#board(group, maxBytes);
     this.#seat = isCarried || (current === 0 && this.#growing >= PATIENCE_GROUPS) ? next : undefined;
-    const growth = this.#growthOf(group, shape, isCarried);
+    if (current > 0 && next !== undefined && !isCarried) this.#leftGeneration = current;
 
+    const moved = isCarried ? this.#moveFrom(before) : this.#alightFrom(before);
+    const movedBytes = moved.reduce((sum, operation) => sum + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
+    const operations = [...moved, ...this.#operationsOf(group, { isCarried, hasMoved: moved.length > 0 })];
+    if (!isCarried && this.#seat instanceof Buffer) operations.push(sealedPut(ridersKey, this.#seat));
+    return { operations, bytes: group.bytes + movedBytes, storedBytes: storedBytesOf(group), mustSync: moved.length > 0, growth: this.#growthOf(group, shape, isCarried) };
+  }
+
+  #operationsOf({ keys, values }: GroupRecords, { isCarried, hasMoved }: { readonly isCarried: boolean; readonly hasMoved: boolean }): WriteOperation[] {
     const operations: WriteOperation[] = [];
     const seat = this.#seat;
-    const moves = typeof seat === "number" && seat !== before;
-    const mustSync = moves || (!isCarried && before !== undefined && this.#riding.size > 0);
-    if (!isCarried) {
-      const alone = this.#alight();
-      if (before !== undefined) operations.push(...alone, { type: "del", key: ridersKey });
-      if (current > 0 && next !== undefined) this.#leftGeneration = current;
-    }
-    if (moves) operations.push(...[...this.#riding.values()].map((rider) => putIn(seat, rider)));
-    if (moves && typeof before !== "number") operations.push(sealedPut(ridersKey, startOfGeneration(seat)));
-    const movedBytes = operations.reduce((sum, operation) => sum + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
-    let storedBytes = 0;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       const value = values[index];
-      if (value !== undefined && holdsMessages(key)) storedBytes += value.length;
       if (isCarried && mayRide(key)) {
-        if (typeof seat === "number" && !moves) operations.push(putIn(seat, { key, value: value ?? DELETED }));
+        if (typeof seat === "number" && !hasMoved) operations.push(putIn(seat, { key, value: value ?? DELETED }));
       } else if (value === undefined) operations.push({ type: "del", key });
       else if (isCarried && key === seat) operations.push({ type: "put", key, value: loadPage(key, value, [...this.#riding.values()]) });
       else operations.push(isSealed(key) ? sealedPut(key, value) : { type: "put", key, value });
     }
-    if (!isCarried && seat instanceof Buffer) operations.push(sealedPut(ridersKey, seat));
-    return { operations, bytes: bytes + movedBytes, storedBytes, mustSync, growth };
+    return operations;
   }
 
   #shapeOf({ keys, values }: GroupRecords): Shape {
@@ -143,7 +138,7 @@ export class Riders {
   }
 
   /** Adds the group's small records to those that ride; false if they are too many by now. */
-  #board({ keys, values, bytes }: GroupRecords, maxBytes: number): boolean {
+  #board({ keys, values }: GroupRecords, maxBytes: number): boolean {
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       if (!mayRide(key)) continue;
@@ -153,15 +148,25 @@ export class Riders {
       this.#ridingBytes += riderBytes(rider) - (before ? riderBytes(before) : 0);
       this.#riding.set(name, rider);
     }
-    return this.#ridingBytes <= Math.max(maxBytes, bytes * MAX_LOAD_PART);
+    return this.#ridingBytes <= maxBytes;
+  }
+
+  /** All that rides, in a generation that it comes to. */
+  #moveFrom(before: Buffer | number | undefined): WriteOperation[] {
+    const seat = this.#seat;
+    if (typeof seat !== "number" || seat === before) return [];
+    const operations = [...this.#riding.values()].map((rider) => putIn(seat, rider));
+    return typeof before === "number" ? operations : [...operations, sealedPut(ridersKey, startOfGeneration(seat))];
   }
 
   /** What has ridden, by itself. */
-  #alight(): WriteOperation[] {
-    const operations = [...this.#riding.values()].map(({ key, value }) => (value.length === 0 ? { type: "del" as const, key } : sealedPut(key, value)));
+  #alightFrom(before: Buffer | number | undefined): WriteOperation[] {
+    const riders = [...this.#riding.values()];
     this.#riding.clear();
     this.#ridingBytes = 0;
-    return operations;
+    if (before === undefined) return [];
+    const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : sealedPut(key, value)));
+    return [...operations, { type: "del", key: ridersKey }];
   }
 }
 
@@ -170,3 +175,9 @@ const putIn = (generation: number, { key, value }: Rider): WriteOperation => sea
 const areOfOneQueue = (page: Buffer, other: Buffer): boolean => page.compare(other, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0;
 /** Whether both pages are of one queue, and `page` comes later. */
 const isBehind = (last: Buffer, page: Buffer): boolean => areOfOneQueue(page, last) && page.compare(last) > 0;
+
+function storedBytesOf({ keys, values }: GroupRecords): number {
+  let bytes = 0;
+  for (let index = 0; index < keys.length; index++) if (holdsMessages(keys[index] as Buffer)) bytes += values[index]?.length ?? 0; // index < length
+  return bytes;
+}
