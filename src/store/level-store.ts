@@ -261,6 +261,7 @@ export class LevelStore implements Store {
   async #onFailure(error: unknown): Promise<void> {
     const { clock, report } = this.#parts;
     this.#handle.spoil();
+    this.#riders.repeat();
     this.figures.failures++;
     const outOfRoom = isOutOfRoom(error);
     if (this.#failure === undefined) report({ kind: "writeFailed", detail: describeError(error) });

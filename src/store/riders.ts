@@ -58,6 +58,8 @@ export class Riders {
   #ridingBytes = 0;
   /** The last page of the queue that carries, or the generation that does; undefined while none does. */
   #seat: Buffer | number | undefined;
+  /** All that rides in a generation is to be put there once more. */
+  #mustRepeat = false;
   /** In this generation no more records ride than those that have: they were too many. */
   #leftGeneration = 0;
   /** Groups in a row that only added pages. */
@@ -66,6 +68,11 @@ export class Riders {
   #lastAdded: Buffer | undefined;
   /** Small records that have changed in it by themselves. */
   readonly #changed = new Set<string>();
+
+  /** A write has failed: if the database has to be repaired before the next one, something that rides may be lost. */
+  repeat(): void {
+    this.#mustRepeat = true;
+  }
 
   /** To be called once for each group: the batch is written until that works. `current`: the generation of its pages. */
   batchOf(group: GroupRecords, current: number): Batch {
@@ -154,9 +161,11 @@ export class Riders {
   /** All that rides, in a generation that it comes to. */
   #moveFrom(before: Buffer | number | undefined): WriteOperation[] {
     const seat = this.#seat;
-    if (typeof seat !== "number" || seat === before) return [];
+    if (typeof seat !== "number" || (seat === before && !this.#mustRepeat)) return [];
     const operations = [...this.#riding.values()].map((rider) => putIn(seat, rider));
-    return typeof before === "number" ? operations : [...operations, sealedPut(ridersKey, startOfGeneration(seat))];
+    if (typeof before !== "number" || this.#mustRepeat) operations.push(sealedPut(ridersKey, startOfGeneration(seat)));
+    this.#mustRepeat = false;
+    return operations;
   }
 
   /** What has ridden, by itself. */

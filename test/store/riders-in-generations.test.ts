@@ -121,6 +121,16 @@ describe("records that ride in generations", () => {
     expect(written(riders.batchOf(groupOf([progress(2, 1)]), 2))).toEqual(["q in 2"]);
   });
 
+  it("are put there once more after a failure, since a repair may have lost some", () => {
+    riders.batchOf(groupOf([page(1, 1), progress(1, 1)]), 1);
+    riders.batchOf(groupOf([page(1, 2), progress(1, 2)]), 1);
+    riders.repeat();
+    const next = riders.batchOf(groupOf([progress(2, 1)]), 1);
+    expect(written(next)).toEqual(["q in 1", "q in 1", "riders"]);
+    expect(next.mustSync).toBe(true);
+    expect(written(riders.batchOf(groupOf([progress(3, 1)]), 1))).toEqual(["q in 1"]);
+  });
+
   it("come from the pages of the one queue that grew before", async () => {
     for (let seq = 1; seq <= 12; seq++) await write([page(seq), progress(seq)]);
     generations.begin();
@@ -142,6 +152,7 @@ describe("records that ride in generations", () => {
     expect(growth(1, page(6, 1), progress(6, 1))).toBe("inOrder");
     expect(growth(1, page(7, 1), progress(7, 1))).toBe("inOrder");
     expect(growth(1, page(3, 2), progress(3, 2))).toBe("ofSeveral");
+    expect(growth(1, page(8, 1), page(4, 2), page(5, 2))).toBe("ofSeveral");
     expect(growth(1, [pageKey(1, 0, 1), undefined])).toBeUndefined();
   });
 
