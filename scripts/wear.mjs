@@ -1,8 +1,10 @@
 // What a stored message costs the disk: bytes written and syncs, measured on the real daemon (dist/) with a bridge whose remote is this script.
-//   node scripts/wear.mjs [--way backlog|live] [--rates 1,10,100,1000] [--intervals 0,100,1000] [--seconds 20] [--payload 300]
+//   node scripts/wear.mjs [--way backlog|live|beside] [--rates 1,10,100,1000] [--intervals 0,100,1000] [--seconds 20] [--payload 300]
 //   node scripts/wear.mjs --window 10 --messages 200000      as fast as it goes, that many messages a group
 //   node scripts/wear.mjs --connections 4 ...                each message goes to so many bridges' queues, and is stored so often
+//   node scripts/wear.mjs --connections 4 --topics own ...   each message goes to one of them, at random
 // backlog: the remote is away while the messages come, and then takes all of them. live: it is there and acknowledges at once.
+// beside: half of the messages come while all remotes are away; the other half while the first bridge's remote is there, which at first has its backlog to take.
 // File bytes are what was handed to write(), without what came out of its sockets; page bytes what the kernel counts for the disk, in whole pages of
 // 4 KiB (/proc/PID/io). Both until nothing more is written: drain and compaction included. Syncs are counted by strace, if it is there.
 import { spawn, spawnSync } from "node:child_process";
@@ -20,11 +22,19 @@ const { values } = parseArgs({
   options: {
     way: { type: "string", default: "backlog" }, rates: { type: "string", default: "1,10,100,1000" }, intervals: { type: "string", default: "0,100,1000" },
     seconds: { type: "string", default: "20" }, payload: { type: "string", default: "300" }, window: { type: "string" }, messages: { type: "string", default: "100000" },
-    connections: { type: "string", default: "1" }, program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
+    connections: { type: "string", default: "1" }, topics: { type: "string", default: "one" }, "drain-rate": { type: "string" }, program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
   },
 });
 const payloadBytes = Number(values.payload);
 const connections = Number(values.connections);
+/** Of the first bridge, messages a second. */
+const drainRate = values["drain-rate"];
+const hasOwnTopics = values.topics === "own";
+/** How often a message is stored. */
+const copies = hasOwnTopics ? 1 : connections;
+/** All of one length. */
+const ownTopic = (connection) => `sensors/${String(connection).padStart(4, "0")}`;
+const topicOfNext = () => (hasOwnTopics ? ownTopic(Math.floor(Math.random() * connections)) : "sensors/wear");
 const numbers = (text) => text.split(",").map(Number);
 const hasStrace = spawnSync("strace", ["-V"]).status === 0;
 
@@ -65,11 +75,12 @@ class Daemon {
     mkdirSync(path.join(daemon.folder, "store"));
     daemon.port = await freePort();
     daemon.remotePort = await freePort();
+    daemon.firstRemotePort = values.way === "beside" ? await freePort() : daemon.remotePort;
     const file = path.join(daemon.folder, "amqtdd.cfg");
     writeFileSync(file, [
       `persistence_location ${daemon.folder}/store/`, `commit_interval_ms ${intervalMs}`, "max_inflight_messages 100", "store_min_free 0", `listener ${daemon.port} 127.0.0.1`,
       ...Array.from({ length: connections }, (_, index) => [
-        `connection remote${index}`, `address 127.0.0.1:${daemon.remotePort}`, "notifications false", "reconnect_interval 1", "max_reconnect_interval 1", "topic # out", "",
+        `connection remote${index}`, `address 127.0.0.1:${index === 0 ? daemon.firstRemotePort : daemon.remotePort}`, ...(drainRate && index === 0 ? [`drain_rate ${drainRate}`] : []), "notifications false", "reconnect_interval 1", "max_reconnect_interval 1", `topic ${hasOwnTopics ? ownTopic(index) : "#"} out`, "",
       ]).flat(),
     ].join("\n"));
     daemon.child = spawn(process.execPath, [values.program, "-c", file], { stdio: ["ignore", "pipe", "inherit"], cwd: daemon.folder });
@@ -108,7 +119,7 @@ class Daemon {
     return readdirSync(store).filter((name) => name !== "reserve").reduce((sum, name) => sum + (statSync(path.join(store, name), { throwIfNoEntry: false })?.size ?? 0), 0);
   }
 
-  /** Until nothing has been written for so long. A drained store is compacted within ten seconds. */
+  /** Until nothing has been written for so long. A drained store is compacted within ten seconds, on a busy machine a little later. */
   async untilQuiet(quietMs) {
     for (let before = -1, since = Date.now(); Date.now() - since < quietMs; await wait(100)) {
       const now = this.pageBytes;
@@ -178,7 +189,7 @@ class Publisher {
     for (let i = 0; i < count; i++) {
       this.#id = (this.#id % 60_000) + 1;
       const payload = randomFillSync(Buffer.allocUnsafe(payloadBytes));
-      packets.push(packet(0x32, Buffer.concat([string("sensors/wear"), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
+      packets.push(packet(0x32, Buffer.concat([string(topicOfNext()), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
     }
     this.sent += count;
     this.socket.write(Buffer.concat(packets));
@@ -191,8 +202,9 @@ class Publisher {
   /** Evenly, `rate` a second. */
   async atRate(rate, seconds) {
     const startMs = performance.now();
+    const before = this.sent;
     for (let elapsed = 0; elapsed < seconds; elapsed = (performance.now() - startMs) / 1000) {
-      const due = Math.min(Math.floor(elapsed * rate) + 1, rate * seconds) - this.sent;
+      const due = Math.min(Math.floor(elapsed * rate) + 1, rate * seconds) - (this.sent - before);
       if (due > 0) this.publish(due);
       await wait(Math.min(1000 / rate, 10));
     }
@@ -201,8 +213,9 @@ class Publisher {
 
   /** `window` messages in one write, the next ones when these are acknowledged. */
   async inGroups(window, messages) {
-    while (this.sent < messages) {
-      this.publish(Math.min(window, messages - this.sent));
+    const end = this.sent + messages;
+    while (this.sent < end) {
+      this.publish(Math.min(window, end - this.sent));
       await this.untilAcknowledged();
     }
   }
@@ -211,6 +224,7 @@ class Publisher {
 async function measure(intervalMs, load) {
   const daemon = await Daemon.start(intervalMs);
   const remote = new Remote();
+  const first = new Remote();
   try {
     if (values.way === "live") await remote.listen(daemon.remotePort);
     await daemon.untilQuiet(2_000); // the reserve
@@ -222,16 +236,20 @@ async function measure(intervalMs, load) {
     strace?.stderr.on("data", (chunk) => (counted += chunk));
     if (strace) while (!counted.includes("attached")) await wait(20);
     const startMs = performance.now();
-    await load(publisher);
+    await load(publisher, values.way === "beside" ? 1 / 2 : 1);
+    if (values.way === "beside") {
+      await first.listen(daemon.firstRemotePort);
+      await load(publisher, 1 / 2);
+    }
     const seconds = (performance.now() - startMs) / 1000;
     const beforeDrainBytes = daemon.fileBytes - start.file;
     const peakResidentKiB = daemon.residentKiB;
     const drainMs = performance.now();
-    if (values.way === "backlog") await remote.listen(daemon.remotePort);
+    if (values.way !== "live") await remote.listen(daemon.remotePort);
     let drainResidentKiB = 0;
-    for (; remote.received < publisher.sent * connections; await wait(20)) drainResidentKiB = Math.max(drainResidentKiB, daemon.residentKiB);
+    for (; remote.received + first.received < publisher.sent * copies; await wait(20)) drainResidentKiB = Math.max(drainResidentKiB, daemon.residentKiB);
     const drainSeconds = (performance.now() - drainMs) / 1000;
-    await daemon.untilQuiet(11_000);
+    await daemon.untilQuiet(15_000);
     if (strace) {
       strace.kill("SIGINT");
       await once(strace, "close");
@@ -239,9 +257,10 @@ async function measure(intervalMs, load) {
     const syncs = [...counted.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*sync\s*$/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0);
     const fileBytes = daemon.fileBytes - start.file;
     const pageBytes = daemon.pageBytes - start.page;
-    return { messages: publisher.sent * connections, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, drainResidentKiB, storeBytes: daemon.storeBytes };
+    return { messages: publisher.sent * copies, seconds, drainSeconds, fileBytes, pageBytes, beforeDrainBytes, syncs, peakResidentKiB, drainResidentKiB, storeBytes: daemon.storeBytes };
   } finally {
     remote.close();
+    first.close();
     await daemon.stop();
   }
 }
@@ -264,6 +283,6 @@ const report = (name, intervalMs, { messages, seconds, drainSeconds, fileBytes, 
 for (const intervalMs of numbers(values.intervals)) {
   if (values.window !== undefined) {
     const messages = Number(values.messages);
-    for (const window of numbers(values.window)) report(`${window} a group`, intervalMs, await measure(intervalMs, (publisher) => publisher.inGroups(window, messages)));
-  } else for (const rate of numbers(values.rates)) report(`${rate}/s`, intervalMs, await measure(intervalMs, (publisher) => publisher.atRate(rate, Number(values.seconds))));
+    for (const window of numbers(values.window)) report(`${window} a group`, intervalMs, await measure(intervalMs, (publisher, part) => publisher.inGroups(window, messages * part)));
+  } else for (const rate of numbers(values.rates)) report(`${rate}/s`, intervalMs, await measure(intervalMs, (publisher, part) => publisher.atRate(rate, Number(values.seconds) * part)));
 }

@@ -4,7 +4,8 @@ import { DeletedRanges } from "./deleted-ranges.ts";
 import type { StoreFigures } from "./figures.ts";
 import { scanGenerations, sourceOf } from "./find-generations.ts";
 import type { Generations } from "./generations.ts";
-import type { KeyRange } from "./keys.ts";
+import { generationsBetween, type KeyRange } from "./keys.ts";
+import type { Batch } from "./riders.ts";
 
 /** What is worth it: the tables at a slice's ends are written anew. */
 const WORTH_BYTES = 4 * 1024 * 1024;
@@ -16,6 +17,9 @@ const CUT_BYTES = 1024 * 1024;
 const QUEUE_BYTES = 64 * 1024;
 const MAX_GENERATION_BYTES = 4 * 1024 * 1024;
 const CROWD_OF_QUEUES = 1024;
+/** So many records of generations without pages are deleted at a time, or a few more. */
+const MOST_KEYS = 10_000;
+const ALL_KEYS = 0x7fff_ffff;
 const LOOK_MS = 4_000;
 /** Looking may cost this part of the time. */
 const LOOKING_PART = 1 / 50;
@@ -52,6 +56,8 @@ export class Compactor {
   #hasNew = false;
   #isQuiet = true;
   #writtenBytes = 0;
+  /** There are more generations without pages than were forgotten at once. */
+  #hasLeft = false;
   #nextLookMs = 0;
   /** Of pages alone, since the last table was cut; whether those are of several queues; and how much of it makes the next one. */
   #pageBytes = 0;
@@ -85,16 +91,17 @@ export class Compactor {
    * What is written in the order of its keys goes from memory to the lowest level, as it is and for good. Then it does not wait until the write buffer
    * is full: LevelDB maps tables as they are. The pages of several queues are in order where each table has a generation for itself.
    */
-  noteWritten(bytes: number, { isCarried, isInOrder }: { readonly isCarried: boolean; readonly isInOrder: boolean }): void {
+  noteWritten(bytes: number, { growth }: Pick<Batch, "growth">): void {
+    const { generations } = this.#parts;
     this.#writtenBytes += bytes;
-    if (this.#isCrowded) this.#parts.generations.begin();
+    if (this.#isCrowded) generations.begin();
     this.#isCrowded = false;
-    if (!isCarried) return this.#beginAnew();
+    if (growth === undefined) return this.#beginAnew();
     this.#pageBytes += bytes;
-    this.#isOfSeveral ||= !isInOrder;
+    this.#isOfSeveral ||= growth === "ofSeveral";
     const database = this.#parts.database();
     if (this.#pageBytes < this.#cutAtBytes || this.#pageBytes < this.#generationBytes || database === undefined || this.#running !== undefined || this.#isClosed) return;
-    if (this.#isOfSeveral) this.#parts.generations.begin();
+    if (this.#isOfSeveral || generations.current > 0) generations.begin();
     this.#beginAnew();
     this.#cutAtBytes = this.#parts.cutBytes ?? CUT_BYTES;
     // The next batch is handed to LevelDB later than this.
@@ -131,7 +138,7 @@ export class Compactor {
     this.#isQuiet = this.#deletedLately <= QUIET_PAGES;
     this.#deletedLately = 0;
     this.#nextLookMs = nowMs + LOOK_MS;
-    return this.#hasNew && (this.#isQuiet || this.#deleted.areMany);
+    return this.#isQuiet ? this.#hasNew || this.#hasLeft : this.#hasNew && this.#deleted.areMany;
   }
 
   async #run(): Promise<void> {
@@ -151,7 +158,8 @@ export class Compactor {
       this.#deleted.note(from, this.#writtenBytes);
       this.#deleted.note(to, this.#writtenBytes);
     }
-    if (compacted === 0) return;
+    if (compacted === 0 && !(this.#hasLeft && this.#isQuiet)) return;
+    this.#hasLeft = false;
     await this.#findEmptied().catch(() => undefined); // another time
     this.#parts.onCompacted();
   }
@@ -162,17 +170,27 @@ export class Compactor {
    */
   async #findEmptied(): Promise<void> {
     const { generations } = this.#parts;
-    const { current } = generations;
+    const { grown } = generations;
     const database = this.#parts.database();
-    if (current === 0 || database === undefined) return;
+    if (grown === 0 || database === undefined) return;
     const source = sourceOf(database);
     const firstKeys: typeof source.firstKeys = (...range) => {
       if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");
       return source.firstKeys(...range);
     };
-    const { places } = await scanGenerations({ ...source, firstKeys }, 0, current);
+    const { places } = await scanGenerations({ ...source, firstKeys }, 0, grown);
+    const emptied = new Map<number, Buffer[]>();
+    let keys = 0;
+    for (const generation of generations.emptied(places, grown)) {
+      const { from, to } = generationsBetween(generation, generation + 1);
+      const left = await firstKeys(from, to, ALL_KEYS);
+      emptied.set(generation, left);
+      keys += left.length;
+      this.#hasLeft = keys > MOST_KEYS;
+      if (this.#hasLeft) break;
+    }
     await database.compactRange(FIRST_KEY, FIRST_KEY);
-    generations.keepOnly(places, current);
+    generations.keepOnly(places, grown, emptied);
     this.#isCrowded = generations.queues >= CROWD_OF_QUEUES;
   }
 

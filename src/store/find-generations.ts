@@ -2,8 +2,9 @@ import { unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
 import { hasGenerations } from "./format.ts";
 import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
-import { endOfQueue, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+import { endOfQueue, firstPageOf, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
 import { readable } from "./read-range.ts";
+import { isCorruption } from "./store-error.ts";
 
 /** Records read at a time. */
 const SLICE = 256;
@@ -78,6 +79,18 @@ export async function recoverGenerations(database: Database, format: Buffer, { a
   return new Generations({ ...found, records: new Map(found.places.map(({ generation }) => [generation, 1])) }, format);
 }
 
+/** The last generation that holds anything; `orElse` where that can't be read. */
+export async function lastGeneration(database: Database, orElse: number): Promise<number> {
+  const { from, to } = generationsBetween(0, MAX_GENERATION);
+  try {
+    const [last] = await database.keys({ gte: from, lt: to, reverse: true, limit: 1, fillCache: false }).all();
+    return last === undefined ? 0 : generationOf(last);
+  } catch (error) {
+    if (isCorruption(error)) return orElse;
+    throw error;
+  }
+}
+
 function placesOf(generation: number, record: number, sealed: Buffer): Place[] | undefined {
   const places = unseal(generationKey(generation, record), sealed);
   if (!places) return undefined;
@@ -87,7 +100,7 @@ function placesOf(generation: number, record: number, sealed: Buffer): Place[] |
 }
 
 /**
- * Looks for the first page of each queue in each of the generations, `before` not included; and for the last generation that has pages or a record, which would tell lies of a later one
+ * Looks for the first page of each queue in each of the generations, `before` not included; and for the last generation that has anything: what rides there, or a record, which would tell lies of a later one
  * with its number. Rejects with the source's error.
  */
 export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<Pick<FoundGenerations, "places" | "unused">> {
@@ -100,7 +113,7 @@ export async function scanGenerations(source: GenerationSource, fromGeneration: 
     if (!last) return { places, unused };
     const page = keys.find((key) => isPageKey(key) && key.length === PAGE_KEY_BYTES);
     if (page) places.push({ first: plainKey(page).toString("latin1"), generation: generationOf(page) });
-    next = page ? endOfQueue(page) : justBehind(last);
+    next = page ? endOfQueue(page) : isPageKey(last) ? justBehind(last) : firstPageOf(generationOf(last));
     unused = generationOf(page ?? last) + 1;
   }
 }

@@ -41,20 +41,22 @@ export class Generations implements Keeper {
   /** By `first`: of each queue from the oldest generation on. */
   #places: Place[];
   #current: number;
+  /** The last one that has got pages: what rides in a generation is there. */
+  #grown: number;
   #queues = 0;
   /** How many records each generation has. */
   readonly #records: Map<number, number>;
   /** No number from here on is noted as used. */
   #reserved: number;
-  /** Whose records are to be deleted: they hold no pages. */
-  #emptied: number[] = [];
+  /** What generations without pages have left, to be deleted. */
+  #leftKeys: Buffer[] = [];
   readonly #format: Buffer;
 
   /** `format`: value of the format record. */
   constructor({ places, records, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer) {
     this.#places = sorted(places);
     this.#records = new Map(records);
-    this.#current = this.#reserved = unused;
+    this.#current = this.#grown = this.#reserved = unused;
     this.#format = format;
   }
 
@@ -72,6 +74,11 @@ export class Generations implements Keeper {
 
   get current(): number {
     return this.#current;
+  }
+
+  /** All that is to be known of generations before this one is where their pages are. */
+  get grown(): number {
+    return this.#grown;
   }
 
   /** Value of the format record. */
@@ -110,6 +117,7 @@ export class Generations implements Keeper {
     if (places.length > MANY) this.#places = sorted(this.#places.concat(places));
     else for (const place of places) this.#places.splice(this.#indexBehind(endOf(place.first)), 0, place);
     this.#queues += places.length;
+    if (places.length > 0) this.#grown = this.#current;
     return places.map(({ first }) => first);
   }
 
@@ -165,26 +173,33 @@ export class Generations implements Keeper {
     return low;
   }
 
-  /** `found`: all places that had pages when generation `before` was the current one. Older ones that are not among them are empty, and stay so. */
-  keepOnly(found: readonly Place[], before: number): void {
+  /** Generations before `before` that are not among `found`, all places that had pages when that was `grown`: they are empty, and stay so. */
+  emptied(found: readonly Place[], before: number): number[] {
     const held = new Set(found.map(({ generation }) => generation));
-    const emptied = new Set(this.#places.map(({ generation }) => generation).filter((generation) => generation < before && !held.has(generation)));
-    this.#emptied.push(...emptied);
-    this.#places = sorted([...found.filter(({ generation }) => generation < before), ...this.#places.filter(({ generation }) => generation >= before)]);
+    return [...new Set(this.#places.map(({ generation }) => generation))].filter((generation) => generation < before && !held.has(generation));
   }
 
-  /** Records of generations that are empty are to be deleted. */
+  /** Forgets emptied generations, whose keys are given, and what has gone from the others. Emptied ones that are not given are so another time. */
+  keepOnly(found: readonly Place[], before: number, emptied: ReadonlyMap<number, readonly Buffer[]>): void {
+    const held = new Set(found.map(({ generation }) => generation));
+    this.#places = sorted([
+      ...found.filter(({ generation }) => generation < before), ...this.#places.filter(({ generation }) => generation >= before || !(held.has(generation) || emptied.has(generation))),
+    ]);
+    for (const [generation, keys] of emptied) {
+      this.#leftKeys.push(...keys);
+      this.#records.delete(generation);
+    }
+  }
+
+  /** Generations that are empty have left records that are to be deleted. */
   get hasEmptied(): boolean {
-    return this.#emptied.length > 0;
+    return this.#leftKeys.length > 0;
   }
 
   /** Deletes them. */
   writeTo(group: GroupWriter): void {
-    for (const generation of this.#emptied) {
-      for (let record = 0; record < (this.#records.get(generation) ?? 0); record++) group.delete(generationKey(generation, record));
-      this.#records.delete(generation);
-    }
-    this.#emptied = [];
+    for (const key of this.#leftKeys) group.delete(key);
+    this.#leftKeys = [];
   }
 }
 

@@ -35,7 +35,7 @@ export const withoutPages: readonly KeyRange[] = [
   { from: kindRange(KEY_GENERATION).to, to: Buffer.from([0xff]) },
 ];
 export const formatKey = Buffer.from([KEY_FORMAT]);
-/** Behind which page of which queue records ride on pages (`Riders`). */
+/** Where small records ride (`Riders`): behind which page, or from which generation on. */
 export const ridersKey = Buffer.from([KEY_RIDERS]);
 /** Of padding on a page. Nothing reads it: a version that does not know it may write it by itself, as riders are at a start. */
 export const paddingKey = Buffer.from([KEY_PADDING]);
@@ -97,22 +97,34 @@ export function pageKey(session: SessionNumber, lane: number, firstSeq: number):
 /** The part of a page's key, as it is in generation 0, that all pages of its queue share. */
 export const QUEUE_OF_PAGE_BYTES = 6;
 const GENERATION_BYTES = 5;
-const GENERATION_RECORD_KEY_BYTES = GENERATION_BYTES + 8;
+/** Where a page's key has the number of its session: no session has this one. */
+const NO_SESSION = Buffer.alloc(4);
 
-const inGeneration = (generation: number, rest: Uint8Array): Buffer => Buffer.concat([numbered(KEY_GENERATION, generation), rest]);
-/** The records of a generation, counted from 0: which queues have pages in it. They stand before those: no session has the number 0. */
+const inGeneration = (generation: number, ...rest: Uint8Array[]): Buffer => Buffer.concat([numbered(KEY_GENERATION, generation), ...rest]);
+/** The records of a generation, counted from 0: which queues have pages in it. They stand before those. */
 export function generationKey(generation: number, record: number): Buffer {
-  const rest = Buffer.alloc(8);
-  rest.writeUInt32BE(record, 4);
-  return inGeneration(generation, rest);
+  const count = Buffer.alloc(4);
+  count.writeUInt32BE(record);
+  return inGeneration(generation, NO_SESSION, count);
 }
+/** Where a small record stands that rides in a generation: behind its records, before its pages. */
+export const riderKeyIn = (generation: number, key: Uint8Array): Buffer => inGeneration(generation, NO_SESSION, key);
+/** The key of such a record when it does not ride. */
+export const keyOfRider = (key: Buffer): Buffer => key.subarray(GENERATION_BYTES + NO_SESSION.length);
+/** All that rides in a generation. No key begins with 0: that is the first byte of a record's count. */
+export const ridersIn = (generation: number): KeyRange => ({ from: riderKeyIn(generation, Buffer.from([1])), to: firstPageOf(generation) });
+/** Before all pages of the generation, behind all else. */
+export const firstPageOf = (generation: number): Buffer => inGeneration(generation, Buffer.from([0, 0, 0, 1]));
+/** Before all that there is of a generation. */
+export const startOfGeneration = (generation: number): Buffer => numbered(KEY_GENERATION, generation);
 /** All that there is of generations `from` to `before`, the latter not included. */
-export const generationsBetween = (from: number, before: number): KeyRange => ({ from: numbered(KEY_GENERATION, from), to: numbered(KEY_GENERATION, before) });
+export const generationsBetween = (from: number, before: number): KeyRange => ({ from: startOfGeneration(from), to: startOfGeneration(before) });
 export const MAX_GENERATION = 0xffff_ffff;
 /** Where a page, or a bound of a range of pages, stands in a generation. Everything outside the store speaks of pages by their keys in generation 0. */
 export const keyIn = (generation: number, page: Buffer): Buffer =>
   generation === 0 ? page : inGeneration(generation, page.subarray(1));
-export const generationOf = (page: Buffer): number => (page[0] === KEY_GENERATION ? page.readUInt32BE(1) : 0);
+/** Of a page, or of anything else that stands in a generation. */
+export const generationOf = (key: Buffer): number => (key[0] === KEY_GENERATION ? key.readUInt32BE(1) : 0);
 /** The key of the page in generation 0. */
 export const plainKey = (page: Buffer): Buffer =>
   page[0] === KEY_GENERATION ? Buffer.concat([Buffer.from([KEY_PAGE]), page.subarray(GENERATION_BYTES)]) : page;
@@ -135,7 +147,8 @@ export function pageKeyOfOld(key: Buffer): Buffer {
   page[0] = KEY_PAGE;
   return page;
 }
-export const isPageKey = (key: Buffer): boolean => key[0] === KEY_PAGE || (key[0] === KEY_GENERATION && key.length !== GENERATION_RECORD_KEY_BYTES);
+export const isPageKey = (key: Buffer): boolean =>
+  key[0] === KEY_PAGE || (key[0] === KEY_GENERATION && (key[5] !== 0 || key[6] !== 0 || key[7] !== 0 || key[8] !== 0));
 export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
 /** Of a key in generation 0. */
 export const pageLane = (key: Buffer): number => key[5] ?? 0;

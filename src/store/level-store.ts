@@ -198,7 +198,7 @@ export class LevelStore implements Store {
 
   /** What is written for a group is decided once, however often it is tried. */
   #prepare(group: ClosedGroup): void {
-    const gathered = this.#riders.batchOf(group.records);
+    const gathered = this.#riders.batchOf(group.records, this.#parts.generations.current);
     const noteBytes = this.#parts.generations.place(gathered.operations);
     const batch = noteBytes === 0 ? gathered : { ...gathered, bytes: gathered.bytes + noteBytes, mustSync: true };
     for (const { type, key } of batch.operations) if (type === "del") this.#compactor.noteDeleted(key);
@@ -270,6 +270,7 @@ export class LevelStore implements Store {
   async #onFailure(error: unknown): Promise<void> {
     const { clock, report } = this.#parts;
     this.#handle.spoil();
+    this.#riders.repeat();
     this.figures.failures++;
     const outOfRoom = isOutOfRoom(error);
     if (this.#failure === undefined) report({ kind: "writeFailed", detail: describeError(error) });

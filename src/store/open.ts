@@ -10,10 +10,10 @@ import { ensureFormat } from "./format.ts";
 import { queueRange, withoutPages } from "./keys.ts";
 import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
-import { unloadRiders } from "./riders.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
+import { unloadRiders } from "./unload-riders.ts";
 
 export { StoreError, type StoreEvent } from "./store-error.ts";
 

@@ -1,21 +1,23 @@
-import { isSealed, seal, unseal } from "./checked.ts";
-import type { Database, WriteOperation } from "./database.ts";
-import type { Generations } from "./generations.ts";
+import { isSealed, seal } from "./checked.ts";
+import type { WriteOperation } from "./database.ts";
 import type { GroupRecords } from "./group.ts";
-import { holdsMessages, isPageKey, type KeyRange, mayRide, pagesBehind, plainKey, QUEUE_OF_PAGE_BYTES, ridersKey } from "./keys.ts";
-import { loadPage, type Rider, riderBytes, ridersOf } from "./page-load.ts";
-import { isCorruption } from "./store-error.ts";
+import { holdsMessages, isPageKey, mayRide, QUEUE_OF_PAGE_BYTES, riderKeyIn, ridersKey, startOfGeneration } from "./keys.ts";
+import { loadPage, type Rider, riderBytes } from "./page-load.ts";
 
-/** So many groups in a row must have done nothing but add pages: then more of them are likely to follow. */
+/** So many groups in a row must have done nothing but add pages before records ride on those: then more of them are likely to follow. */
 const PATIENCE_GROUPS = 8;
 /** On one page. Each carries all that rides, so that the last page alone is to be found at a start. */
 const MAX_LOAD_BYTES = 4096;
+/** In a generation, which begins with all that rides. */
+const MAX_RIDING_BYTES = 64 * 1024;
 /** Or this part of the group: many queues that grow have as many records, and much more to store. */
 const MAX_LOAD_PART = 1 / 16;
 /** A larger page is one large message: to carry something it would be copied. */
 const MAX_CARRIER_BYTES = 256 * 1024;
-/** So many pages are looked at for the last one whose load is intact. */
-const MAX_DAMAGED_PAGES = 100;
+/** Among more small records than that it is not worth while to begin a generation for them to ride in. */
+const MAX_CHANGED = 1000;
+/** Value of a record that has been deleted, while it rides in a generation. Others have some length. */
+const DELETED = Buffer.alloc(0);
 
 /** A group as LevelDB is to get it. */
 export interface Batch {
@@ -24,128 +26,167 @@ export interface Batch {
   readonly bytes: number;
   /** Of message records. */
   readonly storedBytes: number;
-  /** It ends what only pages have held: an unsynced batch may be lost though a later one is not. */
+  /** What rides comes to another place: an unsynced batch may be lost though a later one is not. */
   readonly mustSync: boolean;
-  /** It is all pages. */
-  readonly isCarried: boolean;
-  /** It is all pages of one queue, behind what that queue had. */
+  /**
+   * Undefined if it does more than add pages and change small records, or if those do not ride and would not in a generation. `inOrder`: its pages are of the
+   * queue that has grown before.
+   */
+  readonly growth: "inOrder" | "ofSeveral" | undefined;
+}
+
+/** What a group does. */
+interface Shape {
+  /** It only adds pages and changes small records. */
+  readonly isGrowing: boolean;
+  readonly hasPages: boolean;
   readonly isInOrder: boolean;
+  /** Its last page, of the queue that carries if one does; undefined if there is none that may carry. */
+  readonly carrier: Buffer | undefined;
 }
 
 /**
- * Turns groups into batches. While a queue only grows, the small records that change with each group (progress of queues, incoming identifiers, the
- * time) ride on the group's last page. By themselves they would lie in each of LevelDB's tables together with pages; all tables would overlap, and
- * every page would be written twice more by compaction. On pages they leave the tables in the order of their pages, with nothing to merge.
+ * Turns groups into batches. The small records that change with each group (progress of queues, incoming identifiers, the time) would lie in each of LevelDB's
+ * tables together with pages; all tables would overlap, and every page would be written twice more by compaction. So they ride with the pages, and leave the
+ * tables in the order in which those were written, with nothing to merge: while one queue only grows, on the group's last page; when there are generations, in the one of the pages.
  *
- * `ridersKey` names the page of the queue behind which each one carries all that rides. So what rides is on the queue's last page, and nowhere else; it is written
- * by itself again with the first group that does anything but add pages.
+ * `ridersKey` tells a start where: behind which page of a queue, or from which generation on. Each page behind that one carries all that rides. A generation has all of
+ * it too, since the first group that adds pages there puts it there; each group puts there what it changes. So it is on the queue's last page, or in the last generation with pages.
  */
 export class Riders {
   readonly #riding = new Map<string, Rider>();
-  /** The last page of the queue that carries; undefined while none does. */
-  #lastPage: Buffer | undefined;
+  #ridingBytes = 0;
+  /** The last page of the queue that carries, or the generation that does; undefined while none does. */
+  #seat: Buffer | number | undefined;
+  /** All that rides in a generation is to be put there once more. */
+  #mustRepeat = false;
+  /** In this generation no more records ride than those that have: they were too many. */
+  #leftGeneration = 0;
   /** Groups in a row that only added pages. */
   #growing = 0;
+  /** The last page that was added in such a row. */
+  #lastAdded: Buffer | undefined;
+  /** Small records that have changed in it by themselves. */
+  readonly #changed = new Set<string>();
 
-  /** To be called once for each group: the batch is written until that works. */
-  batchOf({ keys, values, bytes }: GroupRecords): Batch {
-    const carrier = this.#carrierOf(keys, values);
-    this.#growing = carrier === undefined ? 0 : this.#growing + 1;
-    const isCarried = carrier !== undefined && this.#lastPage !== undefined && this.#board(keys, values, Math.max(MAX_LOAD_BYTES, bytes * MAX_LOAD_PART));
+  /** A write has failed: if the database has to be repaired before the next one, something that rides may be lost. */
+  repeat(): void {
+    this.#mustRepeat = true;
+  }
+
+  /** To be called once for each group: the batch is written until that works. `current`: the generation of its pages. */
+  batchOf(group: GroupRecords, current: number): Batch {
+    const before = this.#seat;
+    const shape = this.#shapeOf(group);
+    this.#growing = shape.carrier === undefined ? 0 : this.#growing + 1;
+    const next = current === 0 ? shape.carrier : this.#seatIn(current, shape);
+    const maxBytes = Math.max(current === 0 ? MAX_LOAD_BYTES : MAX_RIDING_BYTES, group.bytes * MAX_LOAD_PART);
+    const isCarried = next !== undefined && (current > 0 || before !== undefined) && this.#board(group, maxBytes);
+    this.#seat = isCarried || (current === 0 && this.#growing >= PATIENCE_GROUPS) ? next : undefined;
+    if (current > 0 && next !== undefined && !isCarried) this.#leftGeneration = current;
+
+    const moved = isCarried ? this.#moveFrom(before) : this.#alightFrom(before);
+    const movedBytes = moved.reduce((sum, operation) => sum + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
+    const operations = [...moved, ...this.#operationsOf(group, { isCarried, hasMoved: moved.length > 0 })];
+    if (!isCarried && this.#seat instanceof Buffer) operations.push(sealedPut(ridersKey, this.#seat));
+    return { operations, bytes: group.bytes + movedBytes, storedBytes: storedBytesOf(group), mustSync: moved.length > 0, growth: this.#growthOf(group, shape, isCarried) };
+  }
+
+  #operationsOf({ keys, values }: GroupRecords, { isCarried, hasMoved }: { readonly isCarried: boolean; readonly hasMoved: boolean }): WriteOperation[] {
     const operations: WriteOperation[] = [];
-    let extraBytes = 0;
-    let mustSync = false;
-    if (!isCarried) {
-      for (const { key, value } of this.#riding.values()) {
-        operations.push({ type: "put", key, value: seal(key, value) });
-        extraBytes += key.length + value.length;
-        mustSync = true;
-      }
-      this.#riding.clear();
-      if (this.#lastPage !== undefined) operations.push({ type: "del", key: ridersKey });
-    }
-    this.#lastPage = isCarried || this.#growing >= PATIENCE_GROUPS ? carrier : undefined;
-    let storedBytes = 0;
+    const seat = this.#seat;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       const value = values[index];
-      if (value !== undefined && holdsMessages(key)) storedBytes += value.length;
-      if (value === undefined) operations.push({ type: "del", key });
-      else if (!isCarried || isPageKey(key)) operations.push({ type: "put", key, value: this.#valueOf(key, value, isCarried) });
+      if (isCarried && mayRide(key)) {
+        if (typeof seat === "number" && !hasMoved) operations.push(putIn(seat, { key, value: value ?? DELETED }));
+      } else if (value === undefined) operations.push({ type: "del", key });
+      else if (isCarried && key === seat) operations.push({ type: "put", key, value: loadPage(key, value, [...this.#riding.values()]) });
+      else operations.push(isSealed(key) ? sealedPut(key, value) : { type: "put", key, value });
     }
-    if (!isCarried && this.#lastPage !== undefined) operations.push({ type: "put", key: ridersKey, value: seal(ridersKey, this.#lastPage) });
-    const isInOrder = isCarried && keys.every((key) => !isPageKey(key) || areOfOneQueue(key, carrier));
-    return { operations, bytes: bytes + extraBytes, storedBytes, mustSync, isCarried, isInOrder };
+    return operations;
   }
 
-  #valueOf(key: Buffer, value: Buffer, isCarried: boolean): Buffer {
-    if (isCarried && key === this.#lastPage) return loadPage(key, value, [...this.#riding.values()]);
-    return isSealed(key) ? seal(key, value) : value;
-  }
-
-  /** The group's last page of the queue that carries, of any queue while none does; undefined if the group does more than add pages. */
-  #carrierOf(keys: readonly Buffer[], values: readonly (Buffer | undefined)[]): Buffer | undefined {
+  #shapeOf({ keys, values }: GroupRecords): Shape {
+    let isGrowing = true;
+    let isInOrder = true;
+    let mayCarry = true;
     let carrier: Buffer | undefined;
+    let last: Buffer | undefined;
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       const value = values[index];
-      if (value === undefined || value.length > MAX_CARRIER_BYTES) return undefined;
-      if (!isPageKey(key)) {
-        if (!mayRide(key)) return undefined;
-      } else if (this.#lastPage === undefined || isBehind(this.#lastPage, key)) carrier = key;
+      if (value === undefined || value.length > MAX_CARRIER_BYTES) mayCarry = false;
+      if (isPageKey(key) && value !== undefined) {
+        const previous: Buffer | undefined = last ?? this.#lastAdded;
+        isInOrder &&= previous === undefined || areOfOneQueue(previous, key);
+        last = key;
+        if (!(this.#seat instanceof Buffer) || isBehind(this.#seat, key)) carrier = key;
+      } else if (!mayRide(key)) isGrowing = false;
     }
-    return carrier;
+    this.#lastAdded = isGrowing ? (last ?? this.#lastAdded) : undefined;
+    return { isGrowing, hasPages: last !== undefined, isInOrder, carrier: isGrowing && mayCarry ? carrier : undefined };
+  }
+
+  /** What a generation has is told by its first page: without one records stay where they are. */
+  #seatIn(current: number, { hasPages }: Shape): number | undefined {
+    if (hasPages) return current === this.#leftGeneration ? undefined : current;
+    return typeof this.#seat === "number" ? this.#seat : undefined;
+  }
+
+  #growthOf({ keys }: GroupRecords, { isGrowing, hasPages, isInOrder }: Shape, isCarried: boolean): Batch["growth"] {
+    if (!isGrowing || isCarried) this.#changed.clear();
+    if (!isGrowing) return undefined;
+    if (isCarried) return isInOrder ? "inOrder" : "ofSeveral";
+    for (const key of keys) if (!isPageKey(key)) this.#changed.add(key.toString("latin1"));
+    if (this.#changed.size <= MAX_CHANGED) return !hasPages ? "inOrder" : isInOrder ? undefined : "ofSeveral";
+    this.#changed.clear();
+    return undefined;
   }
 
   /** Adds the group's small records to those that ride; false if they are too many by now. */
-  #board(keys: readonly Buffer[], values: readonly (Buffer | undefined)[], maxBytes: number): boolean {
-    let bytes = 0;
+  #board({ keys, values }: GroupRecords, maxBytes: number): boolean {
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
-      const value = values[index];
-      if (value !== undefined && !isPageKey(key)) this.#riding.set(key.toString("latin1"), { key, value });
+      if (!mayRide(key)) continue;
+      const name = key.toString("latin1");
+      const before = this.#riding.get(name);
+      const rider = { key, value: values[index] ?? DELETED };
+      this.#ridingBytes += riderBytes(rider) - (before ? riderBytes(before) : 0);
+      this.#riding.set(name, rider);
     }
-    for (const rider of this.#riding.values()) bytes += riderBytes(rider);
-    return bytes <= maxBytes;
+    return this.#ridingBytes <= maxBytes;
+  }
+
+  /** All that rides, in a generation that it comes to. */
+  #moveFrom(before: Buffer | number | undefined): WriteOperation[] {
+    const seat = this.#seat;
+    if (typeof seat !== "number" || (seat === before && !this.#mustRepeat)) return [];
+    const operations = [...this.#riding.values()].map((rider) => putIn(seat, rider));
+    if (typeof before !== "number" || this.#mustRepeat) operations.push(sealedPut(ridersKey, startOfGeneration(seat)));
+    this.#mustRepeat = false;
+    return operations;
+  }
+
+  /** What has ridden, by itself. */
+  #alightFrom(before: Buffer | number | undefined): WriteOperation[] {
+    const riders = [...this.#riding.values()];
+    this.#riding.clear();
+    this.#ridingBytes = 0;
+    if (before === undefined) return [];
+    const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : sealedPut(key, value)));
+    return [...operations, { type: "del", key: ridersKey }];
   }
 }
 
+const sealedPut = (key: Buffer, value: Buffer): WriteOperation => ({ type: "put", key, value: seal(key, value) });
+const putIn = (generation: number, { key, value }: Rider): WriteOperation => sealedPut(riderKeyIn(generation, key), value);
 const areOfOneQueue = (page: Buffer, other: Buffer): boolean => page.compare(other, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0;
 /** Whether both pages are of one queue, and `page` comes later. */
 const isBehind = (last: Buffer, page: Buffer): boolean => areOfOneQueue(page, last) && page.compare(last) > 0;
 
-/**
- * At a start: writes what rides by itself. `onDamaged` is called before that if the last page that carries is damaged: what rides on the one before is older.
- */
-export async function unloadRiders(database: Database, generations: Generations, onDamaged: (detail: string) => void): Promise<void> {
-  const sealed = await database.get(ridersKey);
-  if (sealed === undefined) return;
-  const page = unseal(ridersKey, sealed);
-  const { riders, damage } = page === undefined ? { riders: [], damage: "the record of what rides on pages" } : await lastRiders(database, [...generations.ranges(...pagesBehind(page))].reverse());
-  const operations: WriteOperation[] = riders.map(({ key, value }) => ({ type: "put", key, value: seal(key, value) }));
-  if (damage !== undefined) onDamaged(damage);
-  await database.batch([...operations, { type: "del", key: ridersKey }], { sync: true });
-}
-
-interface Found {
-  readonly riders: readonly Rider[];
-  readonly damage: string | undefined;
-}
-
-/** `ranges`: where the pages behind that one stand, the last of them first. */
-async function lastRiders(database: Database, ranges: readonly KeyRange[]): Promise<Found> {
-  let damage: string | undefined;
-  for (const { from, to } of ranges) {
-    try {
-      for await (const [key, value] of database.iterator({ gte: from, lt: to, reverse: true, limit: MAX_DAMAGED_PAGES, fillCache: false })) {
-        const riders = ridersOf(plainKey(key), value);
-        if (riders !== undefined) return { riders, damage };
-        damage ??= `what rode on page ${key.toString("hex")}`;
-      }
-    } catch (error) {
-      if (!isCorruption(error)) throw error;
-      damage = `what rode on pages behind ${from.toString("hex")}`;
-    }
-  }
-  return { riders: [], damage };
+function storedBytesOf({ keys, values }: GroupRecords): number {
+  let bytes = 0;
+  for (let index = 0; index < keys.length; index++) if (holdsMessages(keys[index] as Buffer)) bytes += values[index]?.length ?? 0; // index < length
+  return bytes;
 }

@@ -6,6 +6,7 @@ import { Message } from "../../src/queue/message.ts";
 import { readRecord, recordEnd, recordSeq } from "../../src/queue/record.ts";
 import { packetIdOf } from "../../src/session/packet-id.ts";
 import { isPageKey, plainKey } from "../../src/store/keys.ts";
+import { recordsOf } from "../../src/store/page-load.ts";
 import type { Network } from "./network.ts";
 import { type Disk, SimulatedStore } from "./simulated-store.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
@@ -177,7 +178,7 @@ export class SimulatedDaemon {
       for (const [text, page] of disk) {
         const key = Buffer.from(text, "latin1");
         const plain = isPageKey(key) ? plainKey(key).toString("latin1") : "";
-        if (plain.startsWith(`z${session}`)) collect(messages, page, plain.charCodeAt(5));
+        if (plain.startsWith(`z${session}`)) collect(messages, recordsOf(page), plain.charCodeAt(5));
       }
     }
     return messages;

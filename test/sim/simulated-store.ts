@@ -1,11 +1,15 @@
 import type { Clock, Rng } from "../../src/clock/clock.ts";
-import type { WriteOperation } from "../../src/store/database.ts";
+import { isSealed, seal, unseal } from "../../src/store/checked.ts";
+import type { Database, WriteOperation } from "../../src/store/database.ts";
 import { StoreFigures } from "../../src/store/figures.ts";
 import { findGenerations } from "../../src/store/find-generations.ts";
 import { Generations, type Place } from "../../src/store/generations.ts";
 import { CollectingGroup } from "../../src/store/group.ts";
-import { formatKey, generationOf, isPageKey, plainKey } from "../../src/store/keys.ts";
+import { formatKey, generationKey, generationOf, isPageKey, keyOfRider, plainKey, ridersKey } from "../../src/store/keys.ts";
+import { recordsOf } from "../../src/store/page-load.ts";
+import { Riders } from "../../src/store/riders.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "../../src/store/store.ts";
+import { unloadRiders } from "../../src/store/unload-riders.ts";
 
 /** Key (latin1, so that it sorts as bytes do) to value. */
 export type Disk = Map<string, Buffer>;
@@ -26,7 +30,7 @@ interface WrittenGroup {
  * on its own, though later ones survive: what LevelDB's log rotation can do. A group is all or nothing, as a batch is. It can fail, too: the
  * group in flight reaches the disk or not, is not called stored, and is written again until that works.
  *
- * Pages stand in generations, as in the real store. `generationBytes` makes one; without it there are none.
+ * Pages stand in generations and small records ride, as in the real store, if `generationBytes` says after how many bytes a generation ends.
  */
 export class SimulatedStore implements Store {
   readonly durable = true;
@@ -57,6 +61,7 @@ export class SimulatedStore implements Store {
   #stored: GroupNumber = 0;
   #hasEnded = false;
   #generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+  readonly #riders = new Riders();
   readonly #generationBytes: number;
   #bytes = 0;
 
@@ -72,12 +77,20 @@ export class SimulatedStore implements Store {
 
   /** What a start does. */
   async recover(): Promise<this> {
+    if (!this.#hasRiders) return this;
     const source = {
       getMany: (keys: Buffer[]) => Promise.resolve(keys.map((key) => this.#written.get(keyText(key)))),
       firstKeys: (from: Buffer, to: Buffer, limit: number) => Promise.resolve(this.#keysBetween(keyText(from), keyText(to)).slice(0, limit).map(bytesOf)),
     };
     this.#generations = new Generations(await findGenerations(source, { areExpected: this.#written.has(keyText(formatKey)), areCertain: true }), FORMAT);
+    await unloadRiders(databaseOn([this.#written, this.#surviving]), this.#generations, (damage) => {
+      throw new Error(`damaged: ${damage}`);
+    });
     return this;
+  }
+
+  get #hasRiders(): boolean {
+    return this.#generationBytes < Infinity;
   }
 
   get state(): StoreState {
@@ -101,9 +114,9 @@ export class SimulatedStore implements Store {
     return this.#stored;
   }
 
-  /** What reads see. */
+  /** What a start would find. */
   get written(): ReadonlyMap<string, Buffer> {
-    return this.#written;
+    return this.#hasRiders ? withoutRiders(this.#written) : this.#written;
   }
 
   touch(keeper: Keeper, need: Need): GroupNumber {
@@ -141,13 +154,18 @@ export class SimulatedStore implements Store {
     let bytes = 0;
     for (const range of this.#generations.ranges(from, to)) {
       for (const key of this.#keysBetween(keyText(range.from), keyText(range.to))) {
-        const value = this.#written.get(key) ?? Buffer.alloc(0);
+        const value = this.#valueOf(bytesOf(key), this.#written.get(key) ?? Buffer.alloc(0));
         if (records.length > 0 && bytes + value.length > maxBytes) return records;
         records.push([plainKey(bytesOf(key)), value]);
         bytes += value.length;
       }
     }
     return records;
+  }
+
+  #valueOf(key: Buffer, stored: Buffer): Buffer {
+    if (!this.#hasRiders) return stored;
+    return isPageKey(key) ? recordsOf(stored) : isSealed(key) ? (unseal(key, stored) ?? Buffer.alloc(0)) : stored;
   }
 
   #keysBetween(from: string, to: string): string[] {
@@ -201,12 +219,16 @@ export class SimulatedStore implements Store {
     const group = this.#current;
     this.#current = new CollectingGroup(group.number + 1);
     const { number, need, records } = group.close();
+    if (this.#hasRiders) {
+      const { operations, mustSync } = this.#riders.batchOf(records, this.#generations.current);
+      const noteBytes = this.#generations.place(operations);
+      return { number, isSynced: need === "synced" || mustSync || noteBytes > 0, operations: operations.map(copied) };
+    }
     const operations = records.keys.map((key, index): WriteOperation => {
       const value = records.values[index];
       return value === undefined ? { type: "del", key } : { type: "put", key, value: Buffer.from(value) };
     });
-    const noteBytes = this.#generations.place(operations);
-    return { number, isSynced: need === "synced" || noteBytes > 0, operations };
+    return { number, isSynced: need === "synced", operations };
   }
 
   #finish(group: WrittenGroup): void {
@@ -227,9 +249,11 @@ export class SimulatedStore implements Store {
     if (this.#bytes < this.#generationBytes) return;
     this.#bytes = 0;
     this.#generations.begin();
-    const { current } = this.#generations;
+    const { grown } = this.#generations;
     // What a power cut brings back counts: no progress beyond it is sure.
-    this.#generations.keepOnly(placesIn(new Map([...this.#written, ...this.#surviving])), current);
+    const found = placesIn(new Map([...this.#written, ...this.#surviving]));
+    const keysOf = (generation: number): Buffer[] => [...this.#written.keys()].map(bytesOf).filter((key) => generationOf(key) === generation);
+    this.#generations.keepOnly(found, grown, new Map(this.#generations.emptied(found, grown).map((generation) => [generation, keysOf(generation)])));
     if (this.#generations.hasEmptied) this.touch(this.#generations, "soon");
   }
 }
@@ -247,7 +271,48 @@ function placesIn(disk: Disk): Place[] {
   return [...places.values()];
 }
 
-function apply({ operations }: WrittenGroup, disk: Disk): void {
+const copied = (operation: WriteOperation): WriteOperation => (operation.type === "put" ? { ...operation, value: Buffer.from(operation.value) } : operation);
+
+interface Range {
+  readonly gte: Buffer;
+  readonly lt: Buffer;
+  readonly reverse?: boolean;
+  readonly limit?: number;
+}
+
+/** As much of a database as a start needs for what rides; what it writes is on all disks. */
+function databaseOn(disks: readonly [Disk, ...Disk[]]): Database {
+  const entries = ({ gte, lt, reverse = false, limit = Infinity }: Range): [Buffer, Buffer][] => {
+    const found = [...disks[0]].filter(([key]) => key >= keyText(gte) && key < keyText(lt)).sort(([a], [b]) => (a < b ? -1 : 1));
+    return (reverse ? found.reverse() : found).slice(0, limit).map(([key, value]) => [bytesOf(key), value]);
+  };
+  const database = {
+    get: (key: Buffer) => Promise.resolve(disks[0].get(keyText(key))),
+    keys: (range: Range) => ({ all: () => Promise.resolve(entries(range).map(([key]) => key)) }),
+    iterator: entries,
+    batch: (operations: WriteOperation[]) => Promise.resolve(disks.forEach((disk) => apply({ operations }, disk))),
+  };
+  return database as unknown as Database;
+}
+
+/** The disk as it is when what rides in the last generation stands by itself. */
+function withoutRiders(disk: Disk): Disk {
+  const isRider = (key: Buffer): boolean => generationOf(key) > 0 && !isPageKey(key) && key.length !== generationKey(1, 0).length;
+  const riders = [...disk].map(([key, value]) => [bytesOf(key), value] as const).filter(([key]) => isRider(key));
+  const last = Math.max(...riders.map(([key]) => generationOf(key)));
+  const seen = new Map([...disk].filter(([key]) => !isRider(bytesOf(key))));
+  const from = disk.get(keyText(ridersKey));
+  if (from === undefined || generationOf(from) === 0) return seen;
+  for (const [key, sealed] of riders) {
+    if (generationOf(key) !== last) continue;
+    const value = unseal(key, sealed);
+    if (value === undefined || value.length === 0) seen.delete(keyText(keyOfRider(key)));
+    else seen.set(keyText(keyOfRider(key)), seal(keyOfRider(key), value));
+  }
+  return seen;
+}
+
+function apply({ operations }: Pick<WrittenGroup, "operations">, disk: Disk): void {
   for (const operation of operations) {
     if (operation.type === "del") disk.delete(keyText(operation.key));
     else disk.set(keyText(operation.key), operation.value);

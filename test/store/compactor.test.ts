@@ -4,7 +4,8 @@ import { Compactor } from "../../src/store/compactor.ts";
 import type { Database } from "../../src/store/database.ts";
 import { StoreFigures } from "../../src/store/figures.ts";
 import { Generations } from "../../src/store/generations.ts";
-import { keyIn, pageKey } from "../../src/store/keys.ts";
+import { GroupRecords } from "../../src/store/group.ts";
+import { generationKey, generationOf, keyIn, pageKey } from "../../src/store/keys.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 
 const MIB = 1024 * 1024;
@@ -42,7 +43,7 @@ it("ends a generation to which a thousand queues have come when there was someth
       clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
     });
     generations.place(Array.from({ length: queues }, (_, queue) => ({ type: "put", key: pageKey(queue + 1, 0, 1), value: Buffer.alloc(1) })));
-    const alone = { isCarried: false, isInOrder: false };
+    const alone = { growth: undefined };
     compactor.noteWritten(1, alone);
     expect(generations.current).toBe(7);
     compactor.noteDeleted(pageKey(1, 0, 1));
@@ -50,6 +51,52 @@ it("ends a generation to which a thousand queues have come when there was someth
     await compactor.settled();
     compactor.noteWritten(1, alone);
     expect(generations.current).toBe(ends ? 8 : 7);
+    await compactor.close();
+  }
+});
+
+it("deletes what many generations without pages have left by and by, also when nothing more is compacted", async () => {
+  const GENERATIONS = 40;
+  const RECORDS = 1000;
+  const clock = new VirtualClock();
+  const database = {
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(),
+    // Pages are looked for two keys at a time.
+    keys: ({ gte, limit }: { gte: Buffer; limit: number }) => iteratorOf(limit === 2 ? [] : Array.from({ length: RECORDS }, (_, record) => generationKey(generationOf(gte), record))),
+  } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map(), unused: 1 }, Buffer.from("{}"));
+  for (let seq = 1; seq <= GENERATIONS + 1; seq++) {
+    generations.begin();
+    generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
+  }
+  const slices: number[] = [];
+  const onCompacted = (): void => {
+    const group = new GroupRecords();
+    generations.writeTo(group);
+    slices.push(group.count);
+  };
+  const compactor = new Compactor({ clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted });
+  compactor.noteDeleted(pageKey(1, 0, 1));
+  for (let look = 0; look < 20; look++) {
+    compactor.compact(false);
+    await compactor.settled();
+    clock.after(10_000, () => undefined);
+    clock.step();
+  }
+  expect(slices.reduce((sum, count) => sum + count, 0)).toBe(GENERATIONS * RECORDS);
+  expect(Math.max(...slices)).toBeLessThan(12_000);
+  await compactor.close();
+});
+
+it("begins a generation with each table once there are generations, also for one queue: its small records ride there", async () => {
+  const database = { compactRange: () => Promise.resolve() } as unknown as Database;
+  for (const [unused, ends] of [[0, 0], [7, 8]] as const) {
+    const generations = new Generations({ places: [], records: new Map(), unused }, Buffer.from("{}"));
+    const compactor = new Compactor({
+      clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: 1000, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+    });
+    compactor.noteWritten(1000, { growth: "inOrder" });
+    expect(generations.current).toBe(ends);
     await compactor.close();
   }
 });
@@ -78,7 +125,7 @@ it("forgets what LevelDB has compacted by itself while pages are still being del
   };
   compactor.noteDeleted(kept);
   for (let generation = 1; generation <= 5_000; generation++) compactor.noteDeleted(keyIn(generation, pageKey(1, 0, generation)));
-  compactor.noteWritten(64 * MIB, { isCarried: false, isInOrder: false });
+  compactor.noteWritten(64 * MIB, { growth: undefined });
   expect(await look()).toBeGreaterThan(5_000);
   expect(compacted).toEqual([]);
   expect(await look()).toBe(1);

@@ -30,7 +30,7 @@ function groupOf(changes: readonly Change[]): GroupRecords {
 function grow(riders: Riders, from: number, to: number): string[][] {
   const written: string[][] = [];
   for (let seq = from; seq <= to; seq++) {
-    const { operations } = riders.batchOf(groupOf([page(seq), progress(seq)]));
+    const { operations } = riders.batchOf(groupOf([page(seq), progress(seq)]), 0);
     written.push(operations.map(({ key }) => (isPageKey(key) ? "page" : key.equals(ridersKey) ? "riders" : "other")));
   }
   return written;
@@ -60,7 +60,7 @@ describe("records that ride on pages", () => {
     openStore({ directory, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, report: (event) => events.push(event) });
 
   async function write(riders: Riders, changes: readonly Change[]): Promise<void> {
-    await database.batch(riders.batchOf(groupOf(changes)).operations);
+    await database.batch(riders.batchOf(groupOf(changes), 0).operations);
   }
 
   /** What a start finds. */
@@ -86,19 +86,19 @@ describe("records that ride on pages", () => {
   ])("are written by themselves, synced, with the group that %s", (_, change) => {
     const riders = new Riders();
     grow(riders, 1, 12);
-    const { operations, mustSync } = riders.batchOf(groupOf([page(13), change]));
+    const { operations, mustSync } = riders.batchOf(groupOf([page(13), change]), 0);
     expect(mustSync).toBe(true);
     expect(operations.map(({ type, key }) => `${type} ${key.toString("latin1")}`)).toEqual([
       `put ${queueKey(1, 0).toString("latin1")}`, "del j", `put ${pageKey(1, 0, 13).toString("latin1")}`, `${change[1] === undefined ? "del" : "put"} ${change[0].toString("latin1")}`,
     ]);
-    expect(riders.batchOf(groupOf([page(14), progress(14)]))).toMatchObject({ mustSync: false });
+    expect(riders.batchOf(groupOf([page(14), progress(14)]), 0)).toMatchObject({ mustSync: false });
   });
 
   it("are few: what does not fit is written", () => {
     const riders = new Riders();
     grow(riders, 1, 12);
     const many = Array.from({ length: 256 }, (_, block): Change => [incomingKey(1, block), "x".repeat(20)]);
-    expect(riders.batchOf(groupOf([page(13), ...many])).operations.length).toBeGreaterThan(many.length);
+    expect(riders.batchOf(groupOf([page(13), ...many]), 0).operations.length).toBeGreaterThan(many.length);
   });
 
   it("are more on a larger group, as many queues have", () => {
@@ -106,8 +106,8 @@ describe("records that ride on pages", () => {
     grow(riders, 1, 12);
     const many = Array.from({ length: 200 }, (_, session): Change => [queueKey(1 + session, 0), "x".repeat(60)]);
     const large: Change = [pageKey(1, 0, 13), "x".repeat(240_000)];
-    expect(riders.batchOf(groupOf([large, ...many]))).toMatchObject({ isCarried: true, operations: { length: 1 } });
-    expect(riders.batchOf(groupOf([page(14), progress(14)]))).toMatchObject({ isCarried: false, mustSync: true });
+    expect(riders.batchOf(groupOf([large, ...many]), 0)).toMatchObject({ growth: "inOrder", operations: { length: 1 } });
+    expect(riders.batchOf(groupOf([page(14), progress(14)]), 0)).toMatchObject({ growth: undefined, mustSync: true });
   });
 
   it("are found by a start, whatever came before and whenever the daemon was killed", { timeout: 60_000 }, async () => {
@@ -164,7 +164,7 @@ describe("records that ride on pages", () => {
         if (isAppend) changes.push([pageKey(1, 0, nextPage++), at]);
         else if (rng() < 0.5) while (firstPage < nextPage - 1) changes.push([pageKey(1, 0, firstPage++), undefined]);
         if (rng() < 0.05) changes.push([sessionKey(1), at]);
-        const { operations, mustSync } = riders.batchOf(groupOf(changes));
+        const { operations, mustSync } = riders.batchOf(groupOf(changes), 0);
         const isSynced = isAppend || mustSync;
         if (isSynced || rng() < 0.5) await database.batch(operations);
         if (isSynced) for (const [key, value] of changes) surely.set(key.toString("latin1"), value === undefined ? -1 : number);

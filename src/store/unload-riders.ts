@@ -1,0 +1,77 @@
+import { seal, unseal } from "./checked.ts";
+import type { Database, WriteOperation } from "./database.ts";
+import { lastGeneration } from "./find-generations.ts";
+import type { Generations } from "./generations.ts";
+import { generationOf, keyOfRider, type KeyRange, pagesBehind, plainKey, ridersIn, ridersKey } from "./keys.ts";
+import { type Rider, ridersOf } from "./page-load.ts";
+import { isCorruption } from "./store-error.ts";
+
+/** So many pages, or generations, are looked at for the last one where what rides is intact. */
+const MAX_DAMAGED = 100;
+
+/**
+ * At a start: writes what rides by itself (`Riders`). `onDamaged` is called before that if there is damage in what rides on the last page, or in the last generation: what
+ * rides before it is older.
+ */
+export async function unloadRiders(database: Database, generations: Generations, onDamaged: (detail: string) => void): Promise<void> {
+  const sealed = await database.get(ridersKey);
+  if (sealed === undefined) return;
+  const from = unseal(ridersKey, sealed);
+  const { riders, damage } = from === undefined ? { riders: [], damage: "the record of what rides" } : await ridersFrom(database, generations, from);
+  const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : { type: "put", key, value: seal(key, value) }));
+  if (damage !== undefined) onDamaged(damage);
+  await database.batch([...operations, { type: "del", key: ridersKey }], { sync: true });
+}
+
+interface Found {
+  readonly riders: readonly Rider[];
+  readonly damage: string | undefined;
+}
+
+const ridersFrom = (database: Database, generations: Generations, from: Buffer): Promise<Found> =>
+  generationOf(from) > 0 ? ridersSince(database, generationOf(from), generations.current) : lastRiders(database, [...generations.ranges(...pagesBehind(from))].reverse());
+
+/** `ranges`: where the pages behind that one stand, the last of them first. */
+async function lastRiders(database: Database, ranges: readonly KeyRange[]): Promise<Found> {
+  let damage: string | undefined;
+  for (const { from, to } of ranges) {
+    try {
+      for await (const [key, value] of database.iterator({ gte: from, lt: to, reverse: true, limit: MAX_DAMAGED, fillCache: false })) {
+        const riders = ridersOf(plainKey(key), value);
+        if (riders !== undefined) return { riders, damage };
+        damage ??= `what rode on page ${key.toString("hex")}`;
+      }
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      damage = `what rode on pages behind ${from.toString("hex")}`;
+    }
+  }
+  return { riders: [], damage };
+}
+
+/** What rides in the last generation that has anything, and, if some of it is damaged, what the generations before that have of it, back to `first`. */
+async function ridersSince(database: Database, first: number, unused: number): Promise<Found> {
+  const riders = new Map<string, Rider>();
+  let damage: string | undefined;
+  const last = await lastGeneration(database, unused - 1);
+  for (let generation = last; generation >= first && (damage === undefined || generation > last - MAX_DAMAGED); generation--) {
+    const { from, to } = ridersIn(generation);
+    let isDamaged = false;
+    let isEmpty = true;
+    try {
+      for await (const [key, sealed] of database.iterator({ gte: from, lt: to, fillCache: false })) {
+        isEmpty = false;
+        const value = unseal(key, sealed);
+        const name = key.toString("latin1", from.length - 1);
+        if (value === undefined) isDamaged = true;
+        else if (!riders.has(name)) riders.set(name, { key: keyOfRider(key), value });
+      }
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      isDamaged = true;
+    }
+    if (!isDamaged && !isEmpty) break;
+    if (isDamaged) damage ??= `what rode in generation ${generation}`;
+  }
+  return { riders: [...riders.values()], damage };
+}

@@ -1,0 +1,324 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { SystemClock } from "../../src/clock/system-clock.ts";
+import { type Database, openLevelDatabase } from "../../src/store/database.ts";
+import { recoverGenerations, scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
+import type { Generations } from "../../src/store/generations.ts";
+import { GroupRecords } from "../../src/store/group.ts";
+import {
+  formatKey, generationOf, generationsBetween, generationsKey, incomingKey, isPageKey, keyOfRider, pageKey, queueKey, riderKeyIn, ridersIn, ridersKey, sessionKey, timeKey, withoutPages,
+} from "../../src/store/keys.ts";
+import { openStore, type StoreEvent } from "../../src/store/open.ts";
+import { type Batch, Riders } from "../../src/store/riders.ts";
+import { unloadRiders } from "../../src/store/unload-riders.ts";
+import { seededRng } from "../sim/virtual-clock.ts";
+
+type Change = readonly [key: Buffer, value: string | undefined];
+
+/** A version that knows no generations may read it. */
+const FORMAT = Buffer.from('{"format":3}');
+const page = (seq: number, session = 1): Change => [pageKey(session, 0, seq), `page ${session} ${seq}`];
+const progress = (seq: number, session = 1): Change => [queueKey(session, 0), `progress ${session} ${seq}`];
+const text = (key: Buffer): string => key.toString("latin1");
+
+function groupOf(changes: readonly Change[]): GroupRecords {
+  const records = new GroupRecords();
+  for (const [key, value] of changes) {
+    if (value === undefined) records.delete(key);
+    else records.put(key, Buffer.from(value));
+  }
+  return records;
+}
+
+/** What LevelDB gets, as text. */
+const written = ({ operations }: Batch): string[] =>
+  operations.map(({ type, key }) => `${type === "put" ? "" : "del "}${isPageKey(key) ? "page" : key.equals(ridersKey) ? "riders" : generationOf(key) > 0 ? `${text(keyOfRider(key)).slice(0, 1)} in ${generationOf(key)}` : text(key).slice(0, 1)}`);
+
+describe("records that ride in generations", () => {
+  let directory: string;
+  let database: Database;
+  let generations: Generations;
+  let riders: Riders;
+
+  beforeEach(async () => {
+    directory = join(await mkdtemp(join(tmpdir(), "amqtdd-riders-")), "store");
+    database = await openLevelDatabase(directory);
+    await database.put(formatKey, FORMAT);
+    await start();
+  });
+
+  afterEach(async () => {
+    await database.close();
+    await rm(join(directory, ".."), { recursive: true });
+  });
+
+  async function start(): Promise<string | undefined> {
+    generations = await recoverGenerations(database, (await database.get(formatKey)) ?? FORMAT, { areCertain: true });
+    riders = new Riders();
+    let damage: string | undefined;
+    await unloadRiders(database, generations, (detail) => (damage = detail));
+    return damage;
+  }
+
+  /** As the store does it. */
+  function prepare(group: GroupRecords): Batch {
+    const batch = riders.batchOf(group, generations.current);
+    return generations.place(batch.operations) > 0 ? { ...batch, mustSync: true } : batch;
+  }
+
+  async function write(changes: readonly Change[]): Promise<Batch> {
+    const batch = prepare(groupOf(changes));
+    await database.batch(batch.operations);
+    return batch;
+  }
+
+  /** What the compactor does when a drain has been compacted. */
+  async function forgetEmptied(): Promise<void> {
+    const { grown } = generations;
+    const source = sourceOf(database);
+    const { places } = await scanGenerations(source, 0, grown);
+    const keys = new Map<number, Buffer[]>();
+    for (const generation of generations.emptied(places, grown)) {
+      const { from, to } = generationsBetween(generation, generation + 1);
+      keys.set(generation, await source.firstKeys(from, to, 1000));
+    }
+    generations.keepOnly(places, grown, keys);
+    const group = new GroupRecords();
+    generations.writeTo(group);
+    await database.batch(prepare(group).operations);
+  }
+
+  /** All records that stand by themselves. */
+  async function small(): Promise<Map<string, string>> {
+    const records = new Map<string, string>();
+    for (const { from, to } of withoutPages) {
+      for await (const [key, value] of database.iterator({ gte: from, lt: to })) if (!key.equals(formatKey)) records.set(text(key), value.toString("utf8", 0, value.length - 4));
+    }
+    records.delete("b");
+    return records;
+  }
+
+  const numbersOfRiders = async (): Promise<number[]> => {
+    const { from } = ridersIn(1);
+    return [...new Set((await database.keys({ gte: from }).all()).filter((key) => !isPageKey(key) && key[9] !== 0).map(generationOf))];
+  };
+
+  it("leave the tables to a generation, whichever queue a group adds to and whatever else it does", () => {
+    expect(written(riders.batchOf(groupOf([page(1, 1), progress(1, 1)]), 3))).toEqual(["q in 3", "riders", "page"]);
+    expect(written(riders.batchOf(groupOf([page(1, 2), progress(1, 2)]), 3))).toEqual(["page", "q in 3"]);
+    expect(written(riders.batchOf(groupOf([[pageKey(1, 0, 1), undefined], progress(2, 1)]), 3))).toEqual(["del page", "q in 3"]);
+    expect(written(riders.batchOf(groupOf([[sessionKey(3), "session"], [incomingKey(1, 0), undefined]]), 3))).toEqual(["s", "i in 3"]);
+  });
+
+  it("all go to the next generation, synced, with the first group that adds a page there", () => {
+    const flags = ({ mustSync }: Batch): boolean => mustSync;
+    riders.batchOf(groupOf([page(1, 1), progress(1, 1)]), 1);
+    expect(flags(riders.batchOf(groupOf([page(1, 2), progress(1, 2)]), 1))).toBe(false);
+    expect(written(riders.batchOf(groupOf([progress(2, 1)]), 2))).toEqual(["q in 1"]);
+    const next = riders.batchOf(groupOf([page(1, 3), progress(1, 3)]), 2);
+    expect(written(next)).toEqual(["q in 2", "q in 2", "q in 2", "page"]);
+    expect(flags(next)).toBe(true);
+    expect(written(riders.batchOf(groupOf([progress(2, 1)]), 2))).toEqual(["q in 2"]);
+  });
+
+  it("are put there once more after a failure, since a repair may have lost some", () => {
+    riders.batchOf(groupOf([page(1, 1), progress(1, 1)]), 1);
+    riders.batchOf(groupOf([page(1, 2), progress(1, 2)]), 1);
+    riders.repeat();
+    const next = riders.batchOf(groupOf([progress(2, 1)]), 1);
+    expect(written(next)).toEqual(["q in 1", "q in 1", "riders"]);
+    expect(next.mustSync).toBe(true);
+    expect(written(riders.batchOf(groupOf([progress(3, 1)]), 1))).toEqual(["q in 1"]);
+  });
+
+  it("come from the pages of the one queue that grew before", async () => {
+    for (let seq = 1; seq <= 12; seq++) await write([page(seq), progress(seq)]);
+    generations.begin();
+    expect(written(await write([page(1, 2), progress(1, 2)])).slice(0, 4)).toEqual(["q in 1", "q in 1", "riders", "page"]);
+    await write([page(13), progress(13)]);
+    expect(await start()).toBeUndefined();
+    expect(await small()).toEqual(new Map([progress(13), progress(1, 2)].map(([key, value]) => [text(key), value])));
+  });
+
+  it("tell that queues grow, in order as long as it is one", () => {
+    const growth = (current: number, ...changes: Change[]): unknown => riders.batchOf(groupOf(changes), current).growth;
+    expect(growth(0, page(1, 1), progress(1, 1))).toBeUndefined(); // they do not ride yet
+    expect(growth(0, page(1, 2), progress(1, 2))).toBe("ofSeveral");
+    expect(growth(0, page(2, 1), progress(2, 1))).toBe("ofSeveral");
+    expect(growth(0, [incomingKey(1, 0), undefined])).toBe("inOrder");
+    expect(growth(0, page(3, 1), page(2, 2))).toBe("ofSeveral");
+    expect(growth(0, page(4, 1), [pageKey(1, 0, 1), undefined])).toBeUndefined();
+    expect(growth(0, page(5, 1), [sessionKey(1), "session"])).toBeUndefined();
+    expect(growth(1, page(6, 1), progress(6, 1))).toBe("inOrder");
+    expect(growth(1, page(7, 1), progress(7, 1))).toBe("inOrder");
+    expect(growth(1, page(3, 2), progress(3, 2))).toBe("ofSeveral");
+    expect(growth(1, page(8, 1), page(4, 2), page(5, 2))).toBe("ofSeveral");
+    expect(growth(1, [pageKey(1, 0, 1), undefined])).toBeUndefined();
+  });
+
+  it("do not make generations begin while they are very many", () => {
+    const growing = Array.from({ length: 3000 }, (_, at) => riders.batchOf(groupOf([page(at + 1, at + 1), progress(1, at + 1)]), 0).growth);
+    expect(growing.filter((growth) => growth === undefined).length).toBeGreaterThanOrEqual(2);
+  });
+
+  it("are written by themselves when they are too many, and ride again in the next generation", async () => {
+    generations.begin();
+    let rode = 0;
+    for (let session = 1; session <= 4000; session++) {
+      const { operations } = await write([page(1, session), progress(1, session)]);
+      if (operations.some(({ key }) => key.equals(queueKey(session, 0)))) break;
+      rode = session;
+    }
+    expect(rode).toBeGreaterThan(1000);
+    expect(rode).toBeLessThan(4000);
+    const all = await small();
+    expect(all.size).toBe(rode + 1);
+    await write([page(2), progress(2)]);
+    expect(await database.get(ridersKey)).toBeUndefined();
+    generations.begin();
+    const { operations } = await write([page(3), progress(3)]);
+    expect(operations.some(({ key }) => key.equals(riderKeyIn(generations.current, queueKey(1, 0))))).toBe(true);
+    await start();
+    expect(await small()).toEqual(all.set(text(queueKey(1, 0)), "progress 1 3"));
+  });
+
+  it("are found by a start, whatever came before and whenever the daemon was killed", { timeout: 60_000 }, async () => {
+    for (let seed = 1; seed <= 60; seed++) {
+      const rng = seededRng(seed);
+      const model = new Map<string, string>();
+      const next = [0, 1, 1, 1];
+      const first = [0, 1, 1, 1];
+      for (let left = Math.floor(rng() * 150); left > 0; left--) {
+        const session = 1 + Math.floor(rng() * 3);
+        const changes: Change[] = [];
+        if (rng() < 0.8) {
+          const at = next[session] ?? 0;
+          changes.push(page(at, session), progress(at, session));
+          if (rng() < 0.2) changes.push([timeKey, `time ${at}`]);
+          next[session] = at + 1;
+        }
+        if (rng() < 0.2) changes.push([incomingKey(session, 0), rng() < 0.5 ? undefined : `incoming ${left}`]);
+        if (rng() < 0.04) changes.push([sessionKey(session), `session ${left}`]);
+        if (rng() < 0.02) changes.push([queueKey(session, 1), undefined], [sessionKey(session), undefined]);
+        if (rng() < 0.1) {
+          for (let from = first[session] ?? 1; from < (next[session] ?? 1) - 2; from++) changes.push([pageKey(session, 0, from), undefined]);
+          first[session] = Math.max(first[session] ?? 1, (next[session] ?? 1) - 2);
+        }
+        await write(changes);
+        for (const [key, value] of changes) {
+          if (isPageKey(key)) continue;
+          if (value === undefined) model.delete(text(key));
+          else model.set(text(key), value);
+        }
+        if (rng() < 0.2) generations.begin();
+        if (rng() < 0.05) await forgetEmptied();
+        if (rng() < 0.03) {
+          expect(await start(), `seed ${seed}`).toBeUndefined();
+          expect(Object.fromEntries(await small()), `seed ${seed}`).toEqual(Object.fromEntries(model));
+        }
+      }
+      expect(await start(), `seed ${seed}`).toBeUndefined();
+      expect(Object.fromEntries(await small()), `seed ${seed}`).toEqual(Object.fromEntries(model));
+      await database.clear();
+      await start();
+    }
+  });
+
+  it("hold what a synced group held, whichever unsynced groups a power cut takes", { timeout: 60_000 }, async () => {
+    for (let seed = 1; seed <= 60; seed++) {
+      const rng = seededRng(seed);
+      /** By key: the number of the last synced group that put it; negative if it deleted it. */
+      const surely = new Map<string, number>();
+      const pages = [1, 2].map(() => ({ first: 1, next: 1 }));
+      for (let number = 1; number <= 150; number++) {
+        const at = String(number).padStart(6, "0");
+        const session = rng() < 0.6 ? 1 : 2;
+        const changes: Change[] = [[queueKey(session, 0), at]];
+        const isAppend = rng() < 0.6;
+        const stored = pages[session - 1] ?? expect.fail("no such session");
+        if (rng() < 0.1) changes.push([incomingKey(session, 0), rng() < 0.5 ? undefined : at]);
+        if (isAppend) changes.push([pageKey(session, 0, stored.next++), at]);
+        else if (rng() < 0.5) while (stored.first < stored.next - 1) changes.push([pageKey(session, 0, stored.first++), undefined]);
+        if (rng() < 0.05) changes.push([sessionKey(1), at]);
+        const { operations, mustSync } = prepare(groupOf(changes));
+        const isSynced = isAppend || mustSync;
+        if (isSynced || rng() < 0.5) await database.batch(operations);
+        for (const [key, value] of changes) {
+          if (isPageKey(key)) continue;
+          if (isSynced) surely.set(text(key), value === undefined ? -1 : number);
+          else if (surely.get(text(key)) === -1 || value === undefined) surely.delete(text(key));
+        }
+        if (rng() < 0.1) generations.begin();
+        if (rng() < 0.05) await forgetEmptied();
+        if (rng() < 0.02) await check(`seed ${seed}, ${number}`);
+      }
+      await check(`seed ${seed}`);
+      await database.clear();
+      await start();
+
+      async function check(at: string): Promise<void> {
+        expect(await start(), at).toBeUndefined();
+        const records = await small();
+        for (const [key, number] of surely) {
+          if (number < 0) expect(records.has(key), `${at}, ${JSON.stringify(key)}`).toBe(false);
+          else expect(Number(records.get(key)), `${at}, ${JSON.stringify(key)}`).toBeGreaterThanOrEqual(number);
+        }
+      }
+    }
+  });
+
+  it("that are damaged are told, and looked for in the generation before", async () => {
+    const events: StoreEvent[] = [];
+    generations.begin();
+    await write([page(1, 1), progress(1, 1), page(1, 2), progress(1, 2)]);
+    await write([page(2, 1), progress(2, 1)]);
+    const older = generations.current;
+    generations.begin();
+    await write([page(2, 2), progress(2, 2)]);
+    await write([page(3, 1), progress(3, 1)]);
+    const key = riderKeyIn(generations.current, queueKey(1, 0));
+    const value = (await database.get(key)) ?? expect.fail("it does not ride");
+    value[3]! ^= 1;
+    await database.put(key, value);
+    expect(await numbersOfRiders()).toEqual([older, generations.current]);
+    await database.close();
+    const store = await openStore({ directory, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, report: (event) => events.push(event) });
+    const found = await store.read(queueKey(0, 0), queueKey(9, 0), 1000);
+    expect(found.map(([, progressOf]) => progressOf.toString())).toEqual(["progress 1 2", "progress 2 2"]);
+    expect(events.map(({ kind }) => kind)).toEqual(["damaged"]);
+    // So that what lies behind the older record is taken up.
+    expect(store.wasRepaired).toBe(true);
+    await store.close();
+    database = await openLevelDatabase(directory);
+  });
+
+  it("are found, and their generation is not used again, when the record of the generations is lost and no page is left", async () => {
+    for (let seq = 1; seq <= 3; seq++) {
+      generations.begin();
+      await write([page(seq, 1), progress(seq, 1), page(seq, 2), progress(seq, 2)]);
+    }
+    const { current } = generations;
+    await write([1, 2, 3].flatMap((seq): Change[] => [[pageKey(1, 0, seq), undefined], [pageKey(2, 0, seq), undefined]]));
+    await database.del(generationsKey);
+    await start();
+    expect(await small()).toEqual(new Map([progress(3, 1), progress(3, 2)].map(([key, value]) => [text(key), value])));
+    expect(generations.current).toBeGreaterThan(current);
+  });
+
+  it("go with their generation when it is empty, but never from the last one that has got pages", async () => {
+    generations.begin();
+    await write([page(1, 1), progress(1, 1), page(1, 2), progress(1, 2)]);
+    const first = generations.current;
+    generations.begin();
+    await write([[pageKey(1, 0, 1), undefined], [pageKey(2, 0, 1), undefined], progress(9, 2)]);
+    await forgetEmptied();
+    expect(await numbersOfRiders()).toEqual([first]);
+    await write([page(2, 1), progress(2, 1)]);
+    await forgetEmptied();
+    expect(await numbersOfRiders()).toEqual([generations.current]);
+    await start();
+    expect(await small()).toEqual(new Map([progress(2, 1), progress(9, 2)].map(([key, value]) => [text(key), value])));
+  });
+});
