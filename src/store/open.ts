@@ -11,7 +11,7 @@ import { queueRange, withoutPages } from "./keys.ts";
 import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
-import { describeError, isCorruption, isForbidden, isLocked, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
+import { describeError, isCorruption, isForbidden, isLocked, isOfDatabase, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
 import { unloadRiders } from "./unload-riders.ts";
 
@@ -53,14 +53,23 @@ export async function openStore(options: StoreOptions): Promise<LevelStore> {
   }
 }
 
-/** On a full disk the room for opening is what the reserve takes. */
+/** On a full disk the room for opening is what the reserve takes, and then what a compaction has left that a kill has ended. */
 async function openWithReserve(options: StoreOptions): Promise<LevelStore> {
-  try {
-    return await open(options, false);
-  } catch (error) {
-    if (!isOutOfRoom(error)) throw error;
-    return open(options, await new StoreDirectory(options.directory, 0).giveUpReserve());
-  }
+  const directory = new StoreDirectory(options.directory, 0);
+  let isReserveGiven = false;
+  const open = (): Promise<LevelStore> => openOnce(options, isReserveGiven);
+  return open()
+    .catch(async (error: unknown) => {
+      if (!isOutOfRoom(error)) throw error;
+      isReserveGiven = await directory.giveUpReserve();
+      return open();
+    })
+    .catch(async (error: unknown) => {
+      // LevelDB finds that out when it has the lock: nobody else is about to finish its tables.
+      if (!isOutOfRoom(error) || !isOfDatabase(error)) throw error;
+      await directory.removeUnfinished();
+      return open();
+    });
 }
 
 /** Whether the directory holds anything, or can't be looked into. */
@@ -72,7 +81,7 @@ async function mayBeThere(directory: string): Promise<boolean> {
   }
 }
 
-async function open(options: StoreOptions, isReserveGiven: boolean): Promise<LevelStore> {
+async function openOnce(options: StoreOptions, isReserveGiven: boolean): Promise<LevelStore> {
   const { directory, openDatabase = openLevelDatabase } = options;
   makeDirectory(directory);
   const tables = new KnownTables(directory, options.clock);

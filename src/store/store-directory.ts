@@ -147,9 +147,10 @@ export class StoreDirectory {
     for (const name of await this.#unfinishedTables()) await rm(join(this.path, name), { force: true });
   }
 
-  /** Tables that no manifest names: LevelDB never knew them. */
+  /** Tables that no manifest names: LevelDB never knew them. Without CURRENT they may be what a repair has made. */
   async #unfinishedTables(): Promise<string[]> {
     const names = await readdir(this.path);
+    if (!names.includes("CURRENT")) return [];
     const manifests = await Promise.all(names.filter((name) => name.startsWith("MANIFEST-")).map((name) => readFile(join(this.path, name))));
     if (manifests.length === 0) return [];
     return names.filter((name) => /^\d+\.ldb$/.test(name) && !manifests.some((manifest) => mayName(manifest, Number.parseInt(name, 10))));

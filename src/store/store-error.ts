@@ -47,6 +47,9 @@ export const isCorruption = (error: unknown): boolean => hasCode(error, "LEVEL_C
 /** The handle was closed under a read, because a write on it had failed. */
 export const isNotOpen = (error: unknown): boolean => hasCode(error, "LEVEL_DATABASE_NOT_OPEN") || hasCode(error, "LEVEL_ITERATOR_NOT_OPEN");
 
+/** The system refused LevelDB something. */
+export const isOfDatabase = (error: unknown): boolean => hasCode(error, "LEVEL_IO_ERROR");
+
 /** LevelDB hands on the text of strerror, not the code. */
 export const isOutOfRoom = (error: unknown): boolean =>
   causesOf(error).some((cause) => cause.code === "ENOSPC" || cause.code === "EDQUOT" || /No space left|quota exceeded/i.test(cause.message));
