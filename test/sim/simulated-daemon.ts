@@ -169,10 +169,10 @@ export class SimulatedDaemon {
     return this.storedKeys("z{").filter((key) => isPageKey(Buffer.from(key, "latin1"))).length;
   }
 
-  /** Packet identifier and payload of each message that may be sent to a receiver from what is on disk, or is left there by a crash. */
+  /** Packet identifier and payload of each message that may be sent to a receiver from what is on disk, or is left there by a crash, though it may be done by now. */
   messagesFor(clientId: string): Set<string> {
     const messages = new Set<string>();
-    for (const disk of [this.disk, this.store?.written ?? this.disk]) {
+    for (const disk of [this.disk, this.store?.written ?? this.disk, this.store?.surviving ?? this.disk]) {
       const session = [...disk].find(([key, value]) => key.startsWith("s") && value.toString().includes(`"clientId":"${clientId}"`))?.[0].slice(1);
       if (session === undefined) continue;
       for (const [text, page] of disk) {

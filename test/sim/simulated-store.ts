@@ -119,6 +119,11 @@ export class SimulatedStore implements Store {
     return this.#hasRiders ? withoutRiders(this.#written) : this.#written;
   }
 
+  /** What a power cut would leave, without the group in flight. */
+  get surviving(): ReadonlyMap<string, Buffer> {
+    return this.#surviving;
+  }
+
   touch(keeper: Keeper, need: Need): GroupNumber {
     const group = this.#current;
     group.touch(keeper, need);
