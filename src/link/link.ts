@@ -48,6 +48,8 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   private readonly writer: PacketWriter;
   private closed = false;
   private isClosing = false;
+  /** Nothing more comes: what is there is taken without a rest. */
+  private isEnding = false;
   isReadingPaused = false;
   /** Why no packet is handed on: STOPPED, RESTING, GATHERING; 0 if they are. */
   private halts = 0;
@@ -151,7 +153,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   /** Rests if it has had a large read in this turn, and those have taken so long. */
   private restIf(longMs: number): boolean {
     const { turn } = this.gate;
-    if (this.largeReadIn !== turn.number || (this.halts & RESTING) !== 0 || !turn.hasTaken(longMs, this.clock)) return false;
+    if (this.largeReadIn !== turn.number || this.isEnding || (this.halts & RESTING) !== 0 || !turn.hasTaken(longMs, this.clock)) return false;
     this.halts |= RESTING;
     turn.rest(this);
     return true;
@@ -162,8 +164,8 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     this.unhalt(RESTING);
   }
 
-  private unhalt(reason: number): void {
-    this.halts &= ~reason;
+  private unhalt(reasons: number): void {
+    this.halts &= ~reasons;
     if (this.halts !== 0) return;
     const { unread } = this;
     this.unread = undefined;
@@ -234,7 +236,10 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     if (!this.closed && !this.congested) this.handler.onDrain();
   }
 
+  /** A WebSocket tells of its end in the read that has brought what came before: that is taken now, though the link rests. */
   onClose(error: Error | undefined): void {
+    this.isEnding = true;
+    this.unhalt(RESTING | GATHERING);
     this.finish(reasonOfEnd(error));
   }
 
@@ -250,7 +255,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
 
   /** Lets what the peer sends come together for a moment: it sends packets one by one, and each would cost a turn of its own. */
   gatherInput(): void {
-    if ((this.halts & GATHERING) !== 0 || this.closed) return;
+    if ((this.halts & GATHERING) !== 0 || this.isEnding || this.closed) return;
     this.halts |= GATHERING;
     this.clock.after(GATHERING_MS, () => this.unhalt(GATHERING));
   }
