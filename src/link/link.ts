@@ -119,7 +119,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     const nowMs = this.clock.nowMs();
     if (end >= LARGE_READ_BYTES) {
       this.largeReadIn = this.gate.turn.begin(this.clock);
-      if (this.restIf(OVER_MS)) {
+      if (this.restInRead(OVER_MS)) {
         this.putAside(bytes, 0, end);
         return this.regulateReading();
       }
@@ -147,7 +147,12 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
 
   /** For a handler to ask after what takes long. */
   restIfLong(): void {
-    this.restIf(LONG_MS);
+    this.restInRead(LONG_MS);
+  }
+
+  /** What has been read is put aside then. */
+  private restInRead(longMs: number): boolean {
+    return this.gate.turn.hasRoom && this.restIf(longMs);
   }
 
   /** Rests if it has had a large read in this turn, and those have taken so long. */
@@ -167,9 +172,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   private unhalt(reasons: number): void {
     this.halts &= ~reasons;
     if (this.halts !== 0) return;
-    const { unread } = this;
-    this.unread = undefined;
-    if (unread) for (const bytes of unread) this.onBytes(bytes);
+    for (const bytes of this.takeUnread()) this.onBytes(bytes);
     this.regulateReading();
   }
 
@@ -187,6 +190,14 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
 
   private putAside(bytes: Buffer, from: number, to: number): void {
     (this.unread ??= []).push(Buffer.from(bytes.subarray(from, to)));
+    this.gate.turn.asideBytes += to - from;
+  }
+
+  private takeUnread(): readonly Buffer[] {
+    const { unread = NONE } = this;
+    this.unread = undefined;
+    for (const bytes of unread) this.gate.turn.asideBytes -= bytes.length;
+    return unread;
   }
 
   onFrame(first: number, bytes: Buffer, start: number, bodyStart: number, bodyEnd: number): boolean {
@@ -197,7 +208,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
       this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
     }
     this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
-    if (this.packetsRead % PACKETS_BETWEEN_LOOKS === 0) this.restIf(OVER_MS);
+    if (this.packetsRead % PACKETS_BETWEEN_LOOKS === 0) this.restInRead(OVER_MS);
     return !this.closed && this.halts === 0;
   }
 
@@ -337,12 +348,13 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     this.closed = true;
     this.writer.close();
     this.countUnfinished();
-    this.unread = undefined;
+    this.takeUnread();
     this.answers.close();
     this.handler.onClosed(reason);
   }
 }
 
+const NONE: readonly Buffer[] = [];
 /** A socket that gives so much may give more in the same turn. */
 const LARGE_READ_BYTES = 16 * 1024;
 /** When the large reads of a turn have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */
