@@ -48,6 +48,8 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   private readonly writer: PacketWriter;
   private closed = false;
   private isClosing = false;
+  /** Nothing more comes: what is there is taken without a rest. */
+  private isEnding = false;
   isReadingPaused = false;
   /** Why no packet is handed on: STOPPED, RESTING, GATHERING; 0 if they are. */
   private halts = 0;
@@ -117,7 +119,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     const nowMs = this.clock.nowMs();
     if (end >= LARGE_READ_BYTES) {
       this.largeReadIn = this.gate.turn.begin(this.clock);
-      if (this.restIf(OVER_MS)) {
+      if (this.restInRead(OVER_MS)) {
         this.putAside(bytes, 0, end);
         return this.regulateReading();
       }
@@ -145,13 +147,18 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
 
   /** For a handler to ask after what takes long. */
   restIfLong(): void {
-    this.restIf(LONG_MS);
+    this.restInRead(LONG_MS);
+  }
+
+  /** What has been read is put aside then. */
+  private restInRead(longMs: number): boolean {
+    return this.gate.turn.hasRoom && this.restIf(longMs);
   }
 
   /** Rests if it has had a large read in this turn, and those have taken so long. */
   private restIf(longMs: number): boolean {
     const { turn } = this.gate;
-    if (this.largeReadIn !== turn.number || (this.halts & RESTING) !== 0 || !turn.hasTaken(longMs, this.clock)) return false;
+    if (this.largeReadIn !== turn.number || this.isEnding || (this.halts & RESTING) !== 0 || !turn.hasTaken(longMs, this.clock)) return false;
     this.halts |= RESTING;
     turn.rest(this);
     return true;
@@ -162,12 +169,10 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     this.unhalt(RESTING);
   }
 
-  private unhalt(reason: number): void {
-    this.halts &= ~reason;
+  private unhalt(reasons: number): void {
+    this.halts &= ~reasons;
     if (this.halts !== 0) return;
-    const { unread } = this;
-    this.unread = undefined;
-    if (unread) for (const bytes of unread) this.onBytes(bytes);
+    for (const bytes of this.takeUnread()) this.onBytes(bytes);
     this.regulateReading();
   }
 
@@ -185,6 +190,14 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
 
   private putAside(bytes: Buffer, from: number, to: number): void {
     (this.unread ??= []).push(Buffer.from(bytes.subarray(from, to)));
+    this.gate.turn.asideBytes += to - from;
+  }
+
+  private takeUnread(): readonly Buffer[] {
+    const { unread = NONE } = this;
+    this.unread = undefined;
+    for (const bytes of unread) this.gate.turn.asideBytes -= bytes.length;
+    return unread;
   }
 
   onFrame(first: number, bytes: Buffer, start: number, bodyStart: number, bodyEnd: number): boolean {
@@ -195,7 +208,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
       this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
     }
     this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
-    if (this.packetsRead % PACKETS_BETWEEN_LOOKS === 0) this.restIf(OVER_MS);
+    if (this.packetsRead % PACKETS_BETWEEN_LOOKS === 0) this.restInRead(OVER_MS);
     return !this.closed && this.halts === 0;
   }
 
@@ -234,7 +247,10 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     if (!this.closed && !this.congested) this.handler.onDrain();
   }
 
+  /** A WebSocket tells of its end in the read that has brought what came before: that is taken now, though the link rests. */
   onClose(error: Error | undefined): void {
+    this.isEnding = true;
+    this.unhalt(RESTING | GATHERING);
     this.finish(reasonOfEnd(error));
   }
 
@@ -250,7 +266,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
 
   /** Lets what the peer sends come together for a moment: it sends packets one by one, and each would cost a turn of its own. */
   gatherInput(): void {
-    if ((this.halts & GATHERING) !== 0 || this.closed) return;
+    if ((this.halts & GATHERING) !== 0 || this.isEnding || this.closed) return;
     this.halts |= GATHERING;
     this.clock.after(GATHERING_MS, () => this.unhalt(GATHERING));
   }
@@ -332,12 +348,13 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     this.closed = true;
     this.writer.close();
     this.countUnfinished();
-    this.unread = undefined;
+    this.takeUnread();
     this.answers.close();
     this.handler.onClosed(reason);
   }
 }
 
+const NONE: readonly Buffer[] = [];
 /** A socket that gives so much may give more in the same turn. */
 const LARGE_READ_BYTES = 16 * 1024;
 /** When the large reads of a turn have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */

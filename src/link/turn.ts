@@ -13,6 +13,8 @@ export interface Resting {
 export class Turn {
   /** Counts turns in which there were large reads. */
   number = 0;
+  /** Of all links, taken from the system and waiting. */
+  asideBytes = 0;
   /** When the first one came; 0: none has. */
   private begunMs = 0;
   private resting: Resting[] = [];
@@ -32,6 +34,11 @@ export class Turn {
     return this.begunMs > 0 && clock.nowMs() - this.begunMs > ms;
   }
 
+  /** Whether more may be put aside. If not, reads are taken whole: each link rests behind its own, and has nothing more in memory. */
+  get hasRoom(): boolean {
+    return this.asideBytes < MAX_ASIDE_BYTES;
+  }
+
   rest(link: Resting): void {
     this.resting.push(link);
   }
@@ -48,5 +55,7 @@ export class Turn {
   }
 }
 
+/** A hundred links with a full read each. */
+const MAX_ASIDE_BYTES = 8 * 1024 * 1024;
 /** Afterwards those that still rest wait for another turn. */
 const WAKING_MS = 1;

@@ -69,13 +69,17 @@ export async function readRange(database: Database, { from, to }: KeyRange, foun
   }
 }
 
-/** What an iterator can read. LevelDB passes over a block that it can't, and says so when it has come to the end: by then everything else must have been taken. */
-export async function readable<T>(iterator: { nextv(size: number): Promise<T[]>; close(): Promise<void> }): Promise<T[]> {
+/**
+ * What an iterator can read. LevelDB passes over a block that it can't, and says so when it has come to the end: by then everything else must have been taken. `onDamaged` is
+ * called then.
+ */
+export async function readable<T>(iterator: { nextv(size: number): Promise<T[]>; close(): Promise<void> }, onDamaged: () => void = () => undefined): Promise<T[]> {
   const found: T[] = [];
   try {
     for (let next = await iterator.nextv(1); next.length > 0; next = await iterator.nextv(1)) found.push(...next);
   } catch (error) {
     if (!isCorruption(error)) throw error;
+    onDamaged();
   } finally {
     await iterator.close();
   }

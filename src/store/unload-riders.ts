@@ -4,6 +4,7 @@ import { lastGeneration } from "./find-generations.ts";
 import type { Generations } from "./generations.ts";
 import { generationOf, keyOfRider, type KeyRange, pagesBehind, plainKey, ridersIn, ridersKey } from "./keys.ts";
 import { type Rider, ridersOf } from "./page-load.ts";
+import { readable } from "./read-range.ts";
 import { isCorruption } from "./store-error.ts";
 
 /** So many pages, or generations, are looked at for the last one where what rides is intact. */
@@ -17,7 +18,7 @@ export async function unloadRiders(database: Database, generations: Generations,
   const sealed = await database.get(ridersKey);
   if (sealed === undefined) return;
   const from = unseal(ridersKey, sealed);
-  const { riders, damage } = from === undefined ? { riders: [], damage: "the record of what rides" } : await ridersFrom(database, generations, from);
+  const { riders, damage } = from === undefined ? await ridersOfAny(database, generations) : await ridersFrom(database, generations, from);
   const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : { type: "put", key, value: seal(key, value) }));
   if (damage !== undefined) onDamaged(damage);
   await database.batch([...operations, { type: "del", key: ridersKey }], { sync: true });
@@ -30,6 +31,9 @@ interface Found {
 
 const ridersFrom = (database: Database, generations: Generations, from: Buffer): Promise<Found> =>
   generationOf(from) > 0 ? ridersSince(database, generationOf(from), generations.current) : lastRiders(database, [...generations.ranges(...pagesBehind(from))].reverse());
+
+/** It is not known where they ride. If there are generations, it is there. */
+const ridersOfAny = async (database: Database, { current }: Generations): Promise<Found> => ({ ...(await ridersSince(database, 1, current)), damage: "the record of what rides" });
 
 /** `ranges`: where the pages behind that one stand, the last of them first. */
 async function lastRiders(database: Database, ranges: readonly KeyRange[]): Promise<Found> {
@@ -56,22 +60,16 @@ async function ridersSince(database: Database, first: number, unused: number): P
   const last = await lastGeneration(database, unused - 1);
   for (let generation = last; generation >= first && (damage === undefined || generation > last - MAX_DAMAGED); generation--) {
     const { from, to } = ridersIn(generation);
-    let isDamaged = false;
-    let isEmpty = true;
-    try {
-      for await (const [key, sealed] of database.iterator({ gte: from, lt: to, fillCache: false })) {
-        isEmpty = false;
-        const value = unseal(key, sealed);
-        const name = key.toString("latin1", from.length - 1);
-        if (value === undefined) isDamaged = true;
-        else if (!riders.has(name)) riders.set(name, { key: keyOfRider(key), value });
-      }
-    } catch (error) {
-      if (!isCorruption(error)) throw error;
-      isDamaged = true;
+    const state = { isWhole: true };
+    const found = await readable(database.iterator({ gte: from, lt: to, fillCache: false }), () => (state.isWhole = false));
+    for (const [key, sealed] of found) {
+      const value = unseal(key, sealed);
+      const name = key.toString("latin1", from.length - 1);
+      if (value === undefined) state.isWhole = false;
+      else if (!riders.has(name)) riders.set(name, { key: keyOfRider(key), value });
     }
-    if (!isDamaged && !isEmpty) break;
-    if (isDamaged) damage ??= `what rode in generation ${generation}`;
+    if (!state.isWhole) damage ??= `what rode in generation ${generation}`;
+    else if (found.length > 0) break;
   }
   return { riders: [...riders.values()], damage };
 }

@@ -522,6 +522,22 @@ describe("a peer that sends more than a turn has room for", () => {
   const seen = ({ packets }: Handler): number[] => packets.map((first) => first & 0xf0);
   const largeReads = reads.map((read) => Buffer.concat([Buffer.concat(Array.from({ length: 8_000 }, () => PINGREQ)), read]));
 
+  it("puts no more than some megabytes aside for all links together", () => {
+    connectSlowly(0.1);
+    const links = Array.from({ length: 400 }, () => connect());
+    const read = Buffer.concat(Array.from({ length: 32 * 1024 }, () => PINGREQ));
+    for (const { handler } of links) handler.whenPacket = () => ((clock as WorkClock).workedMs += 0.1);
+    for (const { link } of links) link.onBytes(read);
+    const taken = links.reduce((sum, { handler }) => sum + handler.packets.length * PINGREQ.length, 0);
+    expect(links.length * read.length - taken).toBeLessThan(9 * 1024 * 1024);
+    for (const { transport } of links) expect(transport.takeCalls()).toEqual(["pause"]);
+    for (const { link } of links.slice(0, 300)) link.drop({ kind: "local", text: "" });
+    const left = links.slice(300);
+    for (let turns = 0; left.some(({ handler }) => handler.packets.length < 32 * 1024) && turns < 1e6; turns++) turn();
+    while (clock.step());
+    expect(gate.turn.asideBytes).toBe(0);
+  });
+
   it("lets the others have theirs after some milliseconds, and is read on in order until all is there", () => {
     const { link, transport, handler } = connectSlowly(0.1);
     for (const read of largeReads) link.onBytes(read);

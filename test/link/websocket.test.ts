@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { AckGate } from "../../src/link/ack-gate.ts";
+import { Link } from "../../src/link/link.ts";
 import type { Transport } from "../../src/link/transport.ts";
 import { WebSocketTransport } from "../../src/link/websocket.ts";
 import { frame } from "../scenario/web-clients.ts";
+import { VirtualClock } from "../sim/virtual-clock.ts";
 
 /** Takes at once what it is told to, and the rest later. */
 class Carrier implements Transport {
@@ -71,4 +74,28 @@ describe("a frame that its carrier takes in parts", () => {
     webSocket.destroy();
     expect(carrier.sent.length).toBe(length);
   });
+});
+
+it("that ends in the read that has brought its last packets loses none of them, though its link takes so long that it rests", () => {
+  const clock = new VirtualClock();
+  const packets: number[] = [];
+  let takenMs = 0;
+  const startMs = clock.nowMs();
+  clock.nowMs = () => startMs + takenMs;
+  const handler = {
+    onPacket: (first: number) => {
+      packets.push(first);
+      takenMs += 0.1; // it goes to many receivers
+    },
+    onDrain: () => undefined,
+    onClosed: () => packets.push(0),
+  };
+  const link = new Link(handler, { maxPacketSizeBytes: 1_000, maxUnsentBytes: 5_000, maxUncommittedBytes: 1_000 }, clock, new AckGate(1_000));
+  const webSocket = new WebSocketTransport(link);
+  webSocket.open(new Carrier());
+  link.open(webSocket);
+  const publishes = Array.from({ length: 200 }, () => Buffer.concat([Buffer.from([0x30, 0x7f, 0, 1, 0x74]), Buffer.alloc(124)]));
+  webSocket.onBytes(Buffer.concat([frame(Buffer.concat([...publishes, Buffer.from([0xe0, 0])])), frame(Buffer.from([0x03, 0xe8]), { opcode: 8 })]));
+  while (clock.step());
+  expect(packets).toEqual([...publishes.map(() => 0x30), 0xe0, 0]);
 });

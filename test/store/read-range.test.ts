@@ -2,14 +2,17 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { seal } from "../../src/store/checked.ts";
 import { CRC32C_START, crc32cStep, maskedCrc32c } from "../../src/store/crc32c.ts";
-import { type Database, openLevelDatabase, repairLevelDatabase } from "../../src/store/database.ts";
+import { type Database, openLevelDatabase, repairLevelDatabase, type WriteOperation } from "../../src/store/database.ts";
 import { scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
+import { Generations } from "../../src/store/generations.ts";
 import { DatabaseHandle } from "../../src/store/handle.ts";
-import { endOfQueue, generationOf, justBehind, keyIn, type KeyRange, MAX_GENERATION, pageKey, plainKey, sessionKey } from "../../src/store/keys.ts";
+import { endOfQueue, generationOf, justBehind, keyIn, type KeyRange, MAX_GENERATION, pageKey, plainKey, queueKey, riderKeyIn, ridersKey, sessionKey, startOfGeneration } from "../../src/store/keys.ts";
 import { StoreDirectory } from "../../src/store/store-directory.ts";
 import { mendedTable } from "../../src/store/table.ts";
 import { Uncertainty } from "../../src/store/uncertainty.ts";
+import { unloadRiders } from "../../src/store/unload-riders.ts";
 import { makeFolder, removeFolder } from "../scenario/process.ts";
 
 /** With them a generation has 45 blocks. */
@@ -127,4 +130,33 @@ describe.each(Object.entries(damages))("where %s can't be read", (_, damaged) =>
 it("what is no page is not passed over", async () => {
   const { database: open } = await damagedDatabase(Array.from({ length: 180 }, (_, index) => sessionKey(index)), (block, blocks) => block > blocks - 5);
   await expect(handleOf(open).read(() => [{ from: sessionKey(0), to: sessionKey(1_000) }], 1_000_000)).rejects.toMatchObject({ code: "corrupt" });
+});
+
+it("what rides in a generation is found beside a block that can't be read, and what was in that in the generation before", async () => {
+  const SESSIONS = 400;
+  const riders = (generation: number): WriteOperation[] =>
+    Array.from({ length: SESSIONS }, (_, index) => {
+      const key = riderKeyIn(generation, queueKey(index + 1, 0));
+      return { type: "put", key, value: seal(key, Buffer.concat([Buffer.from([generation]), randomBytes(60)])) };
+    });
+  const directory = path.join(folder, "riders");
+  const whole = await openLevelDatabase(directory);
+  await whole.batch([{ type: "put", key: ridersKey, value: seal(ridersKey, startOfGeneration(1)) }, ...riders(1)]);
+  await whole.compactRange(Buffer.from([0]), Buffer.from([0]));
+  await whole.batch(riders(2));
+  await whole.compactRange(Buffer.from([0]), Buffer.from([0]));
+  await whole.close();
+  const name = readdirSync(directory).filter((entry) => entry.endsWith(".ldb")).sort().at(-1) ?? expect.fail("no table");
+  const table = readFileSync(path.join(directory, name));
+  table.writeUInt8(7, kindsOfBlocks(table)[3] ?? expect.fail("too few blocks"));
+  writeFileSync(path.join(directory, name), table);
+  database = await openLevelDatabase(directory);
+  const damages: string[] = [];
+  await unloadRiders(database, new Generations({ places: [], records: new Map(), unused: 3 }, Buffer.from('{"format":4}')), (detail) => damages.push(detail));
+  const generationsOf = (await database.values({ gte: queueKey(0, 0), lt: queueKey(SESSIONS + 1, 0) }).all()).map((value) => value[0]);
+  expect(damages).toHaveLength(1);
+  expect(generationsOf).toHaveLength(SESSIONS);
+  const older = generationsOf.filter((generation) => generation === 1).length;
+  expect(older).toBeGreaterThan(10);
+  expect(older).toBeLessThan(100); // a block
 });

@@ -294,6 +294,18 @@ describe("records that ride in generations", () => {
     database = await openLevelDatabase(directory);
   });
 
+  it("are found where the record that tells of them is damaged", async () => {
+    for (let seq = 1; seq <= 3; seq++) {
+      generations.begin();
+      await write([page(seq, 1), progress(seq, 1), page(seq, 2), progress(seq, 2)]);
+    }
+    const value = (await database.get(ridersKey)) ?? expect.fail("nothing rides");
+    value[3]! ^= 1;
+    await database.put(ridersKey, value);
+    expect(await start()).toContain("record");
+    expect(await small()).toEqual(new Map([progress(3, 1), progress(3, 2)].map(([key, value]) => [text(key), value])));
+  });
+
   it("are found, and their generation is not used again, when the record of the generations is lost and no page is left", async () => {
     for (let seq = 1; seq <= 3; seq++) {
       generations.begin();
