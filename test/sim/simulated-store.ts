@@ -294,7 +294,10 @@ function databaseOn(disks: readonly [Disk, ...Disk[]]): Database {
   const database = {
     get: (key: Buffer) => Promise.resolve(disks[0].get(keyText(key))),
     keys: (range: Range) => ({ all: () => Promise.resolve(entries(range).map(([key]) => key)) }),
-    iterator: entries,
+    iterator: (range: Range) => {
+      const found = entries(range);
+      return { nextv: () => Promise.resolve(found.splice(0, 1)), close: () => Promise.resolve(), [Symbol.iterator]: () => found[Symbol.iterator]() };
+    },
     batch: (operations: WriteOperation[]) => Promise.resolve(disks.forEach((disk) => apply({ operations }, disk))),
   };
   return database as unknown as Database;
