@@ -14,23 +14,11 @@ import { openStore, type StoreEvent } from "../../src/store/open.ts";
 import { type Batch, Riders } from "../../src/store/riders.ts";
 import { unloadRiders } from "../../src/store/unload-riders.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
-
-type Change = readonly [key: Buffer, value: string | undefined];
+import { type Change, groupOf, page, progress } from "./changes.ts";
 
 /** A version that knows no generations may read it. */
 const FORMAT = Buffer.from('{"format":3}');
-const page = (seq: number, session = 1): Change => [pageKey(session, 0, seq), `page ${session} ${seq}`];
-const progress = (seq: number, session = 1): Change => [queueKey(session, 0), `progress ${session} ${seq}`];
 const text = (key: Buffer): string => key.toString("latin1");
-
-function groupOf(changes: readonly Change[]): GroupRecords {
-  const records = new GroupRecords();
-  for (const [key, value] of changes) {
-    if (value === undefined) records.delete(key);
-    else records.put(key, Buffer.from(value));
-  }
-  return records;
-}
 
 /** What LevelDB gets, as text. */
 const written = ({ operations }: Batch): string[] =>

@@ -4,27 +4,14 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SystemClock } from "../../src/clock/system-clock.ts";
 import { type Database, openLevelDatabase } from "../../src/store/database.ts";
-import { GroupRecords } from "../../src/store/group.ts";
 import { formatKey, incomingKey, isPageKey, pageKey, queueKey, ridersKey, sessionKey, timeKey } from "../../src/store/keys.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent } from "../../src/store/open.ts";
 import { loadPage, recordsOf, ridersOf } from "../../src/store/page-load.ts";
 import { Riders } from "../../src/store/riders.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
+import { type Change, groupOf, page, progress } from "./changes.ts";
 
-type Change = readonly [key: Buffer, value: string | undefined];
-
-const page = (seq: number, session = 1): Change => [pageKey(session, 0, seq), `page ${session} ${seq}`];
-const progress = (seq: number, session = 1): Change => [queueKey(session, 0), `progress ${session} ${seq}`];
-
-function groupOf(changes: readonly Change[]): GroupRecords {
-  const records = new GroupRecords();
-  for (const [key, value] of changes) {
-    if (value === undefined) records.delete(key);
-    else records.put(key, Buffer.from(value));
-  }
-  return records;
-}
 
 /** What LevelDB gets of so many groups that add a page each. */
 function grow(riders: Riders, from: number, to: number): string[][] {
