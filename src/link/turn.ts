@@ -8,7 +8,8 @@ export interface Resting {
 
 /**
  * The system may hand over megabytes in one turn, a hundred thousand packets of a few links: the others are to have theirs before more of them are
- * taken. So when large reads have come, and the turn has taken a millisecond, each of their links rests until the next one, in which those that have waited longest come first.
+ * taken. So when large reads have come, and have had their share of the turn, each of their links rests until the next one, in which those that have
+ * waited longest come first.
  */
 export class Turn {
   /** Counts turns in which there were large reads. */
@@ -57,5 +58,5 @@ export class Turn {
 
 /** A hundred links with a full read each. */
 const MAX_ASIDE_BYTES = 8 * 1024 * 1024;
-/** Afterwards those that still rest wait for another turn. */
-const WAKING_MS = 1;
+/** Afterwards those that still rest wait for another turn: no longer than what a link may have, or it would rest again behind the others. */
+const WAKING_MS = 0.4;
