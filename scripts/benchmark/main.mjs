@@ -63,14 +63,15 @@ async function sample({ name, measure, figures }) {
   return samples;
 }
 
-/** A figure of all samples: medians, how many times better than mosquitto, and whether that is what it should be. */
+/** A figure of all samples: medians, how many times better than mosquitto, and whether that is what it should be. A rate that is not the broker's is not judged. */
 function evaluate({ name, of, less = false, own = false, atLeast, atMost }, samples) {
   const amqtdd = summary(samples.amqtdd.map(of));
   const mosquitto = own || !samples.mosquitto?.length ? undefined : summary(samples.mosquitto.map(of));
   const better = mosquitto && (less ? mosquitto.median / amqtdd.median : amqtdd.median / mosquitto.median);
   const target = atMost !== undefined ? `<= ${shown(atMost)}` : atLeast !== undefined ? `>= ${atLeast.toFixed(2)}x` : undefined;
-  const met = atMost !== undefined ? amqtdd.median <= atMost : atLeast !== undefined && better !== undefined ? better >= atLeast : undefined;
-  return { name, amqtdd, mosquitto, better, target, met };
+  const loadIsLimit = /a second/.test(name) && summary(samples.amqtdd.map((one) => one.brokerBusy ?? 1)).median < 0.9;
+  const met = loadIsLimit ? undefined : atMost !== undefined ? amqtdd.median <= atMost : atLeast !== undefined && better !== undefined ? better >= atLeast : undefined;
+  return { name, amqtdd, mosquitto, better, target, met, loadIsLimit };
 }
 
 const row = (cells) => console.log(cells.map((cell, i) => (i === 0 ? cell.padEnd(42) : cell.padStart([0, 30, 30, 10, 12, 5][i]))).join("").trimEnd());
@@ -84,13 +85,12 @@ async function printTable() {
     const figures = run.figures.map((figure) => evaluate(figure, samples));
     results.push({ mode: run.name, title: run.title, figures, samples });
     console.log(run.title);
-    for (const { name, amqtdd, mosquitto, better, target, met } of figures) {
-      const loadIsLimit = /a second/.test(name) && summary(samples.amqtdd.map((one) => one.brokerBusy ?? 1)).median < 0.9;
+    for (const { name, amqtdd, mosquitto, better, target, met, loadIsLimit } of figures) {
       row([`  ${name}`, `${shownSummary(amqtdd)}${loadIsLimit ? "*" : " "}`, mosquitto ? shownSummary(mosquitto) : "", better ? `${better.toFixed(2)}x` : "", target ?? "", met === undefined ? "" : met ? "yes" : "no"]);
     }
   }
   console.log("\nbetter: how many times less CPU, time or memory, or more messages, by the medians. *: amqtdd's core was less than 90 % busy: the load, or the");
-  console.log("broker behind the bridge, was the limit. The load checks each message, and fails when one is lost, out of order or doubled.");
+  console.log("broker behind the bridge, was the limit, and the CPU decides. The load checks each message, and fails when one is lost, out of order or doubled.");
   console.log(failures.length === 0 ? `No run has failed. It took ${Math.round(performance.now() / 1000)} s.` : `FAILED:\n  ${failures.join("\n  ")}`);
   if (failures.length > 0) process.exitCode = 1;
   return results;
