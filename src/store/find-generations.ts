@@ -6,6 +6,8 @@ import { endOfQueue, firstPageOf, generationKey, generationOf, generationsBetwee
 import { readable } from "./read-range.ts";
 import { isCorruption } from "./store-error.ts";
 
+/** In the record of all generations; there may be none. */
+const RIDES_FROM_AT = 8;
 /** Records read at a time. */
 const SLICE = 256;
 /** A place in a generation's record: the key of its first page without the first byte. */
@@ -39,13 +41,14 @@ export interface Expectation {
  */
 export async function findGenerations(source: GenerationSource, { areExpected, areCertain }: Expectation): Promise<FoundGenerations> {
   const records = new Map<number, number>();
-  if (!areExpected && areCertain) return { places: [], records, unused: 0, wasLost: false };
+  if (!areExpected && areCertain) return { places: [], records, unused: 0, ridesFrom: 0, wasLost: false };
   const [sealed] = await source.getMany([generationsKey]);
   const used = sealed && unseal(generationsKey, sealed);
+  const ridesFrom = used !== undefined && used.length > RIDES_FROM_AT ? used.readUInt32BE(RIDES_FROM_AT) : 0;
   if (!areCertain || !used) {
-    const scanned = await scanGenerations(source, 0, MAX_GENERATION);
-    const unused = Math.max(scanned.unused, used?.readUInt32BE(4) ?? Number(areExpected));
-    return { places: scanned.places, records, unused, wasLost: unused > 0 };
+    const { places, numbers } = await scanGenerations(source, 0, MAX_GENERATION);
+    const unused = Math.max((numbers.at(-1) ?? -1) + 1, used?.readUInt32BE(4) ?? Number(areExpected));
+    return { places, records: new Map(numbers.map((generation) => [generation, 1])), unused, ridesFrom, wasLost: unused > 0 };
   }
   const unused = used.readUInt32BE(4);
   const places: Place[] = [];
@@ -68,7 +71,7 @@ export async function findGenerations(source: GenerationSource, { areExpected, a
     wasLost ||= damaged.size > 0;
     for (const generation of damaged) places.push(...(await scanGenerations(source, generation, generation + 1)).places);
   }
-  return { places, records, unused, wasLost };
+  return { places, records, unused, ridesFrom, wasLost };
 }
 
 /** Finds them at a start, and writes what was lost of their records: later starts count on those. `format`: value of the format record. */
@@ -76,7 +79,7 @@ export async function recoverGenerations(database: Database, format: Buffer, { a
   const found = await findGenerations(sourceOf(database), { areExpected: hasGenerations(format), areCertain });
   if (!found.wasLost) return new Generations(found, format);
   await database.batch(allNotes(found, format), { sync: true });
-  return new Generations({ ...found, records: new Map(found.places.map(({ generation }) => [generation, 1])) }, format);
+  return new Generations({ ...found, records: new Map([...found.records.keys()].map((generation) => [generation, 1])) }, format);
 }
 
 /** The last generation that holds anything; `orElse` where that can't be read. */
@@ -100,20 +103,21 @@ function placesOf(generation: number, record: number, sealed: Buffer): Place[] |
 }
 
 /**
- * Looks for the first page of each queue in each of the generations, `before` not included; and for the last generation that has anything: what rides there, or a record, which would tell lies of a later one
- * with its number. Rejects with the source's error.
+ * Looks for the first page of each queue in each of the generations, `before` not included; and for the numbers of those that have anything: what rides there, or a record, which would tell lies of a later
+ * one with its number. Rejects with the source's error.
  */
-export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<Pick<FoundGenerations, "places" | "unused">> {
+export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<{ readonly places: readonly Place[]; readonly numbers: readonly number[] }> {
   const places: Place[] = [];
-  let unused = fromGeneration;
+  const numbers: number[] = [];
   const { from, to } = generationsBetween(fromGeneration, before);
   for (let next = from; ; ) {
     const keys = await source.firstKeys(next, to, 2);
     const last = keys.at(-1);
-    if (!last) return { places, unused };
+    if (!last) return { places, numbers };
     const page = keys.find((key) => isPageKey(key) && key.length === PAGE_KEY_BYTES);
     if (page) places.push({ first: plainKey(page).toString("latin1"), generation: generationOf(page) });
     next = page ? endOfQueue(page) : isPageKey(last) ? justBehind(last) : firstPageOf(generationOf(last));
-    unused = generationOf(page ?? last) + 1;
+    const number = generationOf(page ?? last);
+    if (numbers.at(-1) !== number) numbers.push(number);
   }
 }

@@ -92,7 +92,7 @@ async function openOnce(options: StoreOptions, isReserveGiven: boolean): Promise
     const { isNoted } = uncertainty;
     const format = await ensureFormat(database, directory, isNoted, options.clock);
     const generations = await recoverGenerations(database, format, { areCertain: !isNoted });
-    await unloadRiders(database, generations, (detail) => {
+    await unloadRiders(database, generations, { areCertain: !isNoted }, (detail) => {
       uncertainty.note();
       options.report({ kind: "damaged", detail });
     });

@@ -30,7 +30,7 @@ describe("places of pages", () => {
     for (let seed = 1; seed <= 300; seed++) {
       const rng = seededRng(seed);
       const upTo = (limit: number): number => Math.floor(rng() * limit);
-      const generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+      const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
       const disk = new Set<string>();
       const model = new Set<string>();
       const next = new Map<number, number>();
@@ -64,7 +64,7 @@ describe("places of pages", () => {
   });
 
   it("are noted for each queue alone, however many there are in a generation", () => {
-    const generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+    const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
     generations.begin();
     const noted = Array.from({ length: 2_000 }, (_, queue) => generations.place([{ type: "put", key: pageKey(queue + 1, 0, 1), value: Buffer.alloc(1) }]));
     expect(Math.max(...noted.slice(1))).toBeLessThan(64);
@@ -73,7 +73,7 @@ describe("places of pages", () => {
 
 describe("a read of pages in several generations", () => {
   it("passes through each once, though a look for emptied ones moves the beginning of one meanwhile", () => {
-    const generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+    const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
     for (const seq of [100, 200, 300]) {
       generations.begin();
       generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
@@ -90,7 +90,7 @@ describe("a read of pages in several generations", () => {
 it("goes on with a generation when there are very many places, and finds all pages", () => {
   const QUEUES = 9_000;
   const GENERATIONS = 13;
-  const generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+  const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
   for (let seq = 1; seq <= GENERATIONS; seq++) {
     generations.begin();
     const operations = Array.from({ length: QUEUES }, (_, index): WriteOperation => ({ type: "put", key: pageKey(QUEUES - index, 0, seq), value: FORMAT }));
