@@ -2,7 +2,7 @@ import { unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
 import { hasGenerations } from "./format.ts";
 import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
-import { endOfQueue, firstPageOf, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+import { bytesBeforeSeq, endOfQueue, firstPageOf, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
 import { readable } from "./read-range.ts";
 import { isCorruption } from "./store-error.ts";
 
@@ -10,9 +10,13 @@ import { isCorruption } from "./store-error.ts";
 const RIDES_FROM_AT = 8;
 /** Records read at a time. */
 const SLICE = 256;
+/** Keys looked at at a time: a record, or what rides, and a page behind it; and at most. */
+const FEWEST_KEYS = 2;
+const MOST_KEYS = 256;
 /** A place in a generation's record: the key of its first page without the first byte. */
 const PLACE_BYTES = pageKey(0, 0, 0).length - 1;
 const PAGE_KEY_BYTES = keyIn(1, pageKey(0, 0, 0)).length;
+const isPage = (key: Buffer): boolean => isPageKey(key) && key.length === PAGE_KEY_BYTES;
 /** The first byte of a page's key in generation 0. */
 const FIRST_BYTE = pageKey(0, 0, 0).toString("latin1", 0, 1);
 
@@ -23,10 +27,18 @@ export interface GenerationSource {
   firstKeys(from: Buffer, to: Buffer, limit: number): Promise<Buffer[]>;
 }
 
-/** What can be read of it. */
+/** What can be read of it. One by one costs three times as much as all at once. */
 export const sourceOf = (database: Database): GenerationSource => ({
   getMany: (keys) => database.getMany(keys),
-  firstKeys: (gte, lt, limit) => readable(database.keys({ gte, lt, limit, fillCache: false })),
+  firstKeys: async (gte, lt, limit) => {
+    const range = { gte, lt, limit, fillCache: false };
+    try {
+      return await database.keys(range).all();
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      return readable(database.keys(range));
+    }
+  },
 });
 
 /** What is known before: whether there are, or were, generations, and whether nothing has been lost of the records that tell of them. */
@@ -110,14 +122,27 @@ export async function scanGenerations(source: GenerationSource, fromGeneration: 
   const places: Place[] = [];
   const numbers: number[] = [];
   const { from, to } = generationsBetween(fromGeneration, before);
+  let queues = 0;
+  let queuesBefore = 0;
+  let queue: Buffer | undefined;
   for (let next = from; ; ) {
-    const keys = await source.firstKeys(next, to, 2);
+    // The more queues share a generation, the fewer pages each has there: then to read them costs less than to seek behind them.
+    const limit = Math.max(FEWEST_KEYS, Math.min(MOST_KEYS, Math.max(queues, queuesBefore) >> 2));
+    const keys = await source.firstKeys(next, to, limit);
     const last = keys.at(-1);
     if (!last) return { places, numbers };
-    const page = keys.find((key) => isPageKey(key) && key.length === PAGE_KEY_BYTES);
-    if (page) places.push({ first: plainKey(page).toString("latin1"), generation: generationOf(page) });
-    next = page ? endOfQueue(page) : isPageKey(last) ? justBehind(last) : firstPageOf(generationOf(last));
-    const number = generationOf(page ?? last);
-    if (numbers.at(-1) !== number) numbers.push(number);
+    for (const key of keys) {
+      const generation = generationOf(key);
+      if (numbers.at(-1) !== generation) {
+        numbers.push(generation);
+        queuesBefore = queues;
+        queues = 0;
+      }
+      if (!isPage(key) || (queue !== undefined && key.compare(queue, 0, queue.length, 0, queue.length) === 0)) continue;
+      queue = key.subarray(0, bytesBeforeSeq(key));
+      queues++;
+      places.push({ first: plainKey(key).toString("latin1"), generation });
+    }
+    next = isPage(last) ? endOfQueue(last) : isPageKey(last) ? justBehind(last) : firstPageOf(generationOf(last));
   }
 }

@@ -8,7 +8,7 @@ import { type Database, openLevelDatabase, type WriteOperation } from "../../src
 import { findGenerations, scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
 import { Generations, type Place } from "../../src/store/generations.ts";
 import {
-  formatKey, generationKey, generationOf, generationsKey, isPageKey, MAX_GENERATION, pageKey, pageSeq, pagesBetween, pagesOf, plainKey, queueKey, type KeyRange,
+  formatKey, generationKey, generationOf, generationsKey, isPageKey, keyIn, type KeyRange, MAX_GENERATION, pageKey, pageSeq, pagesBetween, pagesOf, plainKey, queueKey, riderKeyIn,
 } from "../../src/store/keys.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent } from "../../src/store/open.ts";
@@ -84,6 +84,58 @@ describe("a read of pages in several generations", () => {
     keepOnly(generations, kept);
     passed.push(...[...read].map(({ from }) => generationOf(from)));
     expect(passed).toEqual([1, 2, 3]);
+  });
+});
+
+describe("a look for pages", () => {
+  /** Keys of each generation: of so many queues, so many pages of each, behind what rides there. */
+  function generationOfMany(generation: number, queues: number, pages: number): Buffer[] {
+    const keys = [generationKey(generation, 0), ...Array.from({ length: queues }, (_, queue) => riderKeyIn(generation, queueKey(queue + 1, 0)))];
+    for (let queue = 1; queue <= queues; queue++) for (let seq = 0; seq < pages; seq++) keys.push(keyIn(generation, pageKey(queue, 0, generation * 1000 + seq)));
+    return keys;
+  }
+
+  /** What is found, in how many looks at how many keys. */
+  async function look(keys: readonly Buffer[]): Promise<{ found: string[]; numbers: readonly number[]; looks: number; passed: number }> {
+    const sorted = [...keys].sort((a, b) => a.compare(b));
+    let [looks, passed] = [0, 0];
+    const firstKeys = (from: Buffer, to: Buffer, limit: number): Promise<Buffer[]> => {
+      const at = sorted.findIndex((key) => key.compare(from) >= 0);
+      const first = at < 0 ? [] : sorted.slice(at, at + limit).filter((key) => key.compare(to) < 0);
+      looks++;
+      passed += first.length;
+      return Promise.resolve(first);
+    };
+    const { places, numbers } = await scanGenerations({ getMany: () => expect.fail("it reads records"), firstKeys }, 0, MAX_GENERATION);
+    return { found: places.map(textOfPlace).sort(), numbers, looks, passed };
+  }
+
+  const textOfPlace = ({ first, generation }: Place): string => `${generation} ${Buffer.from(first, "latin1").toString("hex")}`;
+  const wantedOf = (keys: readonly Buffer[]): string[] => placesOn(keys.map(hex)).map(textOfPlace).sort();
+
+  it("finds the first of each queue in each generation, and which there are, however many they are", async () => {
+    for (let seed = 1; seed <= 60; seed++) {
+      const rng = seededRng(seed);
+      const keys = Array.from({ length: 1 + Math.floor(rng() * 6) }, (_, generation) => generationOfMany(1 + 2 * generation, Math.floor(rng() ** 3 * 300), 1 + Math.floor(rng() * 12))).flat();
+      const left = keys.filter(() => rng() < 0.9);
+      const { found, numbers } = await look(left);
+      expect(found, `seed ${seed}`).toEqual(wantedOf(left));
+      expect(numbers, `seed ${seed}`).toEqual([...new Set(left.map(generationOf))]);
+    }
+  });
+
+  it("seeks no queue by itself where there are very many, with few pages each", async () => {
+    const keys = [1, 2, 3, 4].flatMap((generation) => generationOfMany(generation, 1000, 10));
+    const { found, looks } = await look(keys);
+    expect(found).toEqual(wantedOf(keys));
+    expect(looks).toBeLessThan(500);
+  });
+
+  it("passes over the pages of a queue where there are few", async () => {
+    const keys = [1, 2, 3, 4].flatMap((generation) => generationOfMany(generation, 4, 1000));
+    const { found, passed } = await look(keys);
+    expect(found).toEqual(wantedOf(keys));
+    expect(passed).toBeLessThan(100);
   });
 });
 
