@@ -88,6 +88,39 @@ it("deletes what many generations without pages have left by and by, also when n
   await compactor.close();
 });
 
+it("looks for generations without pages another time when it could not", async () => {
+  const clock = new VirtualClock();
+  let hasFailed = false;
+  const database = {
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(),
+    keys: ({ limit }: { limit: number }) => {
+      if (!hasFailed) {
+        hasFailed = true;
+        throw new Error("IO error");
+      }
+      return iteratorOf(limit === 2 ? [] : [generationKey(1, 0)]);
+    },
+  } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map(), unused: 1, ridesFrom: 0 }, Buffer.from("{}"));
+  for (let seq = 1; seq <= 2; seq++) {
+    generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
+    generations.begin();
+  }
+  const compactor = new Compactor({
+    clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+  });
+  compactor.noteDeleted(pageKey(1, 0, 1));
+  for (const forgets of [false, true]) {
+    compactor.compact(false);
+    await compactor.settled();
+    expect(hasFailed).toBe(true);
+    expect(generations.hasEmptied).toBe(forgets);
+    clock.after(10_000, () => undefined);
+    clock.step();
+  }
+  await compactor.close();
+});
+
 it("begins a generation with each table once there are generations, also for one queue: its small records ride there", async () => {
   const database = { compactRange: () => Promise.resolve() } as unknown as Database;
   for (const [unused, ends] of [[0, 0], [7, 8]] as const) {
