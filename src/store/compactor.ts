@@ -56,7 +56,7 @@ export class Compactor {
   #hasNew = false;
   #isQuiet = true;
   #writtenBytes = 0;
-  /** There are more generations without pages than were forgotten at once. */
+  /** There are more generations without pages than were forgotten at once, or they could not be looked for. */
   #hasLeft = false;
   #nextLookMs = 0;
   /** Of pages alone, since the last table was cut; whether those are of several queues; and how much of it makes the next one. */
@@ -159,20 +159,19 @@ export class Compactor {
       this.#deleted.note(to, this.#writtenBytes);
     }
     if (compacted === 0 && !(this.#hasLeft && this.#isQuiet)) return;
-    this.#hasLeft = false;
-    await this.#findEmptied().catch(() => undefined); // another time
+    this.#hasLeft = await this.#findEmptied().catch(() => true);
     this.#parts.onCompacted();
   }
 
   /**
    * Now that what was deleted is gone, it is soon seen where nothing is left. A power cut may bring back pages whose deletion is not synced, and with them a queue that
-   * still needs them: before they are forgotten all is written to tables, which LevelDB syncs.
+   * still needs them: before they are forgotten all is written to tables, which LevelDB syncs. Resolves with whether to look another time.
    */
-  async #findEmptied(): Promise<void> {
+  async #findEmptied(): Promise<boolean> {
     const { generations } = this.#parts;
     const { grown } = generations;
     const database = this.#parts.database();
-    if (grown === 0 || database === undefined) return;
+    if (grown === 0 || database === undefined) return grown > 0;
     const source = sourceOf(database);
     const firstKeys: typeof source.firstKeys = (...range) => {
       if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");
@@ -186,12 +185,12 @@ export class Compactor {
       const left = await firstKeys(from, to, ALL_KEYS);
       emptied.set(generation, left);
       keys += left.length;
-      this.#hasLeft = keys > MOST_KEYS;
-      if (this.#hasLeft) break;
+      if (keys > MOST_KEYS) break;
     }
     await database.compactRange(FIRST_KEY, FIRST_KEY);
     generations.keepOnly(places, grown, emptied);
     this.#isCrowded = generations.queues >= CROWD_OF_QUEUES;
+    return keys > MOST_KEYS;
   }
 
   async #slices(): Promise<readonly KeyRange[]> {

@@ -2,15 +2,21 @@ import { unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
 import { hasGenerations } from "./format.ts";
 import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
-import { endOfQueue, firstPageOf, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
+import { bytesBeforeSeq, endOfQueue, firstPageOf, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
 import { readable } from "./read-range.ts";
 import { isCorruption } from "./store-error.ts";
 
+/** In the record of all generations; there may be none. */
+const RIDES_FROM_AT = 8;
 /** Records read at a time. */
 const SLICE = 256;
+/** Keys looked at at a time: a record, or what rides, and a page behind it; and at most. */
+const FEWEST_KEYS = 2;
+const MOST_KEYS = 256;
 /** A place in a generation's record: the key of its first page without the first byte. */
 const PLACE_BYTES = pageKey(0, 0, 0).length - 1;
 const PAGE_KEY_BYTES = keyIn(1, pageKey(0, 0, 0)).length;
+const isPage = (key: Buffer): boolean => isPageKey(key) && key.length === PAGE_KEY_BYTES;
 /** The first byte of a page's key in generation 0. */
 const FIRST_BYTE = pageKey(0, 0, 0).toString("latin1", 0, 1);
 
@@ -21,10 +27,18 @@ export interface GenerationSource {
   firstKeys(from: Buffer, to: Buffer, limit: number): Promise<Buffer[]>;
 }
 
-/** What can be read of it. */
+/** What can be read of it. One by one costs three times as much as all at once. */
 export const sourceOf = (database: Database): GenerationSource => ({
   getMany: (keys) => database.getMany(keys),
-  firstKeys: (gte, lt, limit) => readable(database.keys({ gte, lt, limit, fillCache: false })),
+  firstKeys: async (gte, lt, limit) => {
+    const range = { gte, lt, limit, fillCache: false };
+    try {
+      return await database.keys(range).all();
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      return readable(database.keys(range));
+    }
+  },
 });
 
 /** What is known before: whether there are, or were, generations, and whether nothing has been lost of the records that tell of them. */
@@ -39,13 +53,14 @@ export interface Expectation {
  */
 export async function findGenerations(source: GenerationSource, { areExpected, areCertain }: Expectation): Promise<FoundGenerations> {
   const records = new Map<number, number>();
-  if (!areExpected && areCertain) return { places: [], records, unused: 0, wasLost: false };
+  if (!areExpected && areCertain) return { places: [], records, unused: 0, ridesFrom: 0, wasLost: false };
   const [sealed] = await source.getMany([generationsKey]);
   const used = sealed && unseal(generationsKey, sealed);
+  const ridesFrom = used !== undefined && used.length > RIDES_FROM_AT ? used.readUInt32BE(RIDES_FROM_AT) : 0;
   if (!areCertain || !used) {
-    const scanned = await scanGenerations(source, 0, MAX_GENERATION);
-    const unused = Math.max(scanned.unused, used?.readUInt32BE(4) ?? Number(areExpected));
-    return { places: scanned.places, records, unused, wasLost: unused > 0 };
+    const { places, numbers } = await scanGenerations(source, 0, MAX_GENERATION);
+    const unused = Math.max((numbers.at(-1) ?? -1) + 1, used?.readUInt32BE(4) ?? Number(areExpected));
+    return { places, records: new Map(numbers.map((generation) => [generation, 1])), unused, ridesFrom, wasLost: unused > 0 };
   }
   const unused = used.readUInt32BE(4);
   const places: Place[] = [];
@@ -68,7 +83,7 @@ export async function findGenerations(source: GenerationSource, { areExpected, a
     wasLost ||= damaged.size > 0;
     for (const generation of damaged) places.push(...(await scanGenerations(source, generation, generation + 1)).places);
   }
-  return { places, records, unused, wasLost };
+  return { places, records, unused, ridesFrom, wasLost };
 }
 
 /** Finds them at a start, and writes what was lost of their records: later starts count on those. `format`: value of the format record. */
@@ -76,7 +91,7 @@ export async function recoverGenerations(database: Database, format: Buffer, { a
   const found = await findGenerations(sourceOf(database), { areExpected: hasGenerations(format), areCertain });
   if (!found.wasLost) return new Generations(found, format);
   await database.batch(allNotes(found, format), { sync: true });
-  return new Generations({ ...found, records: new Map(found.places.map(({ generation }) => [generation, 1])) }, format);
+  return new Generations({ ...found, records: new Map([...found.records.keys()].map((generation) => [generation, 1])) }, format);
 }
 
 /** The last generation that holds anything; `orElse` where that can't be read. */
@@ -100,20 +115,34 @@ function placesOf(generation: number, record: number, sealed: Buffer): Place[] |
 }
 
 /**
- * Looks for the first page of each queue in each of the generations, `before` not included; and for the last generation that has anything: what rides there, or a record, which would tell lies of a later one
- * with its number. Rejects with the source's error.
+ * Looks for the first page of each queue in each of the generations, `before` not included; and for the numbers of those that have anything: what rides there, or a record, which would tell lies of a later
+ * one with its number. Rejects with the source's error.
  */
-export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<Pick<FoundGenerations, "places" | "unused">> {
+export async function scanGenerations(source: GenerationSource, fromGeneration: number, before: number): Promise<{ readonly places: readonly Place[]; readonly numbers: readonly number[] }> {
   const places: Place[] = [];
-  let unused = fromGeneration;
+  const numbers: number[] = [];
   const { from, to } = generationsBetween(fromGeneration, before);
+  let queues = 0;
+  let queuesBefore = 0;
+  let queue: Buffer | undefined;
   for (let next = from; ; ) {
-    const keys = await source.firstKeys(next, to, 2);
+    // The more queues share a generation, the fewer pages each has there: then to read them costs less than to seek behind them.
+    const limit = Math.max(FEWEST_KEYS, Math.min(MOST_KEYS, Math.max(queues, queuesBefore) >> 2));
+    const keys = await source.firstKeys(next, to, limit);
     const last = keys.at(-1);
-    if (!last) return { places, unused };
-    const page = keys.find((key) => isPageKey(key) && key.length === PAGE_KEY_BYTES);
-    if (page) places.push({ first: plainKey(page).toString("latin1"), generation: generationOf(page) });
-    next = page ? endOfQueue(page) : isPageKey(last) ? justBehind(last) : firstPageOf(generationOf(last));
-    unused = generationOf(page ?? last) + 1;
+    if (!last) return { places, numbers };
+    for (const key of keys) {
+      const generation = generationOf(key);
+      if (numbers.at(-1) !== generation) {
+        numbers.push(generation);
+        queuesBefore = queues;
+        queues = 0;
+      }
+      if (!isPage(key) || (queue !== undefined && key.compare(queue, 0, queue.length, 0, queue.length) === 0)) continue;
+      queue = key.subarray(0, bytesBeforeSeq(key));
+      queues++;
+      places.push({ first: plainKey(key).toString("latin1"), generation });
+    }
+    next = isPage(last) ? endOfQueue(last) : isPageKey(last) ? justBehind(last) : firstPageOf(generationOf(last));
   }
 }

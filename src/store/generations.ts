@@ -1,7 +1,7 @@
 import { seal } from "./checked.ts";
 import type { WriteOperation } from "./database.ts";
 import { withGenerations } from "./format.ts";
-import { formatKey, generationKey, generationsKey, isPageKey, keyIn, type KeyRange, QUEUE_OF_PAGE_BYTES } from "./keys.ts";
+import { formatKey, generationKey, generationsKey, isPageKey, keyIn, type KeyRange, QUEUE_OF_PAGE_BYTES, ridersKey } from "./keys.ts";
 import type { GroupWriter, Keeper } from "./store.ts";
 
 /** So many numbers are noted as used at a time. */
@@ -25,6 +25,8 @@ export interface FoundGenerations {
   readonly records: ReadonlyMap<number, number>;
   /** No generation from here on has been used; 0: there were none. */
   readonly unused: number;
+  /** What rides in lower ones has been written by itself since; 0 if that is not known. */
+  readonly ridesFrom: number;
   /** Some record was missing or damaged. */
   readonly wasLost: boolean;
 }
@@ -44,8 +46,9 @@ export class Generations implements Keeper {
   /** The last one that has got pages: what rides in a generation is there. */
   #grown: number;
   #queues = 0;
-  /** How many records each generation has. */
+  /** How many records each generation has. None without one has pages. */
   readonly #records: Map<number, number>;
+  #ridesFrom: number;
   /** No number from here on is noted as used. */
   #reserved: number;
   /** What generations without pages have left, to be deleted. */
@@ -53,9 +56,10 @@ export class Generations implements Keeper {
   readonly #format: Buffer;
 
   /** `format`: value of the format record. */
-  constructor({ places, records, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer) {
+  constructor({ places, records, unused, ridesFrom }: Omit<FoundGenerations, "wasLost">, format: Buffer) {
     this.#places = sorted(places);
     this.#records = new Map(records);
+    this.#ridesFrom = ridesFrom;
     this.#current = this.#grown = this.#reserved = unused;
     this.#format = format;
   }
@@ -81,26 +85,34 @@ export class Generations implements Keeper {
     return this.#grown;
   }
 
+  /** What rides in generations before this one has been written by itself since. */
+  get ridesFrom(): number {
+    return this.#ridesFrom;
+  }
+
   /** Value of the format record. */
   get format(): Buffer {
     return this.#current === 0 ? this.#format : withGenerations(this.#format);
   }
 
   /**
-   * Gives the pages of a batch their keys, and adds what tells the next start of them. Returns the bytes of that; if there are any the batch must be synced, since later
+   * Gives the pages of a batch their keys, and adds what tells the next start of them; and, if the batch writes what has ridden by itself, that it does. Returns the bytes of that; if there are any the batch must be synced, since later
    * ones count on it.
    */
   place(operations: WriteOperation[]): number {
     if (this.#current === 0) return 0;
     const joined = this.#join(operations);
     const { length } = operations;
+    let isRidden = true;
     for (let index = 0; index < length; index++) {
       const operation = operations[index] as WriteOperation; // index < length
+      if (operation.type === "del" && operation.key === ridersKey) isRidden = false;
       if (!isPageKey(operation.key)) continue;
       const generation = operation.type === "put" ? this.#current : (this.#holding(operation.key.toString("latin1"))?.generation ?? 0);
       operations[index] = { ...operation, key: keyIn(generation, operation.key) };
     }
     if (joined.length > 0) operations.push(...this.#notes(joined));
+    if (!isRidden && this.#reserved > 0) operations.push(...this.#notesOfLeaving());
     return operations.slice(length).reduce((bytes, operation) => bytes + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
   }
 
@@ -128,7 +140,17 @@ export class Generations implements Keeper {
     const note = noteOf(this.#current, record, joined);
     if (this.#current < this.#reserved) return [note];
     this.#reserved = this.#current + RESERVED;
-    return [note, ...notesOfUsed(this.#places, this.#current, this.#reserved, this.#format)];
+    return [note, ...this.#notesOfUsed()];
+  }
+
+  /** Nothing rides in the current generation any more; nor in one whose number is not noted yet. */
+  #notesOfLeaving(): WriteOperation[] {
+    this.#ridesFrom = Math.min(this.#current + 1, this.#reserved);
+    return this.#notesOfUsed();
+  }
+
+  #notesOfUsed(): WriteOperation[] {
+    return notesOfUsed({ records: this.#records, unused: this.#reserved, ridesFrom: this.#ridesFrom }, this.#format);
   }
 
   /** Where the pages from `from` up to `to` stand, in their order. Looked up step by step: places may come and go meanwhile. */
@@ -176,7 +198,7 @@ export class Generations implements Keeper {
   /** Generations before `before` that are not among `found`, all places that had pages when that was `grown`: they are empty, and stay so. */
   emptied(found: readonly Place[], before: number): number[] {
     const held = new Set(found.map(({ generation }) => generation));
-    return [...new Set(this.#places.map(({ generation }) => generation))].filter((generation) => generation < before && !held.has(generation));
+    return [...this.#records.keys()].filter((generation) => generation < before && !held.has(generation));
   }
 
   /** Forgets emptied generations, whose keys are given, and what has gone from the others. Emptied ones that are not given are so another time. */
@@ -208,22 +230,23 @@ const sealedPut = (key: Buffer, value: Buffer): WriteOperation => ({ type: "put"
 const noteOf = (generation: number, record: number, pages: readonly string[]): WriteOperation =>
   sealedPut(generationKey(generation, record), Buffer.from(pages.map((page) => page.slice(1)).join(""), "latin1"));
 
-/** What tells that there are generations, and between which numbers. */
-function notesOfUsed(places: readonly Place[], current: number, reserved: number, format: Buffer): WriteOperation[] {
-  const used = Buffer.alloc(8);
-  used.writeUInt32BE(places.reduce((least, { generation }) => Math.min(least, generation), current));
-  used.writeUInt32BE(reserved, 4);
+/** What tells that there are generations, between which numbers, and from which one on records ride. */
+function notesOfUsed({ records, unused, ridesFrom }: Pick<FoundGenerations, "records" | "unused" | "ridesFrom">, format: Buffer): WriteOperation[] {
+  const used = Buffer.alloc(12);
+  used.writeUInt32BE([...records.keys()].reduce((least, generation) => Math.min(least, generation), unused));
+  used.writeUInt32BE(unused, 4);
+  used.writeUInt32BE(ridesFrom, 8);
   return [sealedPut(generationsKey, used), { type: "put", key: formatKey, value: withGenerations(format) }];
 }
 
 /** All of that, after some of it was lost: one record for each generation. */
-export function allNotes({ places, records, unused }: Omit<FoundGenerations, "wasLost">, format: Buffer): WriteOperation[] {
+export function allNotes({ places, ...found }: FoundGenerations, format: Buffer): WriteOperation[] {
   const operations: WriteOperation[] = [];
-  for (const generation of new Set([...records.keys(), ...places.map((place) => place.generation)])) {
-    for (let record = 1; record < (records.get(generation) ?? 0); record++) operations.push({ type: "del", key: generationKey(generation, record) });
+  for (const [generation, records] of found.records) {
+    for (let record = 1; record < records; record++) operations.push({ type: "del", key: generationKey(generation, record) });
     operations.push(noteOf(generation, 0, places.filter((place) => place.generation === generation).map(({ first }) => first)));
   }
-  return [...operations, ...notesOfUsed(places, unused, unused, format)];
+  return [...operations, ...notesOfUsed(found, format)];
 }
 
 const queueOf = (page: string): string => page.slice(0, QUEUE_OF_PAGE_BYTES);

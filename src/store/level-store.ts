@@ -69,8 +69,6 @@ export class LevelStore implements Store {
   #stored: GroupNumber = 0;
   /** The group with which all is stored that this start has taken up. */
   #recoveredIn: GroupNumber = 0;
-  /** The last group with which a generation has begun: without what it has put there, what comes later would have a start believe records of long ago. */
-  #beganIn: GroupNumber = 0;
   #state: StoreState = "healthy";
   #failure: "failed" | "full" | undefined;
   /** A batch since the last synced one was not synced. */
@@ -201,17 +199,16 @@ export class LevelStore implements Store {
   /** What is written for a group is decided once, however often it is tried. */
   #prepare(group: ClosedGroup): void {
     const { generations } = this.#parts;
-    const isBegun = generations.queues > 0;
     const gathered = this.#riders.batchOf(group.records, generations.current);
     const noteBytes = generations.place(gathered.operations);
-    if (!isBegun && generations.queues > 0) this.#beganIn = group.number;
     const batch = noteBytes === 0 ? gathered : { ...gathered, bytes: gathered.bytes + noteBytes, mustSync: true };
     for (const { type, key } of batch.operations) if (type === "del") this.#compactor.noteDeleted(key);
     this.#unwritten = { group, batch: this.#isSynced(group, batch) ? this.#padded(batch) : batch };
   }
 
+  /** What later groups count on is synced whatever `durability` says: without it they would have a start believe older records than those that they go with. */
   #isSynced(group: ClosedGroup, batch: Batch): boolean {
-    return (this.#parts.syncs || group.number === this.#recoveredIn || group.number === this.#beganIn) && (group.need === "synced" || batch.mustSync);
+    return batch.mustSync || ((this.#parts.syncs || group.number === this.#recoveredIn) && group.need === "synced");
   }
 
   /** A disk that is full or fails gets nothing that need not be. */

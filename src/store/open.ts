@@ -62,12 +62,13 @@ async function openWithReserve(options: StoreOptions): Promise<LevelStore> {
     .catch(async (error: unknown) => {
       if (!isOutOfRoom(error)) throw error;
       isReserveGiven = await directory.giveUpReserve();
+      if (!isReserveGiven) throw error;
       return open();
     })
     .catch(async (error: unknown) => {
       // LevelDB finds that out when it has the lock: nobody else is about to finish its tables.
       if (!isOutOfRoom(error) || !isOfDatabase(error)) throw error;
-      await directory.removeUnfinished();
+      if (!(await directory.removeUnfinished())) throw error;
       return open();
     });
 }
@@ -92,7 +93,7 @@ async function openOnce(options: StoreOptions, isReserveGiven: boolean): Promise
     const { isNoted } = uncertainty;
     const format = await ensureFormat(database, directory, isNoted, options.clock);
     const generations = await recoverGenerations(database, format, { areCertain: !isNoted });
-    await unloadRiders(database, generations, (detail) => {
+    await unloadRiders(database, generations, { areCertain: !isNoted }, (detail) => {
       uncertainty.note();
       options.report({ kind: "damaged", detail });
     });

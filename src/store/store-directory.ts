@@ -142,9 +142,11 @@ export class StoreDirectory {
     return room >= (await this.#roomToOpen(bytes));
   }
 
-  /** The database must not be open: otherwise a compaction may just finish them. */
-  async removeUnfinished(): Promise<void> {
-    for (const name of await this.#unfinishedTables()) await rm(join(this.path, name), { force: true });
+  /** The database must not be open: otherwise a compaction may just finish them. Returns whether there were any. */
+  async removeUnfinished(): Promise<boolean> {
+    const names = await this.#unfinishedTables();
+    for (const name of names) await rm(join(this.path, name), { force: true });
+    return names.length > 0;
   }
 
   /** Tables that no manifest names: LevelDB never knew them. Without CURRENT they may be what a repair has made. */

@@ -1,6 +1,6 @@
 import { seal, unseal } from "./checked.ts";
 import type { Database, WriteOperation } from "./database.ts";
-import { lastGeneration } from "./find-generations.ts";
+import { type Expectation, lastGeneration } from "./find-generations.ts";
 import type { Generations } from "./generations.ts";
 import { generationOf, keyOfRider, type KeyRange, pagesBehind, plainKey, ridersIn, ridersKey } from "./keys.ts";
 import { type Rider, ridersOf } from "./page-load.ts";
@@ -12,16 +12,19 @@ const MAX_DAMAGED = 100;
 
 /**
  * At a start: writes what rides by itself (`Riders`). `onDamaged` is called before that if there is damage in what rides on the last page, or in the last generation: what
- * rides before it is older.
+ * rides before it is older. Where records may have been lost, the one that tells of riders is not relied on.
  */
-export async function unloadRiders(database: Database, generations: Generations, onDamaged: (detail: string) => void): Promise<void> {
+export async function unloadRiders(database: Database, generations: Generations, { areCertain }: Pick<Expectation, "areCertain">, onDamaged: (detail: string) => void): Promise<void> {
   const sealed = await database.get(ridersKey);
-  if (sealed === undefined) return;
-  const from = unseal(ridersKey, sealed);
+  if (sealed === undefined && areCertain) return;
+  const from = sealed && unseal(ridersKey, sealed);
   const { riders, damage } = from === undefined ? await ridersOfAny(database, generations) : await ridersFrom(database, generations, from);
+  if (sealed === undefined && riders.length === 0) return;
   const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : { type: "put", key, value: seal(key, value) }));
+  operations.push({ type: "del", key: ridersKey });
+  generations.place(operations);
   if (damage !== undefined) onDamaged(damage);
-  await database.batch([...operations, { type: "del", key: ridersKey }], { sync: true });
+  await database.batch(operations, { sync: true });
 }
 
 interface Found {
@@ -30,10 +33,10 @@ interface Found {
 }
 
 const ridersFrom = (database: Database, generations: Generations, from: Buffer): Promise<Found> =>
-  generationOf(from) > 0 ? ridersSince(database, generationOf(from), generations.current) : lastRiders(database, [...generations.ranges(...pagesBehind(from))].reverse());
+  generationOf(from) > 0 ? ridersSince(database, generationOf(from), generations) : lastRiders(database, [...generations.ranges(...pagesBehind(from))].reverse());
 
 /** It is not known where they ride. If there are generations, it is there. */
-const ridersOfAny = async (database: Database, { current }: Generations): Promise<Found> => ({ ...(await ridersSince(database, 1, current)), damage: "the record of what rides" });
+const ridersOfAny = async (database: Database, generations: Generations): Promise<Found> => ({ ...(await ridersSince(database, 1, generations)), damage: "the record of what rides" });
 
 /** `ranges`: where the pages behind that one stand, the last of them first. */
 async function lastRiders(database: Database, ranges: readonly KeyRange[]): Promise<Found> {
@@ -54,17 +57,18 @@ async function lastRiders(database: Database, ranges: readonly KeyRange[]): Prom
 }
 
 /** What rides in the last generation that has anything, and, if some of it is damaged, what the generations before that have of it, back to `first`. */
-async function ridersSince(database: Database, first: number, unused: number): Promise<Found> {
+async function ridersSince(database: Database, from: number, { current, ridesFrom }: Generations): Promise<Found> {
   const riders = new Map<string, Rider>();
   let damage: string | undefined;
-  const last = await lastGeneration(database, unused - 1);
+  const first = Math.max(from, ridesFrom);
+  const last = await lastGeneration(database, current - 1);
   for (let generation = last; generation >= first && (damage === undefined || generation > last - MAX_DAMAGED); generation--) {
-    const { from, to } = ridersIn(generation);
+    const riding = ridersIn(generation);
     const state = { isWhole: true };
-    const found = await readable(database.iterator({ gte: from, lt: to, fillCache: false }), () => (state.isWhole = false));
+    const found = await readable(database.iterator({ gte: riding.from, lt: riding.to, fillCache: false }), () => (state.isWhole = false));
     for (const [key, sealed] of found) {
       const value = unseal(key, sealed);
-      const name = key.toString("latin1", from.length - 1);
+      const name = key.toString("latin1", riding.from.length - 1);
       if (value === undefined) state.isWhole = false;
       else if (!riders.has(name)) riders.set(name, { key: keyOfRider(key), value });
     }

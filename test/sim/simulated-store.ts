@@ -60,7 +60,7 @@ export class SimulatedStore implements Store {
   #isBusy = false;
   #stored: GroupNumber = 0;
   #hasEnded = false;
-  #generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+  #generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
   readonly #riders = new Riders();
   readonly #generationBytes: number;
   #bytes = 0;
@@ -83,7 +83,7 @@ export class SimulatedStore implements Store {
       firstKeys: (from: Buffer, to: Buffer, limit: number) => Promise.resolve(this.#keysBetween(keyText(from), keyText(to)).slice(0, limit).map(bytesOf)),
     };
     this.#generations = new Generations(await findGenerations(source, { areExpected: this.#written.has(keyText(formatKey)), areCertain: true }), FORMAT);
-    await unloadRiders(databaseOn([this.#written, this.#surviving]), this.#generations, (damage) => {
+    await unloadRiders(databaseOn([this.#written, this.#surviving]), this.#generations, { areCertain: true }, (damage) => {
       throw new Error(`damaged: ${damage}`);
     });
     return this;

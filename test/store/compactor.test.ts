@@ -9,7 +9,7 @@ import { generationKey, generationOf, keyIn, pageKey } from "../../src/store/key
 import { VirtualClock } from "../sim/virtual-clock.ts";
 
 const MIB = 1024 * 1024;
-const iteratorOf = (keys: Buffer[]): object => ({ nextv: () => Promise.resolve(keys.splice(0, 1)), close: () => Promise.resolve() });
+const iteratorOf = (keys: Buffer[]): object => ({ all: () => Promise.resolve(keys) });
 
 it("leaves off looking for generations that are empty when a batch has failed: the database is to be opened anew", async () => {
   let looks = 0;
@@ -21,7 +21,7 @@ it("leaves off looking for generations that are empty when a batch has failed: t
   const database = {
     approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => iteratorOf(keysOf()),
   } as unknown as Database;
-  const generations = new Generations({ places: [], records: new Map(), unused: 2000 }, Buffer.from("{}"));
+  const generations = new Generations({ places: [], records: new Map(), unused: 2000, ridesFrom: 0 }, Buffer.from("{}"));
   const compactor = new Compactor({
     clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => (hasFailed ? undefined : database),
     isAwaited: () => false, onCompacted: () => undefined,
@@ -38,7 +38,7 @@ it("ends a generation to which a thousand queues have come when there was someth
     approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(), keys: () => iteratorOf([]),
   } as unknown as Database;
   for (const [queues, ends] of [[1023, false], [1024, true]] as const) {
-    const generations = new Generations({ places: [], records: new Map(), unused: 7 }, Buffer.from("{}"));
+    const generations = new Generations({ places: [], records: new Map(), unused: 7, ridesFrom: 0 }, Buffer.from("{}"));
     const compactor = new Compactor({
       clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
     });
@@ -64,7 +64,7 @@ it("deletes what many generations without pages have left by and by, also when n
     // Pages are looked for two keys at a time.
     keys: ({ gte, limit }: { gte: Buffer; limit: number }) => iteratorOf(limit === 2 ? [] : Array.from({ length: RECORDS }, (_, record) => generationKey(generationOf(gte), record))),
   } as unknown as Database;
-  const generations = new Generations({ places: [], records: new Map(), unused: 1 }, Buffer.from("{}"));
+  const generations = new Generations({ places: [], records: new Map(), unused: 1, ridesFrom: 0 }, Buffer.from("{}"));
   for (let seq = 1; seq <= GENERATIONS + 1; seq++) {
     generations.begin();
     generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
@@ -88,10 +88,43 @@ it("deletes what many generations without pages have left by and by, also when n
   await compactor.close();
 });
 
+it("looks for generations without pages another time when it could not", async () => {
+  const clock = new VirtualClock();
+  let hasFailed = false;
+  const database = {
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(),
+    keys: ({ limit }: { limit: number }) => {
+      if (!hasFailed) {
+        hasFailed = true;
+        throw new Error("IO error");
+      }
+      return iteratorOf(limit === 2 ? [] : [generationKey(1, 0)]);
+    },
+  } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map(), unused: 1, ridesFrom: 0 }, Buffer.from("{}"));
+  for (let seq = 1; seq <= 2; seq++) {
+    generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
+    generations.begin();
+  }
+  const compactor = new Compactor({
+    clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+  });
+  compactor.noteDeleted(pageKey(1, 0, 1));
+  for (const forgets of [false, true]) {
+    compactor.compact(false);
+    await compactor.settled();
+    expect(hasFailed).toBe(true);
+    expect(generations.hasEmptied).toBe(forgets);
+    clock.after(10_000, () => undefined);
+    clock.step();
+  }
+  await compactor.close();
+});
+
 it("begins a generation with each table once there are generations, also for one queue: its small records ride there", async () => {
   const database = { compactRange: () => Promise.resolve() } as unknown as Database;
   for (const [unused, ends] of [[0, 0], [7, 8]] as const) {
-    const generations = new Generations({ places: [], records: new Map(), unused }, Buffer.from("{}"));
+    const generations = new Generations({ places: [], records: new Map(), unused, ridesFrom: 0 }, Buffer.from("{}"));
     const compactor = new Compactor({
       clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: 1000, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
     });
@@ -111,7 +144,7 @@ it("forgets what LevelDB has compacted by itself while pages are still being del
     compactRange: (from: Buffer) => Promise.resolve(void compacted.push(from)),
     keys: () => iteratorOf([]),
   } as unknown as Database;
-  const generations = new Generations({ places: [], records: new Map(), unused: 0 }, Buffer.from("{}"));
+  const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, Buffer.from("{}"));
   const compactor = new Compactor({
     clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
   });

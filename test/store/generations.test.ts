@@ -8,7 +8,7 @@ import { type Database, openLevelDatabase, type WriteOperation } from "../../src
 import { findGenerations, scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
 import { Generations, type Place } from "../../src/store/generations.ts";
 import {
-  formatKey, generationKey, generationOf, generationsKey, isPageKey, MAX_GENERATION, pageKey, pageSeq, pagesBetween, pagesOf, plainKey, queueKey, type KeyRange,
+  formatKey, generationKey, generationOf, generationsKey, isPageKey, keyIn, type KeyRange, MAX_GENERATION, pageKey, pageSeq, pagesBetween, pagesOf, plainKey, queueKey, riderKeyIn,
 } from "../../src/store/keys.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent } from "../../src/store/open.ts";
@@ -30,7 +30,7 @@ describe("places of pages", () => {
     for (let seed = 1; seed <= 300; seed++) {
       const rng = seededRng(seed);
       const upTo = (limit: number): number => Math.floor(rng() * limit);
-      const generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+      const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
       const disk = new Set<string>();
       const model = new Set<string>();
       const next = new Map<number, number>();
@@ -64,7 +64,7 @@ describe("places of pages", () => {
   });
 
   it("are noted for each queue alone, however many there are in a generation", () => {
-    const generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+    const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
     generations.begin();
     const noted = Array.from({ length: 2_000 }, (_, queue) => generations.place([{ type: "put", key: pageKey(queue + 1, 0, 1), value: Buffer.alloc(1) }]));
     expect(Math.max(...noted.slice(1))).toBeLessThan(64);
@@ -73,7 +73,7 @@ describe("places of pages", () => {
 
 describe("a read of pages in several generations", () => {
   it("passes through each once, though a look for emptied ones moves the beginning of one meanwhile", () => {
-    const generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+    const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
     for (const seq of [100, 200, 300]) {
       generations.begin();
       generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
@@ -87,10 +87,62 @@ describe("a read of pages in several generations", () => {
   });
 });
 
+describe("a look for pages", () => {
+  /** Keys of each generation: of so many queues, so many pages of each, behind what rides there. */
+  function generationOfMany(generation: number, queues: number, pages: number): Buffer[] {
+    const keys = [generationKey(generation, 0), ...Array.from({ length: queues }, (_, queue) => riderKeyIn(generation, queueKey(queue + 1, 0)))];
+    for (let queue = 1; queue <= queues; queue++) for (let seq = 0; seq < pages; seq++) keys.push(keyIn(generation, pageKey(queue, 0, generation * 1000 + seq)));
+    return keys;
+  }
+
+  /** What is found, in how many looks at how many keys. */
+  async function look(keys: readonly Buffer[]): Promise<{ found: string[]; numbers: readonly number[]; looks: number; passed: number }> {
+    const sorted = [...keys].sort((a, b) => a.compare(b));
+    let [looks, passed] = [0, 0];
+    const firstKeys = (from: Buffer, to: Buffer, limit: number): Promise<Buffer[]> => {
+      const at = sorted.findIndex((key) => key.compare(from) >= 0);
+      const first = at < 0 ? [] : sorted.slice(at, at + limit).filter((key) => key.compare(to) < 0);
+      looks++;
+      passed += first.length;
+      return Promise.resolve(first);
+    };
+    const { places, numbers } = await scanGenerations({ getMany: () => expect.fail("it reads records"), firstKeys }, 0, MAX_GENERATION);
+    return { found: places.map(textOfPlace).sort(), numbers, looks, passed };
+  }
+
+  const textOfPlace = ({ first, generation }: Place): string => `${generation} ${Buffer.from(first, "latin1").toString("hex")}`;
+  const wantedOf = (keys: readonly Buffer[]): string[] => placesOn(keys.map(hex)).map(textOfPlace).sort();
+
+  it("finds the first of each queue in each generation, and which there are, however many they are", async () => {
+    for (let seed = 1; seed <= 60; seed++) {
+      const rng = seededRng(seed);
+      const keys = Array.from({ length: 1 + Math.floor(rng() * 6) }, (_, generation) => generationOfMany(1 + 2 * generation, Math.floor(rng() ** 3 * 300), 1 + Math.floor(rng() * 12))).flat();
+      const left = keys.filter(() => rng() < 0.9);
+      const { found, numbers } = await look(left);
+      expect(found, `seed ${seed}`).toEqual(wantedOf(left));
+      expect(numbers, `seed ${seed}`).toEqual([...new Set(left.map(generationOf))]);
+    }
+  });
+
+  it("seeks no queue by itself where there are very many, with few pages each", async () => {
+    const keys = [1, 2, 3, 4].flatMap((generation) => generationOfMany(generation, 1000, 10));
+    const { found, looks } = await look(keys);
+    expect(found).toEqual(wantedOf(keys));
+    expect(looks).toBeLessThan(500);
+  });
+
+  it("passes over the pages of a queue where there are few", async () => {
+    const keys = [1, 2, 3, 4].flatMap((generation) => generationOfMany(generation, 4, 1000));
+    const { found, passed } = await look(keys);
+    expect(found).toEqual(wantedOf(keys));
+    expect(passed).toBeLessThan(100);
+  });
+});
+
 it("goes on with a generation when there are very many places, and finds all pages", () => {
   const QUEUES = 9_000;
   const GENERATIONS = 13;
-  const generations = new Generations({ places: [], records: new Map(), unused: 0 }, FORMAT);
+  const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
   for (let seq = 1; seq <= GENERATIONS; seq++) {
     generations.begin();
     const operations = Array.from({ length: QUEUES }, (_, index): WriteOperation => ({ type: "put", key: pageKey(QUEUES - index, 0, seq), value: FORMAT }));

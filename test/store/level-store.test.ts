@@ -448,6 +448,21 @@ describe("a store on disk", () => {
     await holding.close();
   });
 
+  it.each([["has none", 1, []], ["has one", 2, ["reserve"]], ["has one, and a table that no manifest names", 3, ["reserve", "000900.ldb"]]] as const)(
+    "tries to open a database for which there is no room only as often as there is some to be made: it %s",
+    async (_, tries, names) => {
+      await (await openStore(optionsFor(directory))).close();
+      for (const name of names) await writeFile(join(directory, name), "some");
+      let opened = 0;
+      const openDatabase = (): Promise<never> => {
+        opened++;
+        return Promise.reject(Object.assign(new Error("IO error: No space left on device"), { code: "LEVEL_IO_ERROR" }));
+      };
+      await expect(openStore({ ...optionsFor(directory), openDatabase })).rejects.toMatchObject({ code: "unavailable" });
+      expect(opened).toBe(tries);
+    },
+  );
+
   it("holds a reserve", async () => {
     const reserving = await openStore({ ...optionsFor(directory), reserveBytes: 4096 });
     await reserving.close();

@@ -152,7 +152,7 @@ it("what rides in a generation is found beside a block that can't be read, and w
   writeFileSync(path.join(directory, name), table);
   database = await openLevelDatabase(directory);
   const damages: string[] = [];
-  await unloadRiders(database, new Generations({ places: [], records: new Map(), unused: 3 }, Buffer.from('{"format":4}')), (detail) => damages.push(detail));
+  await unloadRiders(database, new Generations({ places: [], records: new Map(), unused: 3, ridesFrom: 0 }, Buffer.from('{"format":4}')), { areCertain: true }, (detail) => damages.push(detail));
   const generationsOf = (await database.values({ gte: queueKey(0, 0), lt: queueKey(SESSIONS + 1, 0) }).all()).map((value) => value[0]);
   expect(damages).toHaveLength(1);
   expect(generationsOf).toHaveLength(SESSIONS);

@@ -46,7 +46,7 @@ describe("records that ride in generations", () => {
     generations = await recoverGenerations(database, (await database.get(formatKey)) ?? FORMAT, { areCertain: true });
     riders = new Riders();
     let damage: string | undefined;
-    await unloadRiders(database, generations, (detail) => (damage = detail));
+    await unloadRiders(database, generations, { areCertain: true }, (detail) => (damage = detail));
     return damage;
   }
 
