@@ -96,23 +96,23 @@ export class Generations implements Keeper {
   }
 
   /**
-   * Gives the pages of a batch their keys, and adds what tells the next start of them; and, if the batch writes what has ridden by itself, that it does. Returns the bytes of that; if there are any the batch must be synced, since later
-   * ones count on it.
+   * Gives the pages of a batch their keys, and adds what tells the next start of them; and, if the batch writes what has ridden by itself, that it does.
+   * Returns the bytes of that; if there are any the batch must be synced, since later ones count on it.
    */
   place(operations: WriteOperation[]): number {
     if (this.#current === 0) return 0;
     const joined = this.#join(operations);
     const { length } = operations;
-    let isRidden = true;
+    let hasLeft = false;
     for (let index = 0; index < length; index++) {
       const operation = operations[index] as WriteOperation; // index < length
-      if (operation.type === "del" && operation.key === ridersKey) isRidden = false;
+      if (operation.type === "del" && operation.key === ridersKey) hasLeft = true;
       if (!isPageKey(operation.key)) continue;
       const generation = operation.type === "put" ? this.#current : (this.#holding(operation.key.toString("latin1"))?.generation ?? 0);
       operations[index] = { ...operation, key: keyIn(generation, operation.key) };
     }
     if (joined.length > 0) operations.push(...this.#notes(joined));
-    if (!isRidden && this.#reserved > 0) operations.push(...this.#notesOfLeaving());
+    if (hasLeft && this.#reserved > 0) operations.push(...this.#notesOfLeaving());
     return operations.slice(length).reduce((bytes, operation) => bytes + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
   }
 
