@@ -89,7 +89,7 @@ export class SharedGroup implements Receiver, Peer {
   deliver(message: Message, qos: QoS, retain: boolean): GroupNumber {
     if (qos === 0 || !this.hasWaiting) {
       const member = this.next(message, qos === 0 ? isReady : hasRoom);
-      if (member) return this.hand(member, message, qos, retain, "deliver");
+      if (member) return this.hand(member, message, qos, retain);
     }
     return qos === 0 ? Admission.dropped : this.openQueue().deliver(message, qos, retain);
   }
@@ -98,7 +98,7 @@ export class SharedGroup implements Receiver, Peer {
   takeBack(message: Message): void {
     const { qos, retain } = message;
     const member = this.hasWaiting ? undefined : this.next(message, hasRoom);
-    if (member) this.hand(member, message, qos, retain, "takeOver");
+    if (member) this.hand(member, message, qos, retain);
     else this.openQueue().takeOver(message, qos, retain);
   }
 
@@ -148,12 +148,12 @@ export class SharedGroup implements Receiver, Peer {
     return sees(member, this.filter, topic.toString("utf8", topicStart, topicEnd));
   }
 
-  /** `takeOver`: it has been let in before. */
-  private hand({ entry, options, subscriptionIds }: Member, message: Message, qos: QoS, retain: boolean, how: "deliver" | "takeOver"): GroupNumber {
+  /** No limit of the member's queue holds: its window has room for the message, or the message has been let in before. */
+  private hand({ entry, options, subscriptionIds }: Member, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const effective = qos < options.qos ? qos : options.qos;
     message.subscriptionIds = subscriptionIds;
     message.share = effective > 0 && entry.session.durable ? this.openQueue().number : this.ramNumber;
-    const group = entry.session[how](message, effective, retain && options.retainAsPublished);
+    const group = entry.session.takeOver(message, effective, retain && options.retainAsPublished);
     message.subscriptionIds = NO_SUBSCRIPTION_IDS;
     message.share = 0;
     return group;
@@ -173,7 +173,7 @@ export class SharedGroup implements Receiver, Peer {
   publish(flags: number, message: Message, _topicStart: number, packetId: number): boolean {
     const member = this.next(message, hasRoom) ?? this.next(message, isAttached) ?? this.next(message, isDurable);
     const { qos } = message;
-    if (member) this.hand(member, message, qos, (flags & 1) !== 0, "takeOver");
+    if (member) this.hand(member, message, qos, (flags & 1) !== 0);
     if (qos === 1) this.queue?.sender?.onPuback(packetId);
     else {
       this.queue?.sender?.onPubrec(packetId);

@@ -256,7 +256,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
     return this.enqueue(queue, message, qos, retain);
   }
 
-  /** Hands on a message that another queue gives up for it: it was let in there, no limit drops it here. */
+  /** The same whatever the limits say: for a message that another queue gives up, or the in-flight window has room for. */
   takeOver(message: Message, qos: QoS, retain: boolean): GroupNumber {
     if (qos === 0) return this.deliverQoS0(message, retain, 0);
     return this.view.reaches(message) ? this.enqueue(this.lanes.at(0), message, qos, retain) : Admission.taken;

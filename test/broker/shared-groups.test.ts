@@ -61,6 +61,20 @@ describe("a shared subscription", () => {
     expect(rig.broker.droppedMessages).toBe(0);
   });
 
+  it.each(["drop_newest", "block"] as const)("drops nothing that a member's window has room for, though all queues together are full: %s", async (queueFull) => {
+    const rig = await BrokerRig.start(new Map(), { limits: { maxTotalQueuedMessages: 3, queueFull } });
+    const away = rig.connect("away", { expiryMs: Infinity });
+    away.subscribe("away", { qos: 1 });
+    away.leave();
+    publishAll(rig, ["away", "away", "away"], 1);
+    const x = rig.connect("x", { expiryMs: Infinity });
+    x.subscribe(SHARED, { qos: 2 });
+    publishAll(rig, names(1, 3), 2);
+    await rig.settle();
+    expect(x.take()).toEqual(names(1, 3));
+    expect(rig.broker.droppedMessages).toBe(0);
+  });
+
   it("ends with its last member", async () => {
     const rig = await BrokerRig.start();
     const x = rig.connect("x");
