@@ -255,6 +255,8 @@ export class Sessions {
   expireAfter(expiryMs: number, onExpired: (clientId: string, messages: number) => void): void {
     this.onExpired = onExpired;
     this.expiry.setCap(expiryMs);
+    // A crash has ended their connections, or nobody has asked when they ended: the next start is to count from the same moment.
+    for (const entry of this.entries.values()) if (!entry.holder && !entry.hasLeftRecorded && this.expiry.expiryOf(entry) < Infinity) this.keep(entry, "soon");
   }
 
   private expire(entry: Entry): void {

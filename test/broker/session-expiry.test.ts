@@ -54,6 +54,18 @@ describe("a session's expiry", () => {
     expect(isThere(await before.restart(), "c")).toBe(true);
   });
 
+  it("is counted from the first start after a crash that ended the connection, not from the last", async () => {
+    const before = await BrokerRig.start();
+    before.connect("c", { expiryMs: 5_000 });
+    let rig = await before.restart();
+    for (let starts = 0; starts < 3; starts++) {
+      rig.broker.sessions.expireAfter(Infinity, () => undefined);
+      await rig.settle(2_000);
+      rig = await rig.restart();
+    }
+    expect(isThere(rig, "c")).toBe(false);
+  });
+
   it("that is over makes the next connection's session a new one", async () => {
     const rig = await BrokerRig.start();
     const first = rig.connect("c", { expiryMs: 500 });
