@@ -54,6 +54,15 @@ describe("a session's expiry", () => {
     expect(isThere(await before.restart(), "c")).toBe(true);
   });
 
+  it("is not counted from an earlier connection's end that a start has read", async () => {
+    const before = await BrokerRig.start();
+    before.connect("c", { expiryMs: 5_000 }).leave();
+    const rig = await before.restart();
+    rig.connect("c", { expiryMs: 5_000 });
+    await rig.settle(10_000);
+    expect(isThere(await rig.restart(), "c")).toBe(true);
+  });
+
   it("is counted from the first start after a crash that ended the connection, not from the last", async () => {
     const before = await BrokerRig.start();
     before.connect("c", { expiryMs: 5_000 });
