@@ -125,6 +125,7 @@ class RunningDaemon implements Daemon, Host {
   }
 
   private begin(parts: Parts): void {
+    parts.clock.watchWallClock();
     parts.broker.sessions.watchAges();
     for (const bridge of parts.bridges.all()) bridge.start();
     this.selfReport?.stop();
@@ -213,6 +214,7 @@ class RunningDaemon implements Daemon, Host {
     this.log.write("storeAvailable", {});
     before.listeners.closeAll();
     before.broker.sessions.stopTimers();
+    before.clock.stop();
     parts.broker.inherit(before.broker);
     this.addConnections(parts);
     const { commit } = await parts.listeners.prepare(this.config.listeners);
@@ -270,6 +272,7 @@ class RunningDaemon implements Daemon, Host {
     parts?.bridges.closeAll(); // after the wills, which they may still take along
     parts?.broker.publishWaitingWills();
     parts?.broker.sessions.stopTimers();
+    parts?.clock.stop();
     parts?.clock.note();
     parts?.broker.retained.saveLazy();
     this.parts = this.operations = undefined;

@@ -26,6 +26,8 @@ export interface Entry {
   /** When the session was made, and when its connection ended last. */
   sinceMs: number;
   leftMs: number;
+  /** Whether the session's record tells when that was: while a connection is there it must not. */
+  hasLeftRecorded: boolean;
   /** How long after that it ends; 0 with the connection, Infinity never. */
   expiryMs: number;
   /** Bridges only. */
@@ -64,13 +66,13 @@ interface SessionRecord {
   readonly remotes?: RemotesRecord;
 }
 
-export function encodeSession({ kind, identity, sinceMs, expiryMs, leftMs, holder, remotes }: Entry, asksWhenLeft: boolean): Buffer {
+export function encodeSession({ kind, identity, sinceMs, expiryMs, leftMs, hasLeftRecorded, remotes }: Entry): Buffer {
   const record: SessionRecord = {
     clientId: identity.id,
     kind,
     since: sinceMs,
     ...(expiryMs < Infinity ? { expiry: expiryMs } : {}),
-    ...(asksWhenLeft && holder === undefined ? { left: leftMs } : {}),
+    ...(hasLeftRecorded ? { left: leftMs } : {}),
     ...(identity.user === undefined ? {} : { user: identity.user }),
     ...(kind === "bridge" ? { remotes } : {}),
   };

@@ -107,7 +107,10 @@ export class Sessions {
       const { clientId, kind, user, since, expiry, left, remotes } = decodeSession(value);
       const entry = this.add({ kind: kind === "bridge" ? kind : "client", id: clientId, user }, kind, number);
       entry.sinceMs = since;
-      if (left !== undefined) entry.leftMs = left;
+      if (left !== undefined) {
+        entry.leftMs = left;
+        entry.hasLeftRecorded = true;
+      }
       if (expiry !== undefined) entry.expiryMs = expiry;
       if (remotes) entry.remotes = remotes;
       live.set(number, entry);
@@ -145,8 +148,8 @@ export class Sessions {
     const nowMs = this.context.clock.nowMs();
     const session = new Session(number, id, number > 0, kind === "bridge" ? this.bridgeContext : this.context);
     const entry: Entry = {
-      kind, session, identity, rights: undefined, filters: new SmallMap(), sinceMs: nowMs, leftMs: nowMs, expiryMs: Infinity, remotes: NO_REMOTES,
-      createdIn: 0, peerIsBridge: false, holder: undefined,
+      kind, session, identity, rights: undefined, filters: new SmallMap(), sinceMs: nowMs, leftMs: nowMs, hasLeftRecorded: false, expiryMs: Infinity,
+      remotes: NO_REMOTES, createdIn: 0, peerIsBridge: false, holder: undefined,
     };
     this.setRights(entry);
     this.entries.set(`${kind} ${id}`, entry);
@@ -190,7 +193,7 @@ export class Sessions {
 
   private takeUp(entry: Entry, identity: Identity, expiryMs: number): void {
     const isNewUser = entry.identity.user !== identity.user;
-    const changes = isNewUser || entry.expiryMs !== expiryMs;
+    const changes = isNewUser || entry.expiryMs !== expiryMs || entry.hasLeftRecorded;
     entry.expiryMs = expiryMs;
     if (isNewUser) this.bind(entry, identity);
     if (changes) this.keep(entry);
@@ -198,8 +201,8 @@ export class Sessions {
   }
 
   private keep(entry: Entry, need: Need = "synced"): void {
-    const record = encodeSession(entry, this.expiry.expiryOf(entry) < Infinity);
-    entry.createdIn = this.records.put(sessionKey(entry.session.number), record, need);
+    entry.hasLeftRecorded = entry.holder === undefined && this.expiry.expiryOf(entry) < Infinity;
+    entry.createdIn = this.records.put(sessionKey(entry.session.number), encodeSession(entry), need);
   }
 
   setRemotes(entry: Entry, remotes: RemotesRecord): void {
@@ -252,6 +255,8 @@ export class Sessions {
   expireAfter(expiryMs: number, onExpired: (clientId: string, messages: number) => void): void {
     this.onExpired = onExpired;
     this.expiry.setCap(expiryMs);
+    // A crash has ended their connections, or nobody has asked when they ended: the next start is to count from the same moment.
+    for (const entry of this.entries.values()) if (!entry.holder && !entry.hasLeftRecorded && this.expiry.expiryOf(entry) < Infinity) this.keep(entry, "soon");
   }
 
   private expire(entry: Entry): void {

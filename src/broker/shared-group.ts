@@ -94,6 +94,14 @@ export class SharedGroup implements Receiver, Peer {
     return qos === 0 ? Admission.dropped : this.openQueue().deliver(message, qos, retain);
   }
 
+  /** Has a message back from a member whose session has ended. */
+  takeBack(message: Message): void {
+    const { qos, retain } = message;
+    const member = this.hasWaiting ? undefined : this.next(message, hasRoom);
+    if (member) this.hand(member, message, qos, retain);
+    else this.openQueue().takeOver(message, qos, retain);
+  }
+
   blocks(message: Message, copies: number): boolean {
     return (this.hasWaiting || this.congested) && this.openQueue().blocks(message, copies);
   }
@@ -140,11 +148,12 @@ export class SharedGroup implements Receiver, Peer {
     return sees(member, this.filter, topic.toString("utf8", topicStart, topicEnd));
   }
 
+  /** No limit of the member's queue holds: its window has room for the message, or the message has been let in before. */
   private hand({ entry, options, subscriptionIds }: Member, message: Message, qos: QoS, retain: boolean): GroupNumber {
     const effective = qos < options.qos ? qos : options.qos;
     message.subscriptionIds = subscriptionIds;
     message.share = effective > 0 && entry.session.durable ? this.openQueue().number : this.ramNumber;
-    const group = entry.session.deliver(message, effective, retain && options.retainAsPublished);
+    const group = entry.session.takeOver(message, effective, retain && options.retainAsPublished);
     message.subscriptionIds = NO_SUBSCRIPTION_IDS;
     message.share = 0;
     return group;

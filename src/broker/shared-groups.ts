@@ -106,7 +106,7 @@ export class SharedGroups {
     if (!group || (mayBeKnown && message.qos === 2)) return;
     message.share = 0;
     message.dropSubscriptionIds();
-    group.deliver(message, message.qos, message.retain);
+    group.takeBack(message);
   }
 }
 

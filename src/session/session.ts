@@ -256,6 +256,12 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
     return this.enqueue(queue, message, qos, retain);
   }
 
+  /** The same whatever the limits say: for a message that another queue gives up, or the in-flight window has room for. */
+  takeOver(message: Message, qos: QoS, retain: boolean): GroupNumber {
+    if (qos === 0) return this.deliverQoS0(message, retain, 0);
+    return this.view.reaches(message) ? this.enqueue(this.lanes.at(0), message, qos, retain) : Admission.taken;
+  }
+
   /** See `Receiver.forward`. */
   forward(message: Message, packets: number): boolean {
     const peer = this.sender?.peer;

@@ -32,6 +32,49 @@ describe("a session's expiry", () => {
     expect([isThere(rig, "long"), isThere(rig, "ever")]).toEqual([false, true]);
   });
 
+  it.each([["its own", 5_000, Infinity], ["persistent_client_expiration", Infinity, 5_000]])("is not counted from an earlier connection when a crash ends a later one: %s", async (_whose, expiryMs, capMs) => {
+    const before = await BrokerRig.start();
+    before.broker.sessions.expireAfter(capMs, () => undefined);
+    before.connect("c", { expiryMs }).leave();
+    await before.settle(2_000);
+    before.connect("c", { expiryMs });
+    await before.settle(10_000);
+    const rig = await before.restart();
+    rig.broker.sessions.expireAfter(capMs, () => undefined);
+    expect(isThere(rig, "c")).toBe(true);
+    await rig.settle(6_100);
+    expect(isThere(rig, "c")).toBe(false);
+  });
+
+  it("is not counted from an earlier connection when a crash follows a take-over", async () => {
+    const before = await BrokerRig.start();
+    before.connect("c", { expiryMs: 5_000 });
+    before.connect("c", { expiryMs: 5_000 });
+    await before.settle(10_000);
+    expect(isThere(await before.restart(), "c")).toBe(true);
+  });
+
+  it("is not counted from an earlier connection's end that a start has read", async () => {
+    const before = await BrokerRig.start();
+    before.connect("c", { expiryMs: 5_000 }).leave();
+    const rig = await before.restart();
+    rig.connect("c", { expiryMs: 5_000 });
+    await rig.settle(10_000);
+    expect(isThere(await rig.restart(), "c")).toBe(true);
+  });
+
+  it("is counted from the first start after a crash that ended the connection, not from the last", async () => {
+    const before = await BrokerRig.start();
+    before.connect("c", { expiryMs: 5_000 });
+    let rig = await before.restart();
+    for (let starts = 0; starts < 3; starts++) {
+      rig.broker.sessions.expireAfter(Infinity, () => undefined);
+      await rig.settle(2_000);
+      rig = await rig.restart();
+    }
+    expect(isThere(rig, "c")).toBe(false);
+  });
+
   it("that is over makes the next connection's session a new one", async () => {
     const rig = await BrokerRig.start();
     const first = rig.connect("c", { expiryMs: 500 });

@@ -47,6 +47,34 @@ describe("a shared subscription", () => {
     expect(x.take()).toEqual([]);
   });
 
+  it("loses nothing of what waits for it to the limits of the member that takes it over", async () => {
+    const rig = await BrokerRig.start(new Map(), { inflight: 20, limits: { maxQueuedMessages: 6, maxTotalQueuedMessages: 18 } });
+    const x = rig.connect("x", { expiryMs: Infinity });
+    for (const group of ["g", "h", "i"]) x.subscribe(`$share/${group}/${group}/#`, { qos: 2 });
+    x.leave();
+    const topics = ["g", "h", "i"].flatMap((group) => names(1, 6).map((name) => `${group}/${name}`));
+    publishAll(rig, topics, 2);
+    await rig.settle();
+    const again = rig.connect("x", { expiryMs: Infinity });
+    await rig.settle();
+    expect(again.take().sort()).toEqual(topics);
+    expect(rig.broker.droppedMessages).toBe(0);
+  });
+
+  it.each(["drop_newest", "block"] as const)("drops nothing that a member's window has room for, though all queues together are full: %s", async (queueFull) => {
+    const rig = await BrokerRig.start(new Map(), { limits: { maxTotalQueuedMessages: 3, queueFull } });
+    const away = rig.connect("away", { expiryMs: Infinity });
+    away.subscribe("away", { qos: 1 });
+    away.leave();
+    publishAll(rig, ["away", "away", "away"], 1);
+    const x = rig.connect("x", { expiryMs: Infinity });
+    x.subscribe(SHARED, { qos: 2 });
+    publishAll(rig, names(1, 3), 2);
+    await rig.settle();
+    expect(x.take()).toEqual(names(1, 3));
+    expect(rig.broker.droppedMessages).toBe(0);
+  });
+
   it("ends with its last member", async () => {
     const rig = await BrokerRig.start();
     const x = rig.connect("x");
@@ -71,6 +99,26 @@ describe("when a member goes", () => {
     gone.leave();
     expect(stays.take()).toEqual(names(1, 3).map((topic) => `${topic} 5`));
     expect(stays.peer.received.every(({ dup }) => !dup)).toBe(true);
+  });
+
+  it("what it leaves is taken back by a group whose queue is full", async () => {
+    const rig = await BrokerRig.start(new Map(), { inflight: 3, limits: { maxQueuedMessages: 5 } });
+    const stays = rig.connect("stays", { expiryMs: Infinity });
+    stays.subscribe(SHARED, { qos: 1 });
+    stays.leave();
+    const gone = rig.connect("gone");
+    gone.subscribe(SHARED, { qos: 1 });
+    publishAll(rig, names(1, 8), 1);
+    expect(gone.take()).toEqual(names(1, 3));
+    gone.leave();
+    const again = rig.connect("stays", { expiryMs: Infinity });
+    const got: string[] = [];
+    for (let round = 0; round < 8; round++) {
+      await rig.settle();
+      got.push(...again.take());
+      again.acknowledge();
+    }
+    expect(sorted(got)).toEqual(names(1, 8));
   });
 
   it.each([1, 2] as const)("what waits for persistent members is kept over a restart, once each, QoS %i", async (qos) => {

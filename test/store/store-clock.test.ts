@@ -39,6 +39,16 @@ class Machine {
     await this.settle();
   }
 
+  /** Lets `ms` pass. */
+  async wait(ms: number): Promise<void> {
+    let isOver = false;
+    this.inner.after(ms, () => void (isOver = true));
+    while (!isOver) {
+      await new Promise((resolve) => setImmediate(resolve));
+      this.inner.step();
+    }
+  }
+
   private async settle(): Promise<void> {
     do await new Promise((resolve) => setImmediate(resolve));
     while (this.inner.step());
@@ -114,6 +124,18 @@ describe("store time", () => {
     machine.wallOffsetMs = 0;
     await machine.start();
     expect(machine.nowMs).toEqual(near(before));
+  });
+
+  it("does not count over a kill what a wall clock has jumped while nothing was written", async () => {
+    const machine = await running();
+    const before = machine.nowMs;
+    machine.clock.watchWallClock();
+    machine.wallOffsetMs += 30 * DAY_MS;
+    await machine.wait(3_000);
+    machine.clock.stop();
+    machine.kill();
+    await machine.start();
+    expect(machine.nowMs).toEqual(near(before + 3_000));
   });
 
   it("runs back by no more than a minute after a kill, even without a wall clock", async () => {
