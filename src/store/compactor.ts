@@ -159,19 +159,22 @@ export class Compactor {
       this.#deleted.note(to, this.#writtenBytes);
     }
     if (compacted === 0 && !(this.#hasLeft && this.#isQuiet)) return;
-    this.#hasLeft = await this.#findEmptied().catch(() => true);
-    this.#parts.onCompacted();
+    const hasLeft = await this.#findEmptied().catch(() => undefined);
+    this.#hasLeft = hasLeft ?? true;
+    // Told of a look in vain, the store would have us look again at once while the disk is full.
+    if (compacted > 0 || hasLeft !== undefined) this.#parts.onCompacted();
   }
 
   /**
    * Now that what was deleted is gone, it is soon seen where nothing is left. A power cut may bring back pages whose deletion is not synced, and with them a queue that
-   * still needs them: before they are forgotten all is written to tables, which LevelDB syncs. Resolves with whether to look another time.
+   * still needs them: before they are forgotten all is written to tables, which LevelDB syncs. Resolves with whether to look another time; rejects where it can't be seen.
    */
   async #findEmptied(): Promise<boolean> {
     const { generations } = this.#parts;
     const { grown } = generations;
     const database = this.#parts.database();
-    if (grown === 0 || database === undefined) return grown > 0;
+    if (grown === 0) return false;
+    if (database === undefined) throw new Error("no database is open");
     const source = sourceOf(database);
     const firstKeys: typeof source.firstKeys = (...range) => {
       if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");

@@ -4,7 +4,10 @@ import type { GroupRecords } from "./group.ts";
 import { holdsMessages, isPageKey, mayRide, QUEUE_OF_PAGE_BYTES, riderKeyIn, ridersKey, startOfGeneration } from "./keys.ts";
 import { loadPage, type Rider, riderBytes } from "./page-load.ts";
 
-/** So many groups in a row must have done nothing but add pages before records ride on those: then more of them are likely to follow. */
+/**
+ * So many groups in a row must have done nothing but add pages, with the same queue's last, before records ride on those: then more of them are likely to follow. The group that
+ * ends it is synced, whatever `durability` says.
+ */
 const PATIENCE_GROUPS = 8;
 /** On one page. Each carries all that rides, so that the last page alone is to be found at a start. */
 const MAX_LOAD_BYTES = 4096;
@@ -62,7 +65,7 @@ export class Riders {
   #mustRepeat = false;
   /** In this generation no more records ride than those that have: they were too many. */
   #leftGeneration = 0;
-  /** Groups in a row that only added pages. */
+  /** Groups in a row that only added pages, the last of each to one queue. */
   #growing = 0;
   /** The last page that was added in such a row. */
   #lastAdded: Buffer | undefined;
@@ -77,8 +80,9 @@ export class Riders {
   /** To be called once for each group: the batch is written until that works. `current`: the generation of its pages. */
   batchOf(group: GroupRecords, current: number): Batch {
     const before = this.#seat;
+    const last = this.#lastAdded;
     const shape = this.#shapeOf(group);
-    this.#growing = shape.carrier === undefined ? 0 : this.#growing + 1;
+    this.#growing = shape.carrier === undefined ? 0 : last !== undefined && areOfOneQueue(last, shape.carrier) ? this.#growing + 1 : 1;
     const next = current === 0 ? shape.carrier : this.#seatIn(current, shape);
     const maxBytes = Math.max(current === 0 ? MAX_LOAD_BYTES : MAX_RIDING_BYTES, group.bytes * MAX_LOAD_PART);
     const isCarried = next !== undefined && (current > 0 || before !== undefined) && this.#board(group, maxBytes);

@@ -16,14 +16,25 @@ const MAX_DAMAGED = 100;
  */
 export async function unloadRiders(database: Database, generations: Generations, { areCertain }: Pick<Expectation, "areCertain">, onDamaged: (detail: string) => void): Promise<void> {
   const sealed = await database.get(ridersKey);
-  if (sealed === undefined && areCertain) return;
+  if (sealed === undefined && areCertain) {
+    // Where that was damaged, or was never noted, an uncertain start would believe what rode long ago.
+    if (generations.current > 0 && generations.ridesFrom === 0) await write(database, generations, []);
+    return;
+  }
   const from = sealed && unseal(ridersKey, sealed);
-  const { riders, damage } = from === undefined ? await ridersOfAny(database, generations) : await ridersFrom(database, generations, from);
+  // What rode on pages has left them with the first generation: a record that still tells of it is older.
+  const isKnown = from !== undefined && (areCertain || generationOf(from) > 0 || generations.current === 0);
+  const { riders, damage } = isKnown ? await ridersFrom(database, generations, from) : await ridersOfAny(database, generations);
   if (sealed === undefined && riders.length === 0) return;
+  if (damage !== undefined) onDamaged(damage);
+  await write(database, generations, riders);
+}
+
+/** By itself, so that nothing rides any more. */
+async function write(database: Database, generations: Generations, riders: readonly Rider[]): Promise<void> {
   const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : { type: "put", key, value: seal(key, value) }));
   operations.push({ type: "del", key: ridersKey });
   generations.place(operations);
-  if (damage !== undefined) onDamaged(damage);
   await database.batch(operations, { sync: true });
 }
 

@@ -121,6 +121,32 @@ it("looks for generations without pages another time when it could not", async (
   await compactor.close();
 });
 
+it("does not look for them again and again on a full disk while it can't", async () => {
+  let looks = 0;
+  const database = {
+    approximateSize: () => Promise.resolve(5 * MIB), compactRange: () => Promise.resolve(),
+    keys: () => {
+      looks++;
+      throw new Error("IO error");
+    },
+  } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map([[1, 1]]), unused: 2, ridesFrom: 0 }, Buffer.from("{}"));
+  let compacted = 0;
+  const compactor = new Compactor({
+    clock: new VirtualClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => compacted++,
+  });
+  compactor.noteDeleted(pageKey(1, 0, 1));
+  // The store looks at the free room whenever there may be more, and then compacts again.
+  let told = -1;
+  for (let look = 0; look < 20 && told < compacted; look++) {
+    told = compacted;
+    compactor.compact(true);
+    await compactor.settled();
+  }
+  expect(looks).toBeLessThan(4);
+  await compactor.close();
+});
+
 it("begins a generation with each table once there are generations, also for one queue: its small records ride there", async () => {
   const database = { compactRange: () => Promise.resolve() } as unknown as Database;
   for (const [unused, ends] of [[0, 0], [7, 8]] as const) {

@@ -142,6 +142,47 @@ describe("a start that may have lost records", () => {
     expect(await told()).toEqual(progressOfAll(61));
   });
 
+  it("takes up what rides in generations when a repair brings a record back that tells of riders on pages before them", async () => {
+    for (let seq = 1; seq <= 15; seq++) await write([page(1, seq), progress(1, seq)]);
+    await grow(16, 60);
+    await store.close();
+    await change((database) => database.put(ridersKey, seal(ridersKey, pageKey(1, 0, 8))));
+    await uncertain();
+    store = await open();
+    expect(await told()).toEqual(progressOfAll(60));
+  });
+
+  it("leaves what rode before a start that has found the record of all generations damaged", async () => {
+    await grow(1, 60);
+    await store.close();
+    store = await open();
+    await store.close();
+    await change((database) => database.put(generationsKey, Buffer.from("damaged")));
+    store = await open();
+    for (const session of [1, 2, 3]) await write([progress(session, 61)]);
+    await store.close();
+    await uncertain();
+    store = await open();
+    expect(await told()).toEqual(progressOfAll(61));
+  });
+
+  it("leaves what rode before a start that has found no number there from which on anything may", async () => {
+    await grow(1, 60);
+    await store.close();
+    store = await open();
+    await store.close();
+    await change(async (database) => {
+      const used = (await database.get(generationsKey)) ?? expect.fail("no generations");
+      await database.put(generationsKey, seal(generationsKey, used.subarray(0, 8)));
+    });
+    store = await open();
+    for (const session of [1, 2, 3]) await write([progress(session, 61)]);
+    await store.close();
+    await uncertain();
+    store = await open();
+    expect(await told()).toEqual(progressOfAll(61));
+  });
+
   it("does so when too many records rode to go on", async () => {
     await grow(1, 60);
     for (let session = 4; session < 4000; session += 100) await write(Array.from({ length: 100 }, (_, index) => progress(session + index, 1)));

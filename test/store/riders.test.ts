@@ -58,6 +58,13 @@ describe("records that ride on pages", () => {
     return new Map(records.filter(([key]) => !key.equals(formatKey)).map(([key, value]) => [key.toString("latin1"), value.toString()]));
   }
 
+  it("do not begin to while queues take turns: each time one ended it there would be a sync", () => {
+    const riders = new Riders();
+    const batches = Array.from({ length: 60 }, (_, at) => riders.batchOf(groupOf([page(at + 1, 1 + (at % 3)), progress(at + 1, 1 + (at % 3))]), 0));
+    expect(batches.filter(({ mustSync }) => mustSync)).toEqual([]);
+    expect(batches.flatMap(({ operations }) => operations.filter(({ key }) => key.equals(ridersKey)))).toEqual([]);
+  });
+
   it("leave the tables to pages while a queue grows", () => {
     const riders = new Riders();
     const written = grow(riders, 1, 12);
