@@ -7,6 +7,8 @@ export interface Timer {
 export interface Clock {
   /** Milliseconds that pass evenly, whatever becomes of the wall clock; they began as milliseconds since 1970. */
   nowMs(): number;
+  /** The same with fractions, for spans within a turn. */
+  exactMs(): number;
   /** The wall clock, for people: it may jump. */
   wallMs(): number;
   /** Runs `task` once, after at least `delayMs`. */

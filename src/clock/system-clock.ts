@@ -9,7 +9,11 @@ export class SystemClock implements Clock {
   #spare: (() => void)[] = [];
 
   nowMs(): number {
-    return Math.floor(this.#startedMs + performance.now());
+    return Math.floor(this.exactMs());
+  }
+
+  exactMs(): number {
+    return this.#startedMs + performance.now();
   }
 
   wallMs(): number {

@@ -358,8 +358,8 @@ const NONE: readonly Buffer[] = [];
 /** A socket that gives so much may give more in the same turn. */
 const LARGE_READ_BYTES = 16 * 1024;
 /** When the large reads of a turn have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */
-const LONG_MS = 0.4;
-const OVER_MS = 0.8;
+const LONG_MS = 0.8;
+const OVER_MS = 1.2;
 /** Each may go to a thousand receivers. */
 const PACKETS_BETWEEN_LOOKS = 32;
 const STOPPED = 1;

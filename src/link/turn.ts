@@ -24,7 +24,7 @@ export class Turn {
   begin(clock: Clock): number {
     if (this.begunMs === 0) {
       this.number += 1;
-      this.begunMs = clock.nowMs();
+      this.begunMs = clock.exactMs();
       clock.endOfTurn(() => this.end(clock));
     }
     return this.number;
@@ -32,7 +32,7 @@ export class Turn {
 
   /** Whether its large reads have taken more than that. */
   hasTaken(ms: number, clock: Clock): boolean {
-    return this.begunMs > 0 && clock.nowMs() - this.begunMs > ms;
+    return this.begunMs > 0 && clock.exactMs() - this.begunMs > ms;
   }
 
   /** Whether more may be put aside. If not, reads are taken whole: each link rests behind its own, and has nothing more in memory. */
@@ -59,4 +59,4 @@ export class Turn {
 /** A hundred links with a full read each. */
 const MAX_ASIDE_BYTES = 8 * 1024 * 1024;
 /** Afterwards those that still rest wait for another turn: no longer than what a link may have, or it would rest again behind the others. */
-const WAKING_MS = 0.4;
+const WAKING_MS = 0.8;

@@ -76,6 +76,10 @@ export class StoreClock implements Clock, Keeper {
     return this.clock.nowMs() + this.offsetMs;
   }
 
+  exactMs(): number {
+    return this.clock.exactMs() + this.offsetMs;
+  }
+
   wallMs(): number {
     return this.clock.wallMs();
   }

@@ -496,8 +496,8 @@ const sendOf = (...packets: string[]): Buffer => Buffer.from(packets.join(""), "
 class WorkClock extends VirtualClock {
   workedMs = 0;
 
-  override nowMs(): number {
-    return super.nowMs() + Math.floor(this.workedMs);
+  override exactMs(): number {
+    return super.exactMs() + this.workedMs;
   }
 }
 
@@ -582,6 +582,19 @@ describe("a peer that sends more than a turn has room for", () => {
     handler.whenPacket = () => void ((clock as WorkClock).workedMs += 0.1);
     for (const read of largeReads) link.onBytes(read);
     expect(handler.packets.length).toBeLessThan(300);
+  });
+
+  it("has as much of each turn, wherever in a millisecond that begins", () => {
+    const taken = [0, 0.3, 0.9].map((beganMs) => {
+      const { link, handler } = connectSlowly(0);
+      (clock as WorkClock).workedMs = beganMs;
+      handler.whenPacket = () => void ((clock as WorkClock).workedMs += 0.001);
+      link.onBytes(largeReads[0] ?? PINGREQ);
+      const inFirstTurn = handler.packets.length;
+      while (clock.step());
+      return inFirstTurn;
+    });
+    for (const packets of taken) expect(Math.abs(packets - 1_200)).toBeLessThanOrEqual(64);
   });
 
   it("waits with all that it brings while others take whole turns, and comes after those", () => {

@@ -42,6 +42,7 @@ function mortal(clock: VirtualClock, life: Life): Clock {
   };
   return {
     nowMs: () => clock.nowMs(),
+    exactMs: () => clock.exactMs(),
     wallMs: () => clock.wallMs(),
     after: (delayMs, task) => clock.after(delayMs, whileAlive(task)),
     endOfTurn: (task) => clock.endOfTurn(whileAlive(task)),

@@ -18,7 +18,11 @@ export class VirtualClock implements Clock {
   wallOffsetMs = 0;
 
   nowMs(): number {
-    return Math.floor(this.#nowMs);
+    return Math.floor(this.exactMs());
+  }
+
+  exactMs(): number {
+    return this.#nowMs;
   }
 
   wallMs(): number {

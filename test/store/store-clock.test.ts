@@ -21,6 +21,7 @@ class Machine {
     this.store = new SimulatedStore(inner, seededRng(1), this.disk);
     const machineClock = {
       nowMs: () => inner.nowMs() + this.startOffsetMs,
+      exactMs: () => inner.exactMs() + this.startOffsetMs,
       wallMs: () => inner.wallMs() + this.wallOffsetMs,
       after: inner.after.bind(inner),
       endOfTurn: inner.endOfTurn.bind(inner),
