@@ -132,7 +132,11 @@ export class Sessions {
     this.nextNumber = await gone.removeOrphansFrom(this.nextNumber);
     void gone.removeOrphansBetween([...live.keys()], this.nextNumber);
     void removeLeftovers([...live.values()]);
-    for (const entry of live.values()) {
+  }
+
+  /** After `recover`, and when all that sessions have is taken up: ends those that are over. */
+  endOver(): void {
+    for (const entry of [...this.entries.values()]) {
       if (entry.kind === "share" ? !this.shares.has(entry.session.clientId) : entry.expiryMs === 0) this.end(entry);
     }
     this.expiry.check();

@@ -80,4 +80,16 @@ describe("a will with a delay", () => {
     await rig.settle(2_000);
     expect(watcher.take()).toEqual(["will/c"]);
   });
+
+  it("is published after a restart that finds its session over", async () => {
+    const { rig: before } = await watched();
+    will(before, before.connect("c", { expiryMs: 60_000 }), 5_000);
+    await before.settle();
+    const disk = before.store.crash();
+    await before.settle(90_000); // in vain
+    const rig = await BrokerRig.start(disk, { clock: before.clock });
+    const watcher = rig.connect("watcher", { expiryMs: Infinity });
+    await rig.settle();
+    expect(watcher.take()).toEqual(["will/c"]);
+  });
 });
