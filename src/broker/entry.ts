@@ -48,6 +48,8 @@ export interface RemotesRecord {
   readonly last: string | undefined;
   /** Where the retained messages have been sent, with what topic lines. */
   readonly retainedSent: readonly string[];
+  /** The topic lines whose messages are queued, and since when without a gap; absent while none are. */
+  readonly queued?: { readonly lines: string; readonly sinceMs: number } | undefined;
 }
 
 export const NO_REMOTES: RemotesRecord = { inStep: [], stale: [], last: undefined, retainedSent: [] };
