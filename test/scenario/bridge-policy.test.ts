@@ -398,7 +398,7 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     await watcher.waitFor("changes", "4");
   });
 
-  it("a retained message for a new topic line arrives though messages of the old ones wait", async () => {
+  it("a retained message for a new topic line arrives though messages of the old ones wait, and one that has changed while the line was gone", async () => {
     const port = await freePort();
     const upstream = await mosquitto({ persistence: true });
     const proxy = await RecordingProxy.start(upstream.port);
@@ -417,6 +417,13 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     proxy.isDown = false;
     await watcher.waitFor("a/waits", "1");
     await watcher.waitFor("b/new", "2");
+    const both = readFileSync(daemon.configFile, "utf8");
+    writeFileSync(daemon.configFile, both.replace("topic b/# out 1\n", ""));
+    ctl(daemon, "reload");
+    await (await connect(port)).publish("b/new", "3", { qos: 1, retain: true });
+    writeFileSync(daemon.configFile, both);
+    ctl(daemon, "reload");
+    await watcher.waitFor("b/new", "3");
   });
 
   it("A1.17: says truthfully whether it is connected, here and there, after cuts", async () => {
