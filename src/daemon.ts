@@ -142,11 +142,9 @@ class RunningDaemon implements Daemon, Host {
     }
   }
 
-  private reportOrphans({ broker, bridges }: Parts): void {
-    for (const { kind, session } of broker.sessions.all()) {
-      if (kind === "bridge" && !bridges.get(session.clientId)) {
-        this.log.write("bridgeQueueKept", { name: session.clientId, messages: session.queuedMessages });
-      }
+  private reportOrphans({ bridges }: Parts): void {
+    for (const { clientId, queuedMessages } of bridges.leaveUnconfigured()) {
+      this.log.write("bridgeQueueKept", { name: clientId, messages: queuedMessages });
     }
   }
 

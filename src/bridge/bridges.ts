@@ -1,6 +1,8 @@
 import type { ConnectionConfig } from "../config/config.ts";
+import type { Session } from "../session/session.ts";
 import { BridgeConnection } from "./connection.ts";
 import type { BridgeContext } from "./context.ts";
+import { endQueueing } from "./retained-copy.ts";
 
 /** All bridge connections, by name. */
 export class Bridges {
@@ -30,7 +32,7 @@ export class Bridges {
     const before = this.byName.get(config.name);
     const { isOff = false } = before ?? {};
     const wasStarted = before !== undefined && !before.isOff && before.config.startType === "manual";
-    this.remove(config.name);
+    if (before) this.end(before);
     const bridge = this.add(config);
     // What was stopped or started by hand stays so.
     bridge.start({ off: isOff && before?.config.startType === config.startType });
@@ -41,10 +43,23 @@ export class Bridges {
   remove(name: string): boolean {
     const bridge = this.byName.get(name);
     if (!bridge) return false;
-    this.byName.delete(name);
+    this.end(bridge);
+    this.leaveUnconfigured();
+    return true;
+  }
+
+  private end(bridge: BridgeConnection): void {
+    this.byName.delete(bridge.name);
     bridge.unsubscribe();
     bridge.close();
-    return true;
+  }
+
+  /** Sessions of connections that are not configured, with their queues: nothing more comes into those. */
+  leaveUnconfigured(): readonly Session[] {
+    const { sessions } = this.context.broker;
+    const left = [...sessions.all()].filter(({ kind, identity }) => kind === "bridge" && !this.byName.has(identity.id));
+    for (const entry of left) endQueueing(sessions, entry);
+    return left.map(({ session }) => session);
   }
 
   closeAll(): void {

@@ -1,16 +1,22 @@
 import type { Entry } from "../broker/entry.ts";
+import type { Sessions } from "../broker/sessions.ts";
 import type { BridgeContext } from "./context.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { TopicMap } from "./topic-lines.ts";
 
 const MAX_RETAINED_MARKS = 16;
 
+/** Nothing is queued for the connection any more: what is retained when it is configured again goes to each address. */
+export function endQueueing(sessions: Sessions, entry: Entry): void {
+  if (entry.remotes.queued) sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [], queued: undefined });
+}
+
 /**
  * Brings the remote the retained messages that the queue does not: those from before the queue took them along, once to each address for each
  * set of topic lines; and what came with QoS 0 while nobody was there to take it.
  */
 export class RetainedCopy {
-  /** When the queue was empty last: what was retained before that is not in it. */
+  /** When the queue was empty last, as far as is known: what was retained before that may not be in it. */
   private emptySinceMs: number;
   /** Since when QoS 0 is missed. */
   private leftMs: number;
@@ -23,7 +29,18 @@ export class RetainedCopy {
   ) {
     const nowMs = context.clock.nowMs();
     this.leftMs = nowMs;
-    this.emptySinceMs = entry.session.queuedMessages === 0 ? nowMs : entry.sinceMs;
+    this.emptySinceMs = nowMs;
+    this.beginQueueing(nowMs);
+  }
+
+  private beginQueueing(nowMs: number): void {
+    const { entry, topics, context } = this;
+    const { remotes } = entry;
+    const lines = topics.digest;
+    if (remotes.queued?.lines === lines) return;
+    const retainedSent = remotes.queued ? [] : remotes.retainedSent;
+    // What was retained in this very millisecond is not in the queue.
+    context.broker.sessions.setRemotes(entry, { ...remotes, retainedSent, queued: { lines, sinceMs: nowMs + 1 } });
   }
 
   /** To be called now and then while a connection is there. */
@@ -38,9 +55,10 @@ export class RetainedCopy {
   send(address: string): void {
     const { entry, topics, context, leftMs } = this;
     const mark = `${address} ${topics.digest}`;
-    const { retainedSent } = entry.remotes;
+    const { retainedSent, queued } = entry.remotes;
     const isNew = !retainedSent.includes(mark);
-    const queuedSinceMs = !isNew ? 0 : retainedSent.length === 0 ? entry.sinceMs : this.emptySinceMs;
+    // Nothing has left the queue before it was connected for the first time.
+    const queuedSinceMs = !isNew ? 0 : Math.max(queued?.sinceMs ?? 0, retainedSent.length === 0 ? 0 : this.emptySinceMs);
     if (isNew) context.broker.sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [...retainedSent, mark].slice(-MAX_RETAINED_MARKS) });
     for (const { filter, qos } of topics.subscriptions) {
       context.broker.retained.match(filter, (retained, topicName, author) => {

@@ -120,9 +120,12 @@ export class Broker {
     );
     this.retained = new Retained(context.store, context.clock, context.autosaveIntervalMs, (topicName) => context.events.onDamaged(topicName));
     this.replays = new RetainedReplays(this.retained, context.clock, (author, topicName) => this.currentAccess.mayStillWrite(author, topicName), () => this.admission.storeTakes);
-    this.delayedWills = new DelayedWills(context.store, context.clock, ({ session, identity }, message) => {
-      this.publishWill({ receiver: session, identity, isBridge: false }, this.topics.lookup(message.topic, message.topicStart, message.topicEnd), message);
-    });
+    this.delayedWills = new DelayedWills(
+      context.store,
+      context.clock,
+      (entry, message) => this.mayPublishWill(sourceOf(entry), this.topicOf(message), message),
+      (entry, message) => this.publishWill(sourceOf(entry), this.topicOf(message), message),
+    );
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity), {
       onTakenUp: (entry) => this.delayedWills.cancel(entry),
       onEnded: (entry) => this.delayedWills.release(entry),
@@ -161,6 +164,7 @@ export class Broker {
     await this.retained.recover();
     await this.sessions.recover();
     await this.delayedWills.recover(this.sessions.all());
+    this.sessions.endOver(); // which publishes their wills
   }
 
   private onStored(upTo: GroupNumber): void {
@@ -257,13 +261,21 @@ export class Broker {
 
   /** Publishes the will of a connection that has ended; one that the store can't take now is published when it can, if not too many wait. */
   publishWill(from: Source, topic: Topic<Route>, message: Message): void {
-    if (this.admission.hasRoom(undefined) || !this.needsStore(from, topic, message)) return void this.publish(from, topic, message);
+    if (this.mayPublishWill(from, topic, message)) return void this.publish(from, topic, message);
     const { identity } = from;
     const bytes = message.payloadLength + topic.bytes.length;
     if (this.willBytes + bytes > MAX_WILL_BYTES) return;
     this.willBytes += bytes - (this.wills.get(identity.id)?.bytes ?? 0);
     this.wills.delete(identity.id);
     this.wills.set(identity.id, { from, topic, message: message.copy(), bytes });
+  }
+
+  private mayPublishWill(from: Source, topic: Topic<Route>, message: Message): boolean {
+    return this.admission.hasRoom(undefined) || !this.needsStore(from, topic, message);
+  }
+
+  private topicOf({ topic, topicStart, topicEnd }: Message): Topic<Route> {
+    return this.topics.lookup(topic, topicStart, topicEnd);
   }
 
   /** Publishes the will of a connection that has ended when its delay is over, or its session. */
@@ -281,6 +293,7 @@ export class Broker {
 
   private onRoom(): void {
     this.publishWaitingWills();
+    this.delayedWills.onRoom();
     this.replays.onRoom();
   }
 
@@ -294,3 +307,6 @@ export class Broker {
     this.replays.start(entry, filter);
   }
 }
+
+/** Whose will it is. */
+const sourceOf = ({ session, identity }: Entry): Source => ({ receiver: session, identity, isBridge: false });

@@ -28,6 +28,8 @@ export class DelayedWills {
   constructor(
     private readonly store: Store,
     private readonly clock: Clock,
+    /** Whether the store takes what publishing it adds. */
+    private readonly mayPublish: (entry: Entry, message: Message) => boolean,
     private readonly publish: (entry: Entry, message: Message) => void,
   ) {
     this.records = new Records(store);
@@ -63,13 +65,22 @@ export class DelayedWills {
     const waitMs = Math.max(0, will.dueMs - this.clock.nowMs());
     will.timer = this.clock.after(Math.min(waitMs, MAX_TIMER_MS), () => {
       if (waitMs > MAX_TIMER_MS) this.wait(entry, will);
-      else this.release(entry);
+      else if (this.mayPublish(entry, will.message)) this.release(entry); // else when there is room
     });
   }
 
-  /** The client is back in time. */
+  /** The client is back; a will that is due already is published all the same. */
   cancel(entry: Entry): void {
-    this.take(entry);
+    if (!this.isDue(entry)) this.take(entry);
+  }
+
+  /** The store takes new messages again. */
+  onRoom(): void {
+    for (const entry of [...this.wills.keys()]) if (this.isDue(entry)) this.release(entry);
+  }
+
+  private isDue(entry: Entry): boolean {
+    return (this.wills.get(entry)?.dueMs ?? Infinity) <= this.clock.nowMs();
   }
 
   /** Publishes the will that waits, if there is one: its appends and its removal are in one group. */

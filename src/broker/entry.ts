@@ -48,6 +48,8 @@ export interface RemotesRecord {
   readonly last: string | undefined;
   /** Where the retained messages have been sent, with what topic lines. */
   readonly retainedSent: readonly string[];
+  /** The topic lines whose messages are queued, and since when without a gap; absent while none are. */
+  readonly queued?: { readonly lines: string; readonly sinceMs: number } | undefined;
 }
 
 export const NO_REMOTES: RemotesRecord = { inStep: [], stale: [], last: undefined, retainedSent: [] };
@@ -63,10 +65,12 @@ interface SessionRecord {
   readonly left?: number;
   /** Authenticated user; undefined for anonymous clients. */
   readonly user?: string;
+  /** Mount point below which its client was last; absent: none. */
+  readonly mount?: string;
   readonly remotes?: RemotesRecord;
 }
 
-export function encodeSession({ kind, identity, sinceMs, expiryMs, leftMs, hasLeftRecorded, remotes }: Entry): Buffer {
+export function encodeSession({ kind, session, identity, sinceMs, expiryMs, leftMs, hasLeftRecorded, remotes }: Entry): Buffer {
   const record: SessionRecord = {
     clientId: identity.id,
     kind,
@@ -74,6 +78,7 @@ export function encodeSession({ kind, identity, sinceMs, expiryMs, leftMs, hasLe
     ...(expiryMs < Infinity ? { expiry: expiryMs } : {}),
     ...(hasLeftRecorded ? { left: leftMs } : {}),
     ...(identity.user === undefined ? {} : { user: identity.user }),
+    ...(session.mountPrefix === "" ? {} : { mount: session.mountPrefix }),
     ...(kind === "bridge" ? { remotes } : {}),
   };
   return Buffer.from(JSON.stringify(record));

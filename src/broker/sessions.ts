@@ -104,7 +104,7 @@ export class Sessions {
     await readAll(store, sessionRange, (key, value) => {
       const number = this.seen(sessionNumberOf(key));
       if (gone.has(number)) return void this.records.delete(key, "soon");
-      const { clientId, kind, user, since, expiry, left, remotes } = decodeSession(value);
+      const { clientId, kind, user, since, expiry, left, mount, remotes } = decodeSession(value);
       const entry = this.add({ kind: kind === "bridge" ? kind : "client", id: clientId, user }, kind, number);
       entry.sinceMs = since;
       if (left !== undefined) {
@@ -112,6 +112,7 @@ export class Sessions {
         entry.hasLeftRecorded = true;
       }
       if (expiry !== undefined) entry.expiryMs = expiry;
+      if (mount !== undefined) entry.session.strippedPrefix = Buffer.from(mount);
       if (remotes) entry.remotes = remotes;
       live.set(number, entry);
     });
@@ -132,7 +133,11 @@ export class Sessions {
     this.nextNumber = await gone.removeOrphansFrom(this.nextNumber);
     void gone.removeOrphansBetween([...live.keys()], this.nextNumber);
     void removeLeftovers([...live.values()]);
-    for (const entry of live.values()) {
+  }
+
+  /** After `recover`, and when all that sessions have is taken up: ends those that are over. */
+  endOver(): void {
+    for (const entry of [...this.entries.values()]) {
       if (entry.kind === "share" ? !this.shares.has(entry.session.clientId) : entry.expiryMs === 0) this.end(entry);
     }
     this.expiry.check();
@@ -208,6 +213,14 @@ export class Sessions {
   setRemotes(entry: Entry, remotes: RemotesRecord): void {
     entry.remotes = remotes;
     this.keep(entry);
+  }
+
+  /** Says below which mount point the session's client is: topics that begin with `$` there are hidden from it, also while it is away. */
+  mount(entry: Entry, prefix: Buffer): void {
+    const { session } = entry;
+    if (prefix.equals(session.strippedPrefix)) return;
+    session.strippedPrefix = prefix;
+    if (session.durable) this.keep(entry);
   }
 
   /** Another user takes the session up: its subscriptions stay, what they give is what this user may read. */

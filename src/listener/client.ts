@@ -173,7 +173,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     const incoming = new Incoming(link, mount, context, terms, entry, source);
     this.admitted = { terms, entry, source, incoming };
     this.handshake = undefined;
-    entry.session.strippedPrefix = mount.prefixBytes;
+    broker.sessions.mount(entry, mount.prefixBytes);
     broker.sessions.setPeerIsBridge(entry, connect.bridge);
     // Session present is a flag of 3.1.1; in 3.1 the byte is reserved.
     const connack = encodeConnack(terms.version, present && terms.version >= 4, ConnackCode.accepted, terms.told);

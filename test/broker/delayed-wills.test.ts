@@ -80,4 +80,46 @@ describe("a will with a delay", () => {
     await rig.settle(2_000);
     expect(watcher.take()).toEqual(["will/c"]);
   });
+
+  it("is published after a restart that finds its session over", async () => {
+    const { rig: before } = await watched();
+    will(before, before.connect("c", { expiryMs: 60_000 }), 5_000);
+    await before.settle();
+    const disk = before.store.crash();
+    await before.settle(90_000); // in vain
+    const rig = await BrokerRig.start(disk, { clock: before.clock });
+    const watcher = rig.connect("watcher", { expiryMs: Infinity });
+    await rig.settle();
+    expect(watcher.take()).toEqual(["will/c"]);
+  });
+
+  it("falls due while the store is full, and outlives a restart", async () => {
+    const { rig: before } = await watched();
+    will(before, before.connect("c", { expiryMs: 60_000 }), 5_000);
+    await before.settle();
+    before.store.isFull = true;
+    await before.settle(6_000);
+    const rig = await before.restart();
+    const watcher = rig.connect("watcher", { expiryMs: Infinity });
+    await rig.settle();
+    expect(watcher.take()).toEqual(["will/c"]);
+  });
+
+  it("falls due while the store is full, and is published once when there is room, though its client is back by then", async () => {
+    const { rig, watcher } = await watched();
+    will(rig, rig.connect("c", { expiryMs: 60_000 }), 5_000);
+    rig.store.isFull = true;
+    await rig.settle(6_000);
+    rig.connect("c", { expiryMs: 60_000 });
+    await rig.settle();
+    expect(watcher.take()).toEqual([]);
+    rig.store.isFull = false;
+    await rig.settle();
+    expect(watcher.take()).toEqual(["will/c"]);
+    watcher.acknowledge();
+    const after = await rig.restart();
+    const again = after.connect("watcher", { expiryMs: Infinity });
+    await after.settle(10_000);
+    expect(again.take()).toEqual([]);
+  });
 });

@@ -371,6 +371,61 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     await watcher.waitFor("b/new", "2");
   });
 
+  it("a retained message that changes while the connection is not in the file arrives when it is put back, by a reload or a start", async () => {
+    const port = await freePort();
+    const upstream = await mosquitto({ persistence: true });
+    const section = `${connection(upstream.port, "topic # out 1")}\n`;
+    const daemon = await start(`listener ${port} 127.0.0.1\n${section}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    const watcher = await connect(upstream.port, "#");
+    const publish = async (...[topic, value]: [string, string]): Promise<void> => (await connect(port)).publish(topic, value, { qos: 1, retain: true });
+    await publish("changes", "2");
+    await watcher.waitFor("changes", "2");
+    const whole = readFileSync(daemon.configFile, "utf8");
+    writeFileSync(daemon.configFile, whole.replace(section.trim(), ""));
+    ctl(daemon, "reload");
+    await publish("changes", "3");
+    writeFileSync(daemon.configFile, whole);
+    ctl(daemon, "reload");
+    await watcher.waitFor("changes", "3");
+    await daemon.kill();
+    writeFileSync(daemon.configFile, whole.replace(section.trim(), ""));
+    await daemon.start();
+    await publish("changes", "4");
+    await daemon.kill();
+    writeFileSync(daemon.configFile, whole);
+    await daemon.start();
+    await watcher.waitFor("changes", "4");
+  });
+
+  it("a retained message for a new topic line arrives though messages of the old ones wait, and one that has changed while the line was gone", async () => {
+    const port = await freePort();
+    const upstream = await mosquitto({ persistence: true });
+    const proxy = await RecordingProxy.start(upstream.port);
+    cleanups.push(() => proxy.close());
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(proxy.port, "topic a/# out 1")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    const [client, watcher] = [await connect(port), await connect(upstream.port, "a/#", "b/#")];
+    proxy.isDown = true;
+    proxy.cut();
+    await daemon.waitForLine(/CWNAN0154I/);
+    await client.publish("a/waits", "1", { qos: 1 });
+    await client.publish("b/new", "2", { qos: 1, retain: true });
+    await daemon.kill();
+    writeFileSync(daemon.configFile, `${readFileSync(daemon.configFile, "utf8")}topic b/# out 1\n`);
+    await daemon.start();
+    proxy.isDown = false;
+    await watcher.waitFor("a/waits", "1");
+    await watcher.waitFor("b/new", "2");
+    const both = readFileSync(daemon.configFile, "utf8");
+    writeFileSync(daemon.configFile, both.replace("topic b/# out 1\n", ""));
+    ctl(daemon, "reload");
+    await (await connect(port)).publish("b/new", "3", { qos: 1, retain: true });
+    writeFileSync(daemon.configFile, both);
+    ctl(daemon, "reload");
+    await watcher.waitFor("b/new", "3");
+  });
+
   it("A1.17: says truthfully whether it is connected, here and there, after cuts", async () => {
     const flaps = process.env["AMQTDD_LONG"] === "1" ? 50 : 4;
     const port = await freePort();

@@ -70,3 +70,18 @@ it("hides topics that begin with $ below the mount point from # and + in front, 
   await knowing.waitFor("$own/x", "live");
   expect(knowing.messages.map(({ payload }) => payload)).toEqual(["retained", "live"]);
 });
+
+it("hides them from a session that waits for its client, also after a restart", async () => {
+  const session = { clientId: "away", clean: false };
+  const away = await connect311(ports[1], session);
+  await away.subscribe("#", 1);
+  await away.end();
+  await daemon.restart("SIGKILL");
+  const outside = await client(ports[2]);
+  await outside.publish("1884/$own/y", "hidden", { qos: 1 });
+  await outside.publish("1884/shown/y", "shown", { qos: 1 });
+  const back = await connect311(ports[1], session);
+  clients.push(back);
+  await back.waitFor("shown/y", "shown");
+  expect(back.messages.filter(({ topic }) => topic.startsWith("$"))).toEqual([]);
+});
