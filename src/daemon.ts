@@ -106,10 +106,11 @@ class RunningDaemon implements Daemon, Host {
     this.store = store;
     const parts = await assemble(this, store, this.readAccess(config), this.reports);
     this.parts = parts;
+    // The queues take messages before a session ends, which may publish its will, and before the first listener opens.
+    this.addConnections(parts);
     const operations = new Operations(this, parts);
     this.operations = operations;
-    // The queues take messages before the first listener opens.
-    this.addConnections(parts);
+    parts.broker.sessions.endOver();
     if (surroundings.hasControl) await this.openControl(operations);
     for (const listener of config.listeners) await this.openListener(parts, listener);
     this.begin(parts);
@@ -208,13 +209,14 @@ class RunningDaemon implements Daemon, Host {
     const parts = await assemble(this, store, before.broker.access, this.reports);
     if (this.parts !== before) return; // stopped meanwhile, and the store with it
     this.parts = parts;
-    this.operations?.moveTo(parts);
     this.log.write("storeAvailable", {});
     before.listeners.closeAll();
     before.broker.sessions.stopTimers();
     before.clock.stop();
     parts.broker.inherit(before.broker);
     this.addConnections(parts);
+    this.operations?.moveTo(parts);
+    parts.broker.sessions.endOver();
     const { commit } = await parts.listeners.prepare(this.config.listeners);
     commit();
     this.begin(parts);

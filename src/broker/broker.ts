@@ -164,7 +164,6 @@ export class Broker {
     await this.retained.recover();
     await this.sessions.recover();
     await this.delayedWills.recover(this.sessions.all());
-    this.sessions.endOver(); // which publishes their wills
   }
 
   private onStored(upTo: GroupNumber): void {

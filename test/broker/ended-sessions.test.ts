@@ -45,6 +45,7 @@ class Life {
   static async of(disk: Disk): Promise<Life> {
     const life = new Life(disk);
     await life.sessions.recover();
+    life.sessions.endOver();
     return life;
   }
 

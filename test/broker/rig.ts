@@ -53,6 +53,7 @@ export class BrokerRig {
     const rig = new BrokerRig(disk, clock, inflight, limits, access);
     prepare(rig.store);
     await rig.broker.recover();
+    rig.broker.sessions.endOver();
     return rig;
   }
 

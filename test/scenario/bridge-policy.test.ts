@@ -3,7 +3,9 @@ import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { Aedes } from "aedes";
+import mqtt from "mqtt";
 import { afterEach, describe, expect, it } from "vitest";
 import { connect311, FrameSplitter, type TestClient } from "./clients.ts";
 import { DaemonProcess, freePort, freePorts } from "./daemon.ts";
@@ -369,6 +371,21 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     expect(payloads(watcher)).toEqual(["1", "end"]);
     await reload("topic #\n", "topic b/+ out");
     await watcher.waitFor("b/new", "2");
+  });
+
+  it("the delayed will of a client whose session runs out while the daemon is away arrives", async () => {
+    const port = await freePort();
+    const upstream = await mosquitto();
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream.port, "topic will/# out 1")}`);
+    const watcher = await connect(upstream.port, "will/#");
+    const will = { topic: "will/c", payload: Buffer.from("gone"), qos: 1, properties: { willDelayInterval: 1 } } as const;
+    const client = await mqtt.connectAsync({ host: "127.0.0.1", port, clientId: "c", protocolVersion: 5, reconnectPeriod: 0, properties: { sessionExpiryInterval: 2 }, will });
+    client.stream.write(Buffer.from([0xe0, 1, 4])); // DISCONNECT with its will
+    await daemon.waitForLine(/CWNAN0038I/);
+    await daemon.kill();
+    await pause(2_000); // the session's time
+    await daemon.start();
+    await watcher.waitFor("will/c", "gone");
   });
 
   it("a retained message that changes while the connection is not in the file arrives when it is put back, by a reload or a start", async () => {
