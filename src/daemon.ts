@@ -110,7 +110,7 @@ class RunningDaemon implements Daemon, Host {
     this.addConnections(parts);
     const operations = new Operations(this, parts);
     this.operations = operations;
-    parts.broker.sessions.endOver();
+    parts.broker.begin();
     if (surroundings.hasControl) await this.openControl(operations);
     for (const listener of config.listeners) await this.openListener(parts, listener);
     this.begin(parts);
@@ -216,7 +216,7 @@ class RunningDaemon implements Daemon, Host {
     parts.broker.inherit(before.broker);
     this.addConnections(parts);
     this.operations?.moveTo(parts);
-    parts.broker.sessions.endOver();
+    parts.broker.begin();
     const { commit } = await parts.listeners.prepare(this.config.listeners);
     commit();
     this.begin(parts);

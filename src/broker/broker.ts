@@ -159,11 +159,17 @@ export class Broker {
     this.subscriptions.invalidate();
   }
 
-  /** Restores retained messages, sessions and queues. No listener may be open yet. */
+  /** Restores retained messages, sessions and queues. No listener may be open yet; `begin` follows. */
   async recover(): Promise<void> {
     await this.retained.recover();
     await this.sessions.recover();
     await this.delayedWills.recover(this.sessions.all());
+  }
+
+  /** When connections are there, to which wills may go: what came of age while the daemon was away is published, and ended. */
+  begin(): void {
+    this.delayedWills.begin();
+    this.sessions.endOver();
   }
 
   private onStored(upTo: GroupNumber): void {

@@ -35,7 +35,7 @@ export class DelayedWills {
     this.records = new Records(store);
   }
 
-  /** Takes up what the store holds for these sessions. */
+  /** Takes up what the store holds for these sessions; `begin` follows. */
   async recover(sessions: Iterable<Entry>): Promise<void> {
     if (!this.store.durable) return;
     const byNumber = new Map<SessionNumber, Entry>();
@@ -45,8 +45,13 @@ export class DelayedWills {
       if (!entry || !isIntactRecord(value, DUE_BYTES, value.length)) return void this.records.delete(key, "soon");
       const message = new Message();
       readRecord(message, value, DUE_BYTES);
-      this.wait(entry, { message, dueMs: readUInt48(value, 0), timer: undefined });
+      this.wills.set(entry, { message, dueMs: readUInt48(value, 0), timer: undefined });
     });
+  }
+
+  /** From now on those whose time has come are published. */
+  begin(): void {
+    for (const [entry, will] of this.wills) this.wait(entry, will);
   }
 
   /** The message, which is kept as it is, is published after `delayMs`. */

@@ -135,7 +135,7 @@ export class Sessions {
     void removeLeftovers([...live.values()]);
   }
 
-  /** After a start, when all that sessions have is taken up: ends those that are over. Their wills are published: who is to have them must be there. */
+  /** After `recover`, when all that sessions have is taken up: ends those that are over. */
   endOver(): void {
     for (const entry of [...this.entries.values()]) {
       if (entry.kind === "share" ? !this.shares.has(entry.session.clientId) : entry.expiryMs === 0) this.end(entry);

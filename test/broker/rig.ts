@@ -53,7 +53,7 @@ export class BrokerRig {
     const rig = new BrokerRig(disk, clock, inflight, limits, access);
     prepare(rig.store);
     await rig.broker.recover();
-    rig.broker.sessions.endOver();
+    rig.broker.begin();
     return rig;
   }
 
