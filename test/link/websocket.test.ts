@@ -80,8 +80,8 @@ it("that ends in the read that has brought its last packets loses none of them, 
   const clock = new VirtualClock();
   const packets: number[] = [];
   let takenMs = 0;
-  const startMs = clock.nowMs();
-  clock.nowMs = () => startMs + takenMs;
+  const startMs = clock.exactMs();
+  clock.exactMs = () => startMs + takenMs;
   const handler = {
     onPacket: (first: number) => {
       packets.push(first);

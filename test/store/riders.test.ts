@@ -12,7 +12,6 @@ import { Riders } from "../../src/store/riders.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
 import { type Change, groupOf, page, progress } from "./changes.ts";
 
-
 /** What LevelDB gets of so many groups that add a page each. */
 function grow(riders: Riders, from: number, to: number): string[][] {
   const written: string[][] = [];
