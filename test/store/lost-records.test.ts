@@ -152,29 +152,15 @@ describe("a start that may have lost records", () => {
     expect(await told()).toEqual(progressOfAll(60));
   });
 
-  it("leaves what rode before a start that has found the record of all generations damaged", async () => {
+  it.each([
+    ["the record of all generations damaged", () => Buffer.from("damaged")],
+    ["no number there from which on anything may", (used: Buffer) => seal(generationsKey, used.subarray(0, 8))],
+  ])("leaves what rode before a start that has found %s", async (_what, changed) => {
     await grow(1, 60);
     await store.close();
     store = await open();
     await store.close();
-    await change((database) => database.put(generationsKey, Buffer.from("damaged")));
-    store = await open();
-    for (const session of [1, 2, 3]) await write([progress(session, 61)]);
-    await store.close();
-    await uncertain();
-    store = await open();
-    expect(await told()).toEqual(progressOfAll(61));
-  });
-
-  it("leaves what rode before a start that has found no number there from which on anything may", async () => {
-    await grow(1, 60);
-    await store.close();
-    store = await open();
-    await store.close();
-    await change(async (database) => {
-      const used = (await database.get(generationsKey)) ?? expect.fail("no generations");
-      await database.put(generationsKey, seal(generationsKey, used.subarray(0, 8)));
-    });
+    await change(async (database) => database.put(generationsKey, changed((await database.get(generationsKey)) ?? expect.fail("no generations"))));
     store = await open();
     for (const session of [1, 2, 3]) await write([progress(session, 61)]);
     await store.close();
