@@ -17,8 +17,9 @@ export class Backlog {
   gapTo = 0;
   /** No page that begins below holds anything of the gap. */
   gapPage = 0;
-  /** First sequence numbers of the pages that are to be deleted from the disk. */
+  /** First sequence numbers of the pages that are to be deleted from the disk, and about how many bytes those hold. */
   deletedPages = NO_PAGES;
+  deletedBytes = 0;
   private readonly front = new ChunkList();
   private readonly back = new ChunkList();
   /** Offset in `front.head` of the first record that is not done. */
@@ -131,7 +132,7 @@ export class Backlog {
   private remove(chunk: Chunk): void {
     if (this.cursor.chunk === chunk) this.cursor.reset(chunk.next);
     if (this.firstUnwritten === chunk) this.firstUnwritten = chunk.next;
-    for (const page of chunk.pages) this.deletePage(page);
+    this.deletePagesOf(chunk);
     this.release(chunk);
     this.front.remove(chunk);
   }
@@ -156,7 +157,7 @@ export class Backlog {
   /** Its last record is done. */
   private dropHeadChunk(head: Chunk): void {
     this.knownOldestMs = recordReceivedMs(head.bytes, this.headAt);
-    for (const page of head.pages) this.deletePage(page);
+    this.deletePagesOf(head);
     this.release(head);
     this.front.shift();
     this.headAt = 0;
@@ -229,14 +230,20 @@ export class Backlog {
   }
 
   /** The page that begins with this message is to be deleted from the disk. */
-  deletePage(firstSeq: number): void {
+  deletePage(firstSeq: number, bytes: number): void {
     if (this.deletedPages === NO_PAGES) this.deletedPages = [];
     this.deletedPages.push(firstSeq);
+    this.deletedBytes += bytes;
   }
 
-  /** They are deleted with the group that is being written. */
+  private deletePagesOf({ pages, used }: Chunk): void {
+    for (const page of pages) this.deletePage(page, Math.ceil(used / pages.length));
+  }
+
+  /** They have been handed to the store. */
   forgetDeleted(): void {
     this.deletedPages = NO_PAGES;
+    this.deletedBytes = 0;
   }
 
   /** No page with a lower first sequence number counts any more. */

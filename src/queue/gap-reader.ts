@@ -70,7 +70,7 @@ export class GapReader {
     const records = intactRecords(page, firstSeq, backlog.gapTo);
     backlog.gapPage = firstSeq + 1;
     if (records.length === 0) {
-      backlog.deletePage(firstSeq);
+      backlog.deletePage(firstSeq, page.length);
       return;
     }
     let chunk = Chunk.ofPage(firstSeq, records);
@@ -78,7 +78,7 @@ export class GapReader {
     backlog.gapPage = Math.max(backlog.gapPage, chunk.endSeq);
     backlog.gapFrom = Math.max(backlog.gapFrom, chunk.endSeq);
     if (chunk.endSeq > ackedBelow && this.dropped.next(chunk.firstSeq) < chunk.endSeq) backlog.pushRead(chunk, ackedBelow);
-    else backlog.deletePage(firstSeq);
+    else backlog.deletePage(firstSeq, page.length);
   }
 
   /** No page is left in the gap. */

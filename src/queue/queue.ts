@@ -115,8 +115,8 @@ export class Queue implements Keeper {
   /** Removes the pages below the head: a power cut may have taken their removal back. */
   async removeLeftovers(): Promise<void> {
     if (this.firstPage === 1) return;
-    const remove = (firstSeq: number): void => {
-      this.backlog.deletePage(firstSeq);
+    const remove = (firstSeq: number, page: Buffer): void => {
+      this.backlog.deletePage(firstSeq, page.length);
       this.touch("soon");
     };
     await this.pages.visit(0, this.firstPage, remove).catch(() => undefined); // the next start tries again
@@ -508,7 +508,7 @@ export class Queue implements Keeper {
     const { session, lane, window, backlog } = this;
     if (this.hasEnded) return group.delete(queueKey(session, lane));
     backlog.writePages(window.ackedBelow, (firstSeq, page) => group.put(pageKey(session, lane, firstSeq), page));
-    for (const page of backlog.deletedPages) group.delete(pageKey(session, lane, page));
+    if (backlog.deletedPages.length > 0) group.discard(session, lane, backlog.deletedPages, backlog.deletedBytes);
     backlog.forgetDeleted();
     const sentLimit = this.clearance.noteWritten(this.touchedIn, this.nextSeq);
     group.put(queueKey(session, lane), encodeProgress(this, this.firstPage, this.oldestMs, sentLimit, window.slots, this.dropped.all));

@@ -17,6 +17,8 @@ const CUT_BYTES = 1024 * 1024;
 const QUEUE_BYTES = 64 * 1024;
 const MAX_GENERATION_BYTES = 4 * 1024 * 1024;
 const CROWD_OF_QUEUES = 1024;
+/** So many groups may do something else before a table comes without any: theirs reach over all others. */
+const MOST_OTHERS = 4;
 /** So many records of generations without pages are deleted at a time, or a few more. */
 const MOST_KEYS = 10_000;
 const ALL_KEYS = 0x7fff_ffff;
@@ -63,6 +65,9 @@ export class Compactor {
   #pageBytes = 0;
   #isOfSeveral = false;
   #cutAtBytes: number;
+  /** Groups that did something else, since the last table without any; and in this one. */
+  #others = 0;
+  #hasOthers = false;
   /** The current generation has had so many queues that it is time for another: of this one none is forgotten. */
   #isCrowded = false;
   #isFull = false;
@@ -96,12 +101,16 @@ export class Compactor {
     this.#writtenBytes += bytes;
     if (this.#isCrowded) generations.begin();
     this.#isCrowded = false;
-    if (growth === undefined) return this.#beginAnew();
+    if (growth === undefined) {
+      this.#hasOthers = true;
+      if (++this.#others > MOST_OTHERS || this.#cutAtBytes === this.#firstCutBytes) return this.#beginAnew();
+    }
     this.#pageBytes += bytes;
     this.#isOfSeveral ||= growth === "ofSeveral";
     const database = this.#parts.database();
     if (this.#pageBytes < this.#cutAtBytes || this.#pageBytes < this.#generationBytes || database === undefined || this.#running !== undefined || this.#isClosed) return;
     if (this.#isOfSeveral || generations.current > 0) generations.begin();
+    if (!this.#hasOthers) this.#others = 0;
     this.#beginAnew();
     this.#cutAtBytes = this.#parts.cutBytes ?? CUT_BYTES;
     // The next batch is handed to LevelDB later than this.
@@ -114,7 +123,7 @@ export class Compactor {
 
   #beginAnew(): void {
     this.#pageBytes = 0;
-    this.#isOfSeveral = false;
+    this.#isOfSeveral = this.#hasOthers = false;
     this.#cutAtBytes = this.#firstCutBytes;
   }
 

@@ -45,13 +45,16 @@ export class DeletedRanges {
     else if (key.compare(range.from) < 0) range.from = key;
   }
 
-  /** Takes out what makes slices of at least `minBytes`; what is smaller stays, in the hope that it grows. What LevelDB has compacted by itself is forgotten. */
+  /**
+   * Takes out what makes slices of at least `minBytes`; what is smaller stays, in the hope that it grows. If that is not 0, what lies between must not be more: compaction
+   * would write it anew. What LevelDB has compacted by itself is forgotten.
+   */
   async takeSlices(sizeOf: SizeOf, minBytes: number, writtenBytes: number): Promise<KeyRange[]> {
     const ranges = [...this.#byQueue.entries()].sort(([, a], [, b]) => a.from.compare(b.from));
     const slices: KeyRange[] = [];
-    let group: { readonly queues: string[]; from: Buffer; to: Buffer; bytes: number } | undefined;
+    let group: { readonly queues: string[]; from: Buffer; to: Buffer; bytes: number; gapBytes: number } | undefined;
     const finish = (): void => {
-      if (group !== undefined && group.bytes >= minBytes) {
+      if (group !== undefined && group.bytes >= minBytes && (minBytes === 0 || group.bytes >= group.gapBytes)) {
         for (const queue of group.queues) this.#byQueue.delete(queue);
         slices.push(...cut(group.from, group.to, group.bytes));
       }
@@ -65,12 +68,14 @@ export class DeletedRanges {
         this.#byQueue.delete(queue);
         continue;
       }
-      if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || (await sizeOf({ from: justBehind(group.to), to: from })) > MAX_GAP_BYTES)) finish();
-      if (group === undefined) group = { queues: [queue], from, to, bytes };
+      const gapBytes = group === undefined ? 0 : await sizeOf({ from: justBehind(group.to), to: from });
+      if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || gapBytes > MAX_GAP_BYTES)) finish();
+      if (group === undefined) group = { queues: [queue], from, to, bytes, gapBytes: 0 };
       else {
         group.queues.push(queue);
         group.to = to;
         group.bytes += bytes;
+        group.gapBytes += gapBytes;
       }
     }
     finish();

@@ -1,10 +1,20 @@
+import type { SessionNumber } from "./keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Need } from "./store.ts";
+
+/** Some pages of one queue. */
+export interface DiscardedPages {
+  readonly session: SessionNumber;
+  readonly lane: number;
+  readonly firstSeqs: number[];
+  readonly bytes: number;
+}
 
 /** The records of one closed group, in the order they were given: a later one of the same key wins. */
 export class GroupRecords implements GroupWriter {
   readonly keys: Buffer[] = [];
   /** `undefined` deletes the key at the same index. */
   readonly values: (Buffer | undefined)[] = [];
+  readonly discarded: DiscardedPages[] = [];
   bytes = 0;
 
   get count(): number {
@@ -21,6 +31,10 @@ export class GroupRecords implements GroupWriter {
     this.keys.push(asBuffer(key));
     this.values.push(undefined);
     this.bytes += key.length;
+  }
+
+  discard(session: SessionNumber, lane: number, firstSeqs: number[], bytes: number): void {
+    this.discarded.push({ session, lane, firstSeqs, bytes });
   }
 }
 

@@ -83,6 +83,7 @@ export function queueKey(session: SessionNumber, lane: number): Buffer {
   key[5] = lane;
   return key;
 }
+export const isQueueKey = (key: Buffer): boolean => key[0] === KEY_QUEUE;
 export const queueRange: KeyRange = kindRange(KEY_QUEUE);
 
 /** A page: messages of one queue that were added by one group; the key holds the sequence number of its first message. */

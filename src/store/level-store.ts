@@ -1,6 +1,7 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import { Compactor } from "./compactor.ts";
-import type { Database, OpenDatabase } from "./database.ts";
+import { type Database, type OpenDatabase, writeBatch } from "./database.ts";
+import { Discards } from "./discards.ts";
 import { StoreFigures } from "./figures.ts";
 import { Gathering } from "./gathering.ts";
 import type { Generations } from "./generations.ts";
@@ -22,6 +23,8 @@ const FIRST_RETRY_MS = 100;
 const LARGE_GROUP_CHANGES = 500;
 const LARGE_GROUP_BYTES = 128 * 1024;
 const LAST_RETRY_MS = 5000;
+/** So much that nobody needs any more may stay on the disk for some time: twice the reserve. */
+const MAX_DISCARDED_BYTES = 32 * 1024 * 1024;
 
 export interface LevelStoreParts {
   readonly directory: StoreDirectory;
@@ -58,6 +61,7 @@ export class LevelStore implements Store {
   readonly #room: Room;
   readonly #compactor: Compactor;
   readonly #riders = new Riders();
+  readonly #discards = new Discards(MAX_DISCARDED_BYTES);
   readonly #gathering = new Gathering();
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   readonly #stateListeners: ((state: StoreState) => void)[] = [];
@@ -157,7 +161,7 @@ export class LevelStore implements Store {
     if (this.#closing === group) return;
     const { clock, commitIntervalMs } = this.#parts;
     if (group.need === "soon") {
-      this.#closeTimer ??= clock.after(Math.max(SOON_MS, commitIntervalMs), () => this.#closeCurrent(group));
+      this.#closeTimer ??= clock.after(this.#discards.areDue ? 0 : Math.max(SOON_MS, commitIntervalMs), () => this.#closeCurrent(group));
       return;
     }
     this.#closing = group;
@@ -199,7 +203,8 @@ export class LevelStore implements Store {
   /** What is written for a group is decided once, however often it is tried. */
   #prepare(group: ClosedGroup): void {
     const { generations } = this.#parts;
-    const gathered = this.#riders.batchOf(group.records, generations.current);
+    const mayWait = generations.current > 0 && this.#state === "healthy";
+    const gathered = this.#riders.batchOf(group.records, generations.current, this.#discards.dueWith(group.records, mayWait));
     const noteBytes = generations.place(gathered.operations);
     const batch = noteBytes === 0 ? gathered : { ...gathered, bytes: gathered.bytes + noteBytes, mustSync: true };
     for (const { type, key } of batch.operations) if (type === "del") this.#compactor.noteDeleted(key);
@@ -236,8 +241,7 @@ export class LevelStore implements Store {
     const { figures } = this;
     const { operations, bytes, storedBytes } = batch;
     const startMs = performance.now();
-    // No chained batch: that keeps its bytes until it is collected, and what native code holds does not hurry the collector.
-    await database.batch(operations, { sync });
+    await writeBatch(database, operations, bytes, { sync });
     // LevelDB may have begun a new log for it.
     if (sync) await this.#parts.directory.syncNewNames();
     figures.groups++;
@@ -265,6 +269,7 @@ export class LevelStore implements Store {
       this.#updateState();
     }
     for (const listener of this.#storedListeners) listener(group.number);
+    if (this.#discards.areDue) this.touch(this.#discards, "soon");
     if (this.#parts.syncs && group.need === "synced") this.#gathering.begin(this.#current.awaited, this.figures.lastSyncMs, performance.now());
     this.#schedule();
   }
@@ -296,6 +301,7 @@ export class LevelStore implements Store {
   #onInspected(isShort: boolean): void {
     this.#updateState();
     if (this.#failure !== undefined) return;
+    if (this.#discards.areWaiting) this.touch(this.#discards, "soon");
     this.#compactor.compact(isShort);
     if (!isShort) this.#room.makeReserve();
   }

@@ -77,11 +77,11 @@ export class Riders {
     this.#mustRepeat = true;
   }
 
-  /** To be called once for each group: the batch is written until that works. `current`: the generation of its pages. */
-  batchOf(group: GroupRecords, current: number): Batch {
+  /** To be called once for each group: the batch is written until that works. `current`: the generation of its pages; `discarded`: pages that are deleted with it. */
+  batchOf(group: GroupRecords, current: number, discarded: readonly Buffer[] = []): Batch {
     const before = this.#seat;
     const last = this.#lastAdded;
-    const shape = this.#shapeOf(group);
+    const shape = this.#shapeOf(group, current, discarded.length > 0);
     this.#growing = shape.carrier === undefined ? 0 : last !== undefined && areOfOneQueue(last, shape.carrier) ? this.#growing + 1 : 1;
     const next = current === 0 ? shape.carrier : this.#seatIn(current, shape);
     const maxBytes = Math.max(current === 0 ? MAX_LOAD_BYTES : MAX_RIDING_BYTES, group.bytes * MAX_LOAD_PART);
@@ -91,9 +91,9 @@ export class Riders {
 
     const moved = isCarried ? this.#moveFrom(before) : this.#alightFrom(before);
     const movedBytes = moved.reduce((sum, operation) => sum + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
-    const operations = [...moved, ...this.#operationsOf(group, { isCarried, hasMoved: moved.length > 0 })];
+    const operations = [...moved, ...this.#operationsOf(group, { isCarried, hasMoved: moved.length > 0 }), ...discarded.map((key): WriteOperation => ({ type: "del", key }))];
     if (!isCarried && this.#seat instanceof Buffer) operations.push(sealedPut(ridersKey, this.#seat));
-    return { operations, bytes: group.bytes + movedBytes, storedBytes: storedBytesOf(group), mustSync: moved.length > 0, growth: this.#growthOf(group, shape, isCarried) };
+    return { operations, bytes: group.bytes + movedBytes + bytesOf(discarded), storedBytes: storedBytesOf(group), mustSync: moved.length > 0, growth: this.#growthOf(group, shape, isCarried) };
   }
 
   #operationsOf({ keys, values }: GroupRecords, { isCarried, hasMoved }: { readonly isCarried: boolean; readonly hasMoved: boolean }): WriteOperation[] {
@@ -111,7 +111,7 @@ export class Riders {
     return operations;
   }
 
-  #shapeOf({ keys, values }: GroupRecords): Shape {
+  #shapeOf({ keys, values }: GroupRecords, current: number, discards: boolean): Shape {
     let isGrowing = true;
     let isInOrder = true;
     let mayCarry = true;
@@ -128,6 +128,8 @@ export class Riders {
         if (!(this.#seat instanceof Buffer) || isBehind(this.#seat, key)) carrier = key;
       } else if (!mayRide(key)) isGrowing = false;
     }
+    // In a generation pages that are deleted beside others that are added have waited until they are many: tables are mostly in order.
+    if (discards && (current === 0 || last === undefined)) isGrowing = false;
     this.#lastAdded = isGrowing ? (last ?? this.#lastAdded) : undefined;
     return { isGrowing, hasPages: last !== undefined, isInOrder, carrier: isGrowing && mayCarry ? carrier : undefined };
   }
@@ -186,6 +188,7 @@ export class Riders {
 const sealedPut = (key: Buffer, value: Buffer): WriteOperation => ({ type: "put", key, value: seal(key, value) });
 const putIn = (generation: number, { key, value }: Rider): WriteOperation => sealedPut(riderKeyIn(generation, key), value);
 const areOfOneQueue = (page: Buffer, other: Buffer): boolean => page.compare(other, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0;
+const bytesOf = (keys: readonly Buffer[]): number => keys.reduce((sum, key) => sum + key.length, 0);
 /** Whether both pages are of one queue, and `page` comes later. */
 const isBehind = (last: Buffer, page: Buffer): boolean => areOfOneQueue(page, last) && page.compare(last) > 0;
 

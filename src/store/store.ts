@@ -1,12 +1,18 @@
 import type { StoreFigures } from "./figures.ts";
+import type { SessionNumber } from "./keys.ts";
 
 /** Groups are numbered from 1 and reach the disk in order, each all or nothing. 0 means: nothing to wait for. */
 export type GroupNumber = number;
 
-/** What a keeper writes its records into. Bytes are copied or handed to the store: the keeper must not change them afterwards. */
+/** What a keeper writes its records into. Bytes and arrays are copied or handed to the store: the keeper must not change them afterwards. */
 export interface GroupWriter {
   put(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): void;
+  /**
+   * Deletes pages, of about so many bytes, of a queue whose record this group writes and says that nothing in them is owed any more: with this group or a later one, or at
+   * the next start.
+   */
+  discard(session: SessionNumber, lane: number, firstSeqs: number[], bytes: number): void;
 }
 
 /** Something whose state survives: a queue, a session, the retained set. Asked once per group, when the group closes. */

@@ -1,6 +1,7 @@
 import type { Clock, Rng } from "../../src/clock/clock.ts";
 import { isSealed, seal, unseal } from "../../src/store/checked.ts";
 import type { Database, WriteOperation } from "../../src/store/database.ts";
+import { Discards } from "../../src/store/discards.ts";
 import { StoreFigures } from "../../src/store/figures.ts";
 import { findGenerations } from "../../src/store/find-generations.ts";
 import { Generations, type Place } from "../../src/store/generations.ts";
@@ -16,6 +17,9 @@ export type Disk = Map<string, Buffer>;
 
 const SOON_MS = 1000;
 const RETRY_MS = 100;
+/** So many generations' worth of pages that nobody asks for any more may wait, and so many of them are deleted at once. */
+const WAITING_GENERATIONS = 3;
+const DISCARDED_AT_ONCE = 3;
 const FORMAT = Buffer.from("{}");
 
 /** As it is written, as often as it takes. */
@@ -62,6 +66,7 @@ export class SimulatedStore implements Store {
   #hasEnded = false;
   #generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, FORMAT);
   readonly #riders = new Riders();
+  readonly #discards: Discards;
   readonly #generationBytes: number;
   #bytes = 0;
 
@@ -71,6 +76,7 @@ export class SimulatedStore implements Store {
     this.#rng = rng;
     this.#maxWriteMs = maxWriteMs;
     this.#generationBytes = generationBytes;
+    this.#discards = new Discards(generationBytes * WAITING_GENERATIONS, DISCARDED_AT_ONCE);
     this.#written = new Map(surviving);
     this.#surviving = new Map(surviving);
   }
@@ -224,8 +230,9 @@ export class SimulatedStore implements Store {
     const group = this.#current;
     this.#current = new CollectingGroup(group.number + 1);
     const { number, need, records } = group.close();
+    const discarded = this.#discards.dueWith(records, this.#generations.current > 0);
     if (this.#hasRiders) {
-      const { operations, mustSync } = this.#riders.batchOf(records, this.#generations.current);
+      const { operations, mustSync } = this.#riders.batchOf(records, this.#generations.current, discarded);
       const noteBytes = this.#generations.place(operations);
       return { number, isSynced: need === "synced" || mustSync || noteBytes > 0, operations: operations.map(copied) };
     }
@@ -233,6 +240,7 @@ export class SimulatedStore implements Store {
       const value = records.values[index];
       return value === undefined ? { type: "del", key } : { type: "put", key, value: Buffer.from(value) };
     });
+    for (const key of discarded) operations.push({ type: "del", key });
     return { number, isSynced: need === "synced", operations };
   }
 
@@ -246,6 +254,7 @@ export class SimulatedStore implements Store {
     this.#hasFailed = false;
     this.#updateState();
     for (const listener of this.#storedListeners) listener(group.number);
+    if (this.#discards.areWaiting) this.touch(this.#discards, "soon");
     this.#schedule();
   }
 

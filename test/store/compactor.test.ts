@@ -160,6 +160,31 @@ it("begins a generation with each table once there are generations, also for one
   }
 });
 
+it("goes on with the next generation though some groups do more than add pages, but not if each table has such groups", async () => {
+  const database = { compactRange: () => Promise.resolve() } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map(), unused: 7, ridesFrom: 0 }, Buffer.from("{}"));
+  const compactor = new Compactor({
+    clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+  });
+  const begunBy = async (bytes: number, growth: "ofSeveral" | undefined): Promise<number> => {
+    const before = generations.current;
+    compactor.noteWritten(bytes, { growth });
+    await compactor.settled();
+    return generations.current - before;
+  };
+  expect(await begunBy(8 * MIB, "ofSeveral")).toBe(1);
+  for (let others = 1; others <= 4; others++) {
+    expect(await begunBy(MIB / 2, undefined)).toBe(0);
+    expect(await begunBy(MIB / 2, "ofSeveral")).toBe(1);
+  }
+  expect(await begunBy(MIB, "ofSeveral")).toBe(1);
+  for (let others = 1; others <= 4; others++) expect(await begunBy(MIB, undefined)).toBe(1);
+  expect(await begunBy(MIB, undefined)).toBe(0);
+  expect(await begunBy(7 * MIB, "ofSeveral")).toBe(0);
+  expect(await begunBy(MIB, "ofSeveral")).toBe(1);
+  await compactor.close();
+});
+
 it("forgets what LevelDB has compacted by itself while pages are still being deleted, and compacts the rest when that is over", async () => {
   const clock = new VirtualClock();
   let asked = 0;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { DeletedRanges } from "../../src/store/deleted-ranges.ts";
+import { DeletedRanges, type SizeOf } from "../../src/store/deleted-ranges.ts";
 import { keyIn, pageKey, pageSeq, sessionNumberOf, type KeyRange } from "../../src/store/keys.ts";
 
 const MIB = 1024 * 1024;
@@ -30,6 +30,18 @@ it("takes neighbouring queues together while little lies between them", async ()
 it("does not go over a queue that is full of what is still needed", async () => {
   const slices = await deleted([1, 1, 4], [9, 1, 4]).takeSlices(sizes(MIB, 5 * MIB), MIB, 0);
   expect(slices.map(text)).toEqual(["1:1-1:4", "9:1-9:4"]);
+});
+
+it("leaves what lies thinly among what is still needed, until it must be had", async () => {
+  const ranges = deleted([1, 1, 8], [5, 1, 8], [9, 1, 8]);
+  // 21 MiB deleted, and as much or more between.
+  const thin = sizes(MIB, 11 * MIB);
+  const dense = sizes(MIB, 10 * MIB);
+  const among = (sizeOf: SizeOf): SizeOf => (range) => sizeOf(range).then((bytes) => bytes / 12);
+  expect(await ranges.takeSlices(among(thin), 0.1 * MIB, 0)).toEqual([]);
+  expect((await ranges.takeSlices(among(dense), 0.1 * MIB, 0)).map(text)).toEqual(["1:1-9:8"]);
+  const others = deleted([1, 1, 8], [5, 1, 8], [9, 1, 8]);
+  expect((await others.takeSlices(among(thin), 0, 0)).map(text)).toEqual(["1:1-9:8"]);
 });
 
 it("leaves what is too small, until it has grown", async () => {

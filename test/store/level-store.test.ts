@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { cp, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ChainedBatch } from "classic-level";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { seal } from "../../src/store/checked.ts";
 import { SystemClock } from "../../src/clock/system-clock.ts";
@@ -9,6 +10,7 @@ import { type Database, openLevelDatabase, type WriteOperation } from "../../src
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent, type StoreOptions } from "../../src/store/open.ts";
 import { pageKey, queueKey, sessionKey } from "../../src/store/keys.ts";
+import type { GroupWriter } from "../../src/store/store.ts";
 import { readText, storeContract, TestKeeper, untilStored } from "./contract.ts";
 
 const clock = new SystemClock();
@@ -349,6 +351,33 @@ describe("a store on disk", () => {
     }
     await untilStored(filled, filled.touch({ writeTo: (group) => pages.forEach((key) => group.delete(key)) }, "synced"));
   }
+
+  it("deletes the pages of a drain by and by, so that nobody waits for many, and all of them soon", async () => {
+    const sizes: number[] = [];
+    const openDatabase = async (folder: string): Promise<Database> => {
+      const database = await openLevelDatabase(folder);
+      const batch = database.batch.bind(database) as (...changes: unknown[]) => unknown;
+      const counting = (...changes: unknown[]): unknown => {
+        const made = batch(...changes);
+        sizes.push(Array.isArray(changes[0]) ? changes[0].length : 0);
+        if (changes.length > 0) return made;
+        const chained = made as ChainedBatch<Database, Buffer, Buffer>;
+        const write = chained.write.bind(chained);
+        return Object.assign(chained, { write: (...options: []) => (sizes.push(chained.length), write(...options)) });
+      };
+      return Object.assign(database, { batch: counting });
+    };
+    const drained = await openStore({ ...optionsFor(directory, events), openDatabase });
+    store = drained;
+    const pages = Array.from({ length: 2_300 }, (_, page) => page + 1);
+    await untilStored(drained, drained.touch({ writeTo: (group) => pages.forEach((page) => group.put(pageKey(1, 0, page), Buffer.from("page"))) }, "synced"));
+    sizes.length = 0;
+    const progress = { writeTo: (group: GroupWriter) => (group.discard(1, 0, pages, 2_300 * 4), group.put(queueKey(1, 0), Buffer.from("told"))) };
+    await untilStored(drained, drained.touch(progress, "synced"));
+    await expect.poll(() => drained.read(pageKey(1, 0, 0), pageKey(1, 0, 9_999), 1_000_000), { timeout: 3_000 }).toEqual([]);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeGreaterThan(2_300);
+    expect(Math.max(...sizes)).toBeLessThan(510);
+  });
 
   it("makes small tables of pages that are added in order, since tables are mapped as they are", async () => {
     const growing = await openStore(optionsFor(directory, events));

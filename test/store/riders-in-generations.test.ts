@@ -100,6 +100,17 @@ describe("records that ride in generations", () => {
     expect(written(riders.batchOf(groupOf([[sessionKey(3), "session"], [incomingKey(1, 0), undefined]]), 3))).toEqual(["s", "i in 3"]);
   });
 
+  it("stay in order with pages that are deleted beside those that are added, since those go together; but not with what deletes alone, nor before there are generations", () => {
+    const growthOf = (current: number, changes: Parameters<typeof groupOf>[0], discarded: Buffer[]): Batch["growth"] =>
+      new Riders().batchOf(groupOf(changes), current, discarded).growth;
+    const gone = [pageKey(1, 0, 1)];
+    expect(growthOf(3, [page(1, 2), progress(1, 2)], gone)).toBe("inOrder");
+    expect(growthOf(3, [page(1, 2), progress(1, 2)], [])).toBe("inOrder");
+    expect(growthOf(3, [progress(1, 2)], gone)).toBeUndefined();
+    expect(growthOf(0, [page(1, 2), progress(1, 2)], gone)).toBeUndefined();
+    expect(written(new Riders().batchOf(groupOf([page(1, 2), progress(1, 2)]), 3, gone))).toEqual(["q in 3", "riders", "page", "del page"]);
+  });
+
   it("all go to the next generation, synced, with the first group that adds a page there", () => {
     const flags = ({ mustSync }: Batch): boolean => mustSync;
     riders.batchOf(groupOf([page(1, 1), progress(1, 1)]), 1);
