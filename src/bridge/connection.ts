@@ -231,7 +231,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
       return this.remote?.leave("a fuller CONNECT is tried again");
     }
     const nowMs = context.clock.nowMs();
-    addresses.accepted(sessionPresent);
+    const knowsExchanges = addresses.accepted(sessionPresent);
     this.enter("established");
     this.laziness.lastTrafficMs = nowMs;
     this.primaryReturn.begin(nowMs);
@@ -242,7 +242,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     }
     this.notification.tellLocal("1");
     this.notification.tellRemote(link, "1");
-    this.exchange.begin({ link, sessionPresent, limits, address: addresses.text, knowsBridge: addresses.spelling.dialect.bridge });
+    this.exchange.begin({ link, sessionPresent, knowsExchanges, limits, address: addresses.text, knowsBridge: addresses.spelling.dialect.bridge });
     this.retainedCopy.send(addresses.text);
   }
 

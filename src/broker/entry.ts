@@ -44,6 +44,8 @@ export interface RemotesRecord {
   /** Where no packet identifiers of the past are left, and where there are. */
   readonly inStep: readonly string[];
   readonly stale: readonly string[];
+  /** Which keep sessions of their own, as has been seen. */
+  readonly apart?: readonly string[];
   /** Where it was connected last. */
   readonly last: string | undefined;
   /** Where the retained messages have been sent, with what topic lines. */
