@@ -242,13 +242,15 @@ export class Exchange {
     return this.answerWatch.isOverdue(nowMs) ? "a message was not acknowledged" : undefined;
   }
 
-  /** `isLost`: the connection broke, or the remote ended it. */
-  end(isLost: boolean): void {
+  /** `isLost`: the connection broke, or the remote ended it. Returns when the newest message that went out had been received. */
+  end(isLost: boolean): number {
     const { session } = this.entry;
+    const { newestSentMs = 0 } = this.peer ?? {};
     this.subscriptions.reset();
     session.detach();
     this.peer = undefined;
     if (this.suspicion.ended(session.unanswered, isLost, this.context.clock.nowMs())) this.park();
+    return newestSentMs;
   }
 
   /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */

@@ -52,6 +52,8 @@ export interface RemotesRecord {
   readonly retainedSent: readonly string[];
   /** The topic lines whose messages are queued, and since when without a gap; absent while none are. */
   readonly queued?: { readonly lines: string; readonly sinceMs: number } | undefined;
+  /** Since when the remote misses what goes with QoS 0; absent while it misses nothing. */
+  readonly missedSinceMs?: number | undefined;
 }
 
 export const NO_REMOTES: RemotesRecord = { inStep: [], stale: [], last: undefined, retainedSent: [] };
