@@ -24,7 +24,9 @@ export function endQueueing(sessions: Sessions, entry: Entry): void {
 export class RetainedCopy {
   /** Of the messages that remotes have been sent the newest was received then, as far as is known: what was retained later is in the queue. */
   private newestSentMs: number;
-  /** What the present remote is still to get with QoS 0. */
+  /** What the present remote is still to get by the queue: what was retained before that time. */
+  private owed: { readonly mark: string; readonly queuedSinceMs: number } | undefined;
+  /** And with QoS 0. */
   private missed: Iterator<undefined> | undefined;
   private isScheduled = false;
 
@@ -56,7 +58,7 @@ export class RetainedCopy {
   }
 
   connectionEnded(nowMs: number, newestSentMs: number): void {
-    this.missed = undefined;
+    this.owed = this.missed = undefined;
     this.newestSentMs = Math.max(this.newestSentMs, newestSentMs);
     if (this.entry.remotes.missedSinceMs === undefined) this.remember({ missedSinceMs: nowMs });
   }
@@ -66,17 +68,25 @@ export class RetainedCopy {
     const mark = `${address} ${topics.digest}`;
     const { retainedSent, queued, missedSinceMs = 0 } = entry.remotes;
     const nowMs = this.context.clock.nowMs();
-    if (retainedSent.includes(mark)) {
-      this.missed = this.sendMissed(missedSinceMs, nowMs);
-    } else {
+    const isNew = !retainedSent.includes(mark);
+    if (isNew) {
       // Nothing has left the queue before it was connected for the first time.
       const queuedSinceMs = Math.max(queued?.sinceMs ?? 0, retainedSent.length === 0 ? 0 : this.newestSentMs + 1);
-      this.remember({ retainedSent: [...retainedSent, mark].slice(-MAX_RETAINED_MARKS), missedSinceMs: 0 });
-      const steps = this.copy((retained, qos) => this.isQueued(qos) && retained.receivedMs < queuedSinceMs);
-      while (steps.next().done !== true);
-      this.missed = this.sendMissed(0, nowMs);
+      this.owed = { mark, queuedSinceMs };
+      this.remember({ missedSinceMs: 0 });
     }
+    this.missed = this.sendMissed(isNew ? 0 : missedSinceMs, nowMs);
     this.goOn();
+  }
+
+  /** All in one group, with the mark; not to a full disk. */
+  private queueOwed(): void {
+    const { owed, entry, context } = this;
+    if (!owed || !context.broker.admission.storeTakes) return;
+    this.owed = undefined;
+    this.remember({ retainedSent: [...entry.remotes.retainedSent, owed.mark].slice(-MAX_RETAINED_MARKS) });
+    const steps = this.copy(({ receivedMs }, qos) => this.isQueued(qos) && receivedMs < owed.queuedSinceMs);
+    while (steps.next().done !== true);
   }
 
   /** Whether what goes with this QoS waits for a remote that is away. */
@@ -91,6 +101,7 @@ export class RetainedCopy {
 
   /** To be called now and then, and when the remote has read something. */
   goOn(): void {
+    this.queueOwed();
     const { missed, entry, context } = this;
     const peer = entry.session.sender?.peer;
     if (!missed || !peer || this.isScheduled) return;

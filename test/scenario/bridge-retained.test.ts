@@ -1,11 +1,12 @@
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { connect311, FrameSplitter, type TestClient } from "./clients.ts";
 import { DaemonProcess, freePort } from "./daemon.ts";
 import { readPublish } from "./packets.ts";
 import { PUBLISH, ScriptedUpstream } from "./scripted-upstream.ts";
+import { noSmallDisk, SmallDisk } from "./small-disk.ts";
 
 const ACCEPTED = "20 02 00 00";
 const REFUSED = "20 02 00 03";
@@ -15,8 +16,8 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function start(config: string): Promise<DaemonProcess> {
-  const daemon = await DaemonProcess.start(config);
+async function start(config: string, options: { storeFolder?: string } = {}): Promise<DaemonProcess> {
+  const daemon = await DaemonProcess.start(config, options);
   cleanups.push(() => daemon.cleanup());
   return daemon;
 }
@@ -140,4 +141,28 @@ it("all of 20 MB of retained messages of QoS 0 reach a remote that is new", asyn
   writeFileSync(daemon.configFile, `persistence_location ${daemon.storeFolder}/\nlistener ${port} 127.0.0.1\n${connection([remote], "topic # out 0")}\n`);
   process.kill(daemon.pid, "SIGHUP");
   await expect.poll(() => topics.size, { timeout: 20_000 }).toBe(count);
+});
+
+const problem = noSmallDisk();
+describe.skipIf(problem !== undefined)(`on a full disk${problem === undefined ? "" : ` (skipped: ${problem})`}`, () => {
+  it("retained messages for a remote that is new wait for room; what goes with QoS 0 does not", { timeout: 60_000 }, async () => {
+    const disk = new SmallDisk(100);
+    cleanups.push(() => disk.remove());
+    mkdirSync(disk.storeFolder);
+    const [port, remote] = [await freePort(), await upstream()];
+    const listener = `listener ${port} 127.0.0.1`;
+    const daemon = await start(listener, { storeFolder: disk.storeFolder });
+    const client = await connect(port);
+    await client.publish("stored", "x", { qos: 1, retain: true });
+    await client.publish("passing", "x", { retain: true });
+    disk.fill(30_000_000);
+    await daemon.waitForLine(/CWNAN0306E/);
+    writeFileSync(daemon.configFile, `persistence_location ${disk.storeFolder}/\n${listener}\n${connection([remote], "topic # out 1")}\n`);
+    process.kill(daemon.pid, "SIGHUP");
+    await remote.wait(PUBLISH);
+    expect(published(remote)).toEqual(["passing=x"]);
+    disk.clear();
+    await remote.wait(PUBLISH, 2, 30_000);
+    expect(published(remote)).toEqual(["passing=x", "stored=x"]);
+  });
 });
