@@ -226,12 +226,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
       addresses.purged();
       return this.remote?.leave("the remote has forgotten the session of this name");
     }
+    // Before it is asked again: then it may have a session that was made by this very CONNECT.
+    if (!addresses.accepted(sessionPresent)) this.entry.session.forgetPeer();
     if (!addresses.spelling.accepted()) {
       this.enter("asking");
       return this.remote?.leave("a fuller CONNECT is tried again");
     }
     const nowMs = context.clock.nowMs();
-    const knowsExchanges = addresses.accepted(sessionPresent);
     this.enter("established");
     this.laziness.lastTrafficMs = nowMs;
     this.primaryReturn.begin(nowMs);
@@ -242,7 +243,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     }
     this.notification.tellLocal("1");
     this.notification.tellRemote(link, "1");
-    this.exchange.begin({ link, sessionPresent, knowsExchanges, limits, address: addresses.text, knowsBridge: addresses.spelling.dialect.bridge });
+    this.exchange.begin({ link, sessionPresent, limits, address: addresses.text, knowsBridge: addresses.spelling.dialect.bridge });
     this.retainedCopy.send(addresses.text);
   }
 

@@ -32,8 +32,6 @@ const MAX_LOGGED_CHARACTERS = 200;
 export interface AcceptedRemote {
   readonly link: Link;
   readonly sessionPresent: boolean;
-  /** The session that is present is the one that our open exchanges belong to. */
-  readonly knowsExchanges: boolean;
   readonly limits: RemoteLimits;
   readonly address: string;
   /** It has been told that we are a bridge: before MQTT 5. */
@@ -96,13 +94,12 @@ export class Exchange {
   begin(remote: AcceptedRemote): void {
     const { context, suspicion } = this;
     const { session } = this.entry;
-    const { link, sessionPresent, knowsExchanges, limits, address } = remote;
+    const { link, sessionPresent, limits, address } = remote;
     this.hasHeard = false;
     this.isFinishing = false;
     this.address = address;
     this.receiveMaximum = limits.receiveMaximum;
     this.subscriptions.ask(link, sessionPresent, context.clock.nowMs());
-    if (!knowsExchanges) session.forgetPeer();
     const echoes = context.echoes.at(address);
     if (!echoes.isShared) echoes.clear();
     this.incoming.begin(echoes);

@@ -204,6 +204,43 @@ describe("several addresses with cleansession false that keep sessions of their 
   });
 });
 
+it("a message that a remote had noted is sent again when it has lost its session, though it is first asked what CONNECT it takes", async () => {
+  let hasSession = false;
+  const came: string[] = [];
+  const server = net.createServer((socket) => {
+    const splitter = new FrameSplitter();
+    socket.on("error", () => undefined);
+    socket.on("data", (bytes: Buffer) => {
+      for (const frame of splitter.push(bytes)) {
+        const type = (frame[0] ?? 0) >> 4;
+        if (type === CONNECT) {
+          if (frame[8] !== 4) return void socket.destroy(); // it knows neither bridges nor MQTT 3.1
+          const isClean = ((frame[9] ?? 0) & 2) !== 0;
+          socket.write(Buffer.from([0x20, 2, !isClean && hasSession ? 1 : 0, 0]));
+          hasSession = !isClean;
+        }
+        if (type === PUBLISH) {
+          came.push(frame.toString("utf8", 7));
+          socket.write(Buffer.from([0x50, 2, frame[5] ?? 0, frame[6] ?? 0]));
+        }
+        if (type === PUBREL) came.push("PUBREL");
+      }
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  cleanups.push(() => void server.close());
+  const port = await freePort();
+  const daemon = await start(`listener ${port} 127.0.0.1\n${connection((server.address() as net.AddressInfo).port, "cleansession false", "notifications false", "topic # out")}`);
+  await daemon.waitForLine(/CWNAN0133I/);
+  await (await connect(port)).publish("a", "noted", { qos: 2 });
+  await expect.poll(() => came).toEqual(["noted", "PUBREL"]);
+  await daemon.kill("SIGKILL");
+  hasSession = false;
+  await daemon.start();
+  await expect.poll(() => came, { timeout: 10_000 }).toEqual(["noted", "PUBREL", "noted", "PUBREL"]);
+});
+
 /** Each side publishes; each message comes once to each side. */
 async function oneEachWay(here: TestClient, there: TestClient): Promise<void> {
   await expect.poll(async () => {
