@@ -13,17 +13,22 @@ export class Addresses {
   /** Addresses where no identifier of the past is left; and those where some are, that stand for other messages now. */
   private readonly inStep: Set<string>;
   private readonly stale: Set<string>;
+  /** Addresses that have shown to keep sessions of their own: one did not have the session that the other had. */
+  private readonly apart: Set<string>;
   private last: string | undefined;
+  /** Where there is no session because we have ended it. */
+  private purgedAt: string | undefined;
 
   constructor(
     private readonly config: ConnectionConfig,
     remembered: RemotesRecord,
-    private readonly remember: (remotes: Pick<RemotesRecord, "inStep" | "stale" | "last">) => void,
+    private readonly remember: (remotes: Pick<RemotesRecord, "inStep" | "stale" | "apart" | "last">) => void,
   ) {
     const ladder = ladderOf(config);
     this.spellings = config.addresses.map(() => new Spelling(ladder));
     this.inStep = new Set(remembered.inStep);
     this.stale = new Set(remembered.stale);
+    this.apart = new Set(remembered.apart);
     this.last = remembered.last;
     this.leftOpen = new Set(remembered.last === undefined ? [] : [remembered.last]);
   }
@@ -63,6 +68,7 @@ export class Addresses {
     this.stale.delete(this.text);
     if (this.inStep.size === 0) for (const address of this.config.addresses) this.inStep.add(addressText(address));
     this.inStep.add(this.text);
+    this.purgedAt = this.text;
     this.save();
   }
 
@@ -75,16 +81,23 @@ export class Addresses {
     this.index = 0;
   }
 
-  /** CONNACK 0. Addresses that share one session know what we left open; with any other the session left behind goes stale. */
-  accepted(sessionPresent: boolean): void {
-    const { text } = this;
-    if (!sessionPresent && !this.config.cleanSession) {
-      for (const left of this.leftOpen) if (left !== text) this.stale.add(left);
-    }
+  /**
+   * CONNACK 0. Returns whether the remote knows the exchanges that we have left open: so do addresses that share one session. With any other the
+   * session left behind goes stale.
+   */
+  accepted(sessionPresent: boolean): boolean {
+    const { text, last, apart } = this;
+    const { cleanSession } = this.config;
+    if (!sessionPresent && !cleanSession && last !== undefined && last !== text && this.purgedAt !== text) apart.add(last).add(text);
+    const leftElsewhere = [...this.leftOpen].filter((left) => left !== text);
+    const isKnown = sessionPresent && (leftElsewhere.length === 0 || !apart.has(text));
+    if (!isKnown && !cleanSession) for (const left of leftElsewhere) this.stale.add(left);
     this.leftOpen.clear();
+    this.purgedAt = undefined;
     this.inStep.add(text);
     this.last = text;
     this.save();
+    return isKnown;
   }
 
   /** A connection has ended, with or without exchanges that are not finished. */
@@ -94,7 +107,7 @@ export class Addresses {
   }
 
   private save(): void {
-    this.remember({ inStep: [...this.inStep], stale: [...this.stale], last: this.last });
+    this.remember({ inStep: [...this.inStep], stale: [...this.stale], apart: [...this.apart], last: this.last });
   }
 }
 

@@ -226,12 +226,13 @@ export class BridgeConnection implements RemoteOwner, Holder {
       addresses.purged();
       return this.remote?.leave("the remote has forgotten the session of this name");
     }
+    // Before it is asked again: then it may have a session that was made by this very CONNECT.
+    if (!addresses.accepted(sessionPresent)) this.entry.session.forgetPeer();
     if (!addresses.spelling.accepted()) {
       this.enter("asking");
       return this.remote?.leave("a fuller CONNECT is tried again");
     }
     const nowMs = context.clock.nowMs();
-    addresses.accepted(sessionPresent);
     this.enter("established");
     this.laziness.lastTrafficMs = nowMs;
     this.primaryReturn.begin(nowMs);
@@ -261,6 +262,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
 
   onDrain(): void {
     this.exchange.onDrain();
+    this.retainedCopy.goOn();
   }
 
   /** Leaves an established connection when its exchanges are over. */
@@ -317,8 +319,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
       context.log.write("bridgeNotificationRefused", { name: this.name, address: addresses.text });
     }
     addresses.left(entry.session.hasOpenExchanges);
-    exchange.end(isLost);
-    this.retainedCopy.connectionEnded(nowMs);
+    this.retainedCopy.connectionEnded(nowMs, exchange.end(isLost));
     this.notification.tellLocal("0");
     if (end.kind === "silent") context.log.write("bridgePingTimeout", { name: this.name });
     else if (end.byRemote) context.log.write("bridgeLost", { name: this.name, address: addresses.text, reason: end.text });
@@ -358,7 +359,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     }
     if (this.state === "finishing") return this.leaveIfFinished("the exchanges are over");
     if (this.state !== "established") return;
-    this.retainedCopy.noteQueue(nowMs);
+    this.retainedCopy.goOn();
     if (nowMs - this.stateSinceMs >= STABLE_MS) {
       this.backoff.succeeded();
       if (this.addresses.isPrimary) this.primaryReturn.stayed();

@@ -100,7 +100,6 @@ export class Exchange {
     this.address = address;
     this.receiveMaximum = limits.receiveMaximum;
     this.subscriptions.ask(link, sessionPresent, context.clock.nowMs());
-    if (!sessionPresent) session.forgetPeer();
     const echoes = context.echoes.at(address);
     if (!echoes.isShared) echoes.clear();
     this.incoming.begin(echoes);
@@ -240,13 +239,15 @@ export class Exchange {
     return this.answerWatch.isOverdue(nowMs) ? "a message was not acknowledged" : undefined;
   }
 
-  /** `isLost`: the connection broke, or the remote ended it. */
-  end(isLost: boolean): void {
+  /** `isLost`: the connection broke, or the remote ended it. Returns when the newest message that went out had been received. */
+  end(isLost: boolean): number {
     const { session } = this.entry;
+    const { newestSentMs = 0 } = this.peer ?? {};
     this.subscriptions.reset();
     session.detach();
     this.peer = undefined;
     if (this.suspicion.ended(session.unanswered, isLost, this.context.clock.nowMs())) this.park();
+    return newestSentMs;
   }
 
   /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */

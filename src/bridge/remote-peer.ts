@@ -17,6 +17,9 @@ export interface RemotePeerOptions {
 
 /** The remote as the peer of a connection's session: what is sent keeps to the remote's limits, and is known again if it comes back. */
 export class RemotePeer implements Peer {
+  /** When the newest message of QoS 1 or 2 that was sent had been received; 0: none was. */
+  newestSentMs = 0;
+
   constructor(
     private readonly link: Link,
     private readonly options: RemotePeerOptions,
@@ -40,6 +43,7 @@ export class RemotePeer implements Peer {
       onTooLarge(topic.toString("utf8", topicStart, topicEnd));
       return false;
     }
+    if (packetId > 0 && message.receivedMs > this.newestSentMs) this.newestSentMs = message.receivedMs;
     if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(watchedName, payload, payloadStart, payloadEnd);
     return true;
   }

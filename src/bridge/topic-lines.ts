@@ -21,6 +21,8 @@ export interface Mapped {
   readonly name: Buffer;
   readonly qos: QoS;
   readonly lane: number;
+  /** Of the line. */
+  readonly filter: string;
 }
 
 /** Lanes of `session/`: 0 normal, 1 high, 2 low. */
@@ -70,7 +72,7 @@ export class TopicMap {
   map(name: string): Mapped | undefined {
     if (this.cache.has(name)) return this.cache.get(name);
     const line = this.mappings.find(({ filter }) => filterMatches(filter, name));
-    const mapped = line && { name: Buffer.from(line.to + name.slice(line.from.length)), qos: line.qos, lane: line.lane };
+    const mapped = line && { name: Buffer.from(line.to + name.slice(line.from.length)), qos: line.qos, lane: line.lane, filter: line.filter };
     const isValid = mapped && isValidTopicName(mapped.name, 0, mapped.name.length);
     if (this.cache.size >= MAX_CACHED_NAMES) this.cache.clear();
     this.cache.set(name, isValid ? mapped : undefined);

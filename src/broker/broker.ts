@@ -128,6 +128,7 @@ export class Broker {
     );
     this.sessions = new Sessions(context.store, this.subscriptions, sessionContext, (identity) => this.currentAccess.rightsOf(identity), {
       onTakenUp: (entry) => this.delayedWills.cancel(entry),
+      mayEnd: (entry) => this.delayedWills.mayRelease(entry),
       onEnded: (entry) => this.delayedWills.release(entry),
     });
     context.store.onStored((upTo) => this.onStored(upTo));

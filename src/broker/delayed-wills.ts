@@ -70,8 +70,14 @@ export class DelayedWills {
     const waitMs = Math.max(0, will.dueMs - this.clock.nowMs());
     will.timer = this.clock.after(Math.min(waitMs, MAX_TIMER_MS), () => {
       if (waitMs > MAX_TIMER_MS) this.wait(entry, will);
-      else if (this.mayPublish(entry, will.message)) this.release(entry); // else when there is room
+      else if (this.mayRelease(entry)) this.release(entry); // else when there is room
     });
+  }
+
+  /** Whether there is room for what `release` publishes. */
+  mayRelease(entry: Entry): boolean {
+    const will = this.wills.get(entry);
+    return !will || this.mayPublish(entry, will.message);
   }
 
   /** The client is back; a will that is due already is published all the same. */

@@ -44,12 +44,16 @@ export interface RemotesRecord {
   /** Where no packet identifiers of the past are left, and where there are. */
   readonly inStep: readonly string[];
   readonly stale: readonly string[];
+  /** Which keep sessions of their own, as has been seen. */
+  readonly apart?: readonly string[];
   /** Where it was connected last. */
   readonly last: string | undefined;
   /** Where the retained messages have been sent, with what topic lines. */
   readonly retainedSent: readonly string[];
   /** The topic lines whose messages are queued, and since when without a gap; absent while none are. */
   readonly queued?: { readonly lines: string; readonly sinceMs: number } | undefined;
+  /** Since when the remote misses what goes with QoS 0; absent while it misses nothing. */
+  readonly missedSinceMs?: number | undefined;
 }
 
 export const NO_REMOTES: RemotesRecord = { inStep: [], stale: [], last: undefined, retainedSent: [] };

@@ -15,6 +15,8 @@ export class SessionExpiry {
   constructor(
     private readonly clock: Clock,
     private readonly entries: () => Iterable<Entry>,
+    /** Whether what comes with its end can be done now. */
+    private readonly mayEnd: (entry: Entry) => boolean,
     private readonly end: (entry: Entry) => void,
   ) {}
 
@@ -53,14 +55,14 @@ export class SessionExpiry {
     this.timer = this.clock.after(wantedMs - nowMs, () => this.check());
   }
 
-  /** Ends what is over, and comes back when the next one is. */
+  /** Ends what is over, and comes back when the next one is; soon, if one may not end yet. */
   check(): void {
     this.timer?.cancel();
     this.checkAtMs = Infinity;
     let nextMs = Infinity;
     for (const entry of [...this.entries()]) {
       if (entry.holder) continue;
-      if (this.isOver(entry)) this.end(entry);
+      if (this.isOver(entry) && this.mayEnd(entry)) this.end(entry);
       else nextMs = Math.min(nextMs, entry.leftMs + this.expiryOf(entry));
     }
     this.checkAt(nextMs);

@@ -34,6 +34,8 @@ export interface SessionStart {
 export interface SessionEvents {
   /** A connection has taken the session up. */
   onTakenUp(entry: Entry): void;
+  /** Whether it may end by itself now; if not, it is asked again. */
+  mayEnd(entry: Entry): boolean;
   /** It is over; the connection that held it is, too. */
   onEnded(entry: Entry): void;
 }
@@ -71,7 +73,7 @@ export class Sessions {
     // Full client queues never take a bridge's room.
     this.bridgeContext = { ...context, limits: bridgeLimits, totals: { messages: 0, bytes: 0 } };
     this.gone = new GoneSessions(store, context.clock, this.records, (page, left) => this.shares.moveOn(page, left));
-    this.expiry = new SessionExpiry(context.clock, () => this.entries.values(), (entry) => this.expire(entry));
+    this.expiry = new SessionExpiry(context.clock, () => this.entries.values(), (entry) => events.mayEnd(entry), (entry) => this.expire(entry));
     this.shares = new SharedGroups(subscriptions, {
       open: (name, durable) => this.openShare(name, durable),
       find: (name) => this.get("share", name)?.session,

@@ -69,6 +69,7 @@ export class SharedGroup implements Receiver, Peer {
     const member = { entry, options, subscriptionIds: options.identifier === 0 ? NO_SUBSCRIPTION_IDS : [options.identifier] };
     this.turns = [member, ...this.turns.filter((other) => other.entry !== entry)];
     this.members.set(entry, member);
+    if (this.queue) this.openQueue(); // to disk, now: while it is handing a message on it must not be replaced
     this.pump();
   }
 
@@ -117,7 +118,7 @@ export class SharedGroup implements Receiver, Peer {
     const waiting: (() => void)[] = [];
     queue?.visitUnwritten((message) => {
       const own = message.copy();
-      waiting.push(() => void this.queue?.deliver(own, own.qos, own.retain));
+      waiting.push(() => void this.queue?.takeOver(own, own.qos, own.retain));
     });
     if (queue) this.queues.end(this.name);
     this.use(this.queues.open(this.name, durable));

@@ -219,7 +219,7 @@ export class Sender {
       }
       expirySeconds = 0; // its exchange has begun, and is finished
     }
-    if (seq < queue.recheckBelow && !view.shows(record)) return this.passBy(queue, seq);
+    if (seq < queue.recheckBelow && !view.shows(record)) return this.withhold(queue, seq);
     if (!queue.maySend(seq, record.qos)) {
       this.session.noteAwaited();
       return false;
@@ -241,6 +241,14 @@ export class Sender {
     const { sentFirst, lanes } = this;
     const inOrder = [...(sentFirst ? [sentFirst] : []), ...lanes.queues.filter((queue) => queue !== sentFirst)];
     return inOrder.map(({ lane, window }) => ({ lane, seq: window.firstUnanswered })).filter(({ seq }) => seq > 0);
+  }
+
+  /** The peer may not have the record under the cursor any more. If it has it already, PUBREL has it forget the identifier, which would hide a later message from it. */
+  private withhold(queue: Queue, seq: number): boolean {
+    const mayBeKnown = this.lowered(this.record.qos) === 2 && queue.hasBeenSent(seq);
+    this.passBy(queue, seq);
+    if (mayBeKnown) this.peer.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, seq), queue.touch("synced"), 0);
+    return true;
   }
 
   /** The record under the cursor is done without being sent. */

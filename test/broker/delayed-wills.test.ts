@@ -105,6 +105,27 @@ describe("a will with a delay", () => {
     expect(watcher.take()).toEqual(["will/c"]);
   });
 
+  it("outlives a restart though its session is over while the store is full, and is published once when there is room", async () => {
+    const { rig: before } = await watched();
+    will(before, before.connect("c", { expiryMs: 5_000 }), 60_000);
+    await before.settle();
+    before.store.isFull = true;
+    await before.settle(8_000);
+    const rig = await BrokerRig.start(before.store.crash(), { clock: before.clock, prepare: (store) => (store.isFull = true) });
+    const watcher = rig.connect("watcher", { expiryMs: Infinity });
+    await rig.settle(2_000);
+    expect(watcher.take()).toEqual([]);
+    rig.store.isFull = false;
+    await rig.settle(2_000);
+    expect(watcher.take()).toEqual(["will/c"]);
+    watcher.acknowledge();
+    expect(rig.broker.sessions.get("client", "c")).toBeUndefined();
+    const after = await rig.restart();
+    const again = after.connect("watcher", { expiryMs: Infinity });
+    await after.settle(70_000);
+    expect(again.take()).toEqual([]);
+  });
+
   it("falls due while the store is full, and is published once when there is room, though its client is back by then", async () => {
     const { rig, watcher } = await watched();
     will(rig, rig.connect("c", { expiryMs: 60_000 }), 5_000);

@@ -39,7 +39,7 @@ class Life {
       onRoom: () => undefined,
       onLost: () => undefined, onRemounted: () => undefined,
     };
-    this.sessions = new Sessions(this.store, new Subscriptions(), context, () => undefined, { onTakenUp: () => undefined, onEnded: () => undefined });
+    this.sessions = new Sessions(this.store, new Subscriptions(), context, () => undefined, { onTakenUp: () => undefined, mayEnd: () => true, onEnded: () => undefined });
   }
 
   static async of(disk: Disk): Promise<Life> {

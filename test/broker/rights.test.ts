@@ -40,6 +40,31 @@ describe("what is queued for a client whose rights change", () => {
     expect(back.take()).toEqual(["a/1", "a/2", "a/3"]);
   });
 
+  it("and was sent with QoS 2 is not sent again when it may not be read any more, but its identifier is given up once that is on disk", async () => {
+    const rig = await BrokerRig.start(undefined, { access: accessOf(ALL) });
+    const client = rig.connect("client", { expiryMs: Infinity });
+    client.subscribe("#", { qos: 2 });
+    rig.publish("b/1", 1);
+    for (const name of ["a/1", "b/2"]) rig.publish(name, 2);
+    await rig.settle();
+    expect(client.take()).toEqual(["b/1", "a/1", "b/2"]);
+    client.leave();
+    rig.publish("b/3", 2);
+    const restarted = await rig.restart({ access: accessOf(ONLY_A) });
+    const storedBefore = restarted.store.stored;
+    const back = restarted.connect("client", { expiryMs: Infinity });
+    await restarted.settle();
+    expect(back.take()).toEqual(["a/1"]);
+    const [released, ...others] = back.peer.lines;
+    expect(released).toMatch(/^62020004 after [1-9]/); // b/2's
+    expect(Number(released?.split(" ").at(-1))).toBeGreaterThan(storedBefore);
+    expect(others).toEqual([]);
+    const again = await restarted.restart({ access: accessOf(ALL) });
+    const last = again.connect("client", { expiryMs: Infinity });
+    await again.settle();
+    expect(last.take()).toEqual(["a/1"]);
+  });
+
   it("is asked about again after a restart with other rules", async () => {
     const rig = await BrokerRig.start(undefined, { access: accessOf(ALL) });
     const client = rig.connect("client", { expiryMs: Infinity });

@@ -75,6 +75,48 @@ describe("a shared subscription", () => {
     expect(rig.broker.droppedMessages).toBe(0);
   });
 
+  it.each([1, 2] as const)("gives once what waited in RAM when a persistent member comes, QoS %s", async (qos) => {
+    const rig = await BrokerRig.start(new Map(), { inflight: 2 });
+    const x = rig.connect("x");
+    x.subscribe(SHARED, { qos });
+    publishAll(rig, names(1, 8), qos);
+    expect(x.take()).toEqual(names(1, 2));
+    const y = rig.connect("y", { expiryMs: Infinity });
+    y.subscribe(SHARED, { qos });
+    await rig.settle();
+    const got = y.take();
+    while (y.peer.unacknowledged.length > 0) {
+      for (const id of y.peer.unacknowledged.splice(0)) {
+        y.entry.session.sender?.onPuback(id);
+        y.entry.session.sender?.onPubrec(id);
+        await rig.settle();
+        y.entry.session.sender?.onPubcomp(id);
+      }
+      await rig.settle();
+      got.push(...y.take());
+    }
+    expect(got).toEqual(names(3, 8));
+  });
+
+  it("keeps what was taken back beyond its limit when a persistent member comes", async () => {
+    const rig = await BrokerRig.start(new Map(), { inflight: 3, limits: { maxQueuedMessages: 2 } });
+    const [x, y, w] = [rig.connect("x"), rig.connect("y"), rig.connect("w")];
+    for (const member of [x, y, w]) member.subscribe(SHARED, { qos: 1 });
+    publishAll(rig, names(1, 11), 1);
+    y.leave();
+    w.leave();
+    const z = rig.connect("z", { expiryMs: Infinity });
+    z.subscribe(SHARED, { qos: 1 });
+    await rig.settle();
+    const got = [...x.take(), ...z.take()];
+    while (z.peer.unacknowledged.length > 0) {
+      z.acknowledge();
+      await rig.settle();
+      got.push(...z.take());
+    }
+    expect(sorted(got)).toEqual(names(1, 11));
+  });
+
   it("ends with its last member", async () => {
     const rig = await BrokerRig.start();
     const x = rig.connect("x");

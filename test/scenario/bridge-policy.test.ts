@@ -11,6 +11,7 @@ import { connect311, FrameSplitter, type TestClient } from "./clients.ts";
 import { DaemonProcess, freePort, freePorts } from "./daemon.ts";
 import { mosquittoAvailable, mosquittoMissing, MosquittoProcess } from "./mosquitto.ts";
 import { RecordingProxy } from "./proxy.ts";
+import { CONNECT, PUBLISH, PUBREL, ScriptedUpstream } from "./scripted-upstream.ts";
 
 const program = path.join(import.meta.dirname, "..", "..", "dist", "amqtdd.js");
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -147,6 +148,97 @@ describe("several addresses", () => {
     await expect.poll(() => asked, { timeout: 10_000 }).toBeGreaterThan(2);
     expect(daemon.lines.filter((line) => line.includes("CWNAN0133I"))).toHaveLength(1);
   });
+});
+
+/** A remote with a session of its own; it refuses all that connect while it is down. */
+class OwnSession {
+  static readonly absent = "20 02 00 00";
+  static readonly present = "20 02 01 00";
+
+  private constructor(readonly remote: ScriptedUpstream) {}
+
+  static async start(connack: string): Promise<OwnSession> {
+    const remote = await ScriptedUpstream.start(connack);
+    cleanups.push(() => remote.close());
+    return new OwnSession(remote);
+  }
+
+  up(connack: string): void {
+    this.remote.connacks = [connack];
+  }
+
+  down(): void {
+    this.remote.connacks = ["20 02 00 03"];
+    this.remote.cut();
+  }
+}
+
+describe("several addresses with cleansession false that keep sessions of their own", () => {
+  it("a message that the one has noted when it breaks off goes to the other, though that has our session of an earlier visit, and the one forgets it", async () => {
+    const [first, second] = [await OwnSession.start(OwnSession.absent), await OwnSession.start(OwnSession.absent)];
+    const port = await freePort();
+    const lines = [`address 127.0.0.1:${second.remote.port}`, "cleansession false", "round_robin true", "try_private false", "notifications false", "topic # out"];
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(first.remote.port, ...lines)}`);
+    const client = await connect(port);
+    await daemon.waitForLine(/CWNAN0133I/);
+    first.down();
+    await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+    first.up(OwnSession.present);
+    second.down();
+    await daemon.waitForLine(/CWNAN0133I/, { count: 3 });
+    second.up(OwnSession.present);
+    first.remote.answers = false;
+    await client.publish("a", "noted", { qos: 2 });
+    const [sent] = await first.remote.wait(PUBLISH);
+    first.remote.send(`50 02 ${sent?.frame.toString("hex", 5, 7)}`);
+    await first.remote.wait(PUBREL);
+    first.down();
+    const [again] = await second.remote.wait(PUBLISH);
+    expect(again?.frame.toString("utf8", 7)).toBe("noted");
+    await second.remote.wait(PUBREL);
+    const greetings = first.remote.of(CONNECT).length;
+    first.up(OwnSession.present);
+    second.down();
+    const greeting = (await first.remote.wait(CONNECT, greetings + 1))[greetings];
+    expect((greeting?.frame[9] ?? 0) & 2).toBe(2); // clean session
+  });
+});
+
+it("a message that a remote had noted is sent again when it has lost its session, though it is first asked what CONNECT it takes", async () => {
+  let hasSession = false;
+  const came: string[] = [];
+  const server = net.createServer((socket) => {
+    const splitter = new FrameSplitter();
+    socket.on("error", () => undefined);
+    socket.on("data", (bytes: Buffer) => {
+      for (const frame of splitter.push(bytes)) {
+        const type = (frame[0] ?? 0) >> 4;
+        if (type === CONNECT) {
+          if (frame[8] !== 4) return void socket.destroy(); // it knows neither bridges nor MQTT 3.1
+          const isClean = ((frame[9] ?? 0) & 2) !== 0;
+          socket.write(Buffer.from([0x20, 2, !isClean && hasSession ? 1 : 0, 0]));
+          hasSession = !isClean;
+        }
+        if (type === PUBLISH) {
+          came.push(frame.toString("utf8", 7));
+          socket.write(Buffer.from([0x50, 2, frame[5] ?? 0, frame[6] ?? 0]));
+        }
+        if (type === PUBREL) came.push("PUBREL");
+      }
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  cleanups.push(() => void server.close());
+  const port = await freePort();
+  const daemon = await start(`listener ${port} 127.0.0.1\n${connection((server.address() as net.AddressInfo).port, "cleansession false", "notifications false", "topic # out")}`);
+  await daemon.waitForLine(/CWNAN0133I/);
+  await (await connect(port)).publish("a", "noted", { qos: 2 });
+  await expect.poll(() => came).toEqual(["noted", "PUBREL"]);
+  await daemon.kill("SIGKILL");
+  hasSession = false;
+  await daemon.start();
+  await expect.poll(() => came, { timeout: 10_000 }).toEqual(["noted", "PUBREL", "noted", "PUBREL"]);
 });
 
 /** Each side publishes; each message comes once to each side. */
