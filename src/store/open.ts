@@ -3,7 +3,7 @@ import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { unseal } from "./checked.ts";
-import { lostCurrentFile, openTellingLosses } from "./damage.ts";
+import { damageOfCurrentFile, openTellingLosses } from "./damage.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { findGenerations, recoverGenerations, sourceOf } from "./find-generations.ts";
 import { ensureFormat } from "./format.ts";
@@ -176,7 +176,7 @@ async function withLock(directory: string, task: () => Promise<void>): Promise<v
 /** Resolves with the damage when it is corruption; every other error is thrown. */
 async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
   const { directory } = options;
-  const damage = lostCurrentFile(directory);
+  const damage = damageOfCurrentFile(directory);
   if (damage !== undefined) return { damage };
   try {
     const { database } = await openTellingLosses(directory, openDatabase, options.report);

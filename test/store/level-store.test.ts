@@ -158,6 +158,14 @@ describe("a store on disk", () => {
     expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
   });
 
+  it.each(["MANIFEST-0000\u00002\n", "\u0000".repeat(9) + "000002\n", "\n", ".\n", `${"A".repeat(5_000)}\n`])("repairs a store whose CURRENT names no manifest: %j", async (content) => {
+    await fillAndClose();
+    await writeFile(join(directory, "CURRENT"), content);
+    store = await openStore(optionsFor(directory, events));
+    expect(events.map(({ kind }) => kind)).toEqual(["repaired"]);
+    expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
+  });
+
   const beyondRepair = async (): Promise<never> => Promise.reject(Object.assign(new Error("Corruption: block"), { code: "LEVEL_CORRUPTION" }));
 
   it("sets a store aside that is damaged beyond repair, and starts empty", async () => {
