@@ -59,7 +59,7 @@ export class DatabaseHandle {
       await settle();
       this.#database = undefined;
       await spoilt.close().catch(() => undefined);
-      if (isFilledByTables) await this.#parts.directory.removeUnfinished();
+      if (isFilledByTables) await this.#parts.directory.removeObsolete();
     }
     const database = await this.#reopen();
     this.#isSpoilt = false;
@@ -78,7 +78,7 @@ export class DatabaseHandle {
       await directory.tryWriting(bytes);
       return false;
     } catch (error) {
-      if (isOutOfRoom(error) && (await directory.hasRoomInUnfinished(bytes))) return true;
+      if (isOutOfRoom(error) && (await directory.hasRoomInObsolete(bytes))) return true;
       throw error;
     }
   }

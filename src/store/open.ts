@@ -68,7 +68,7 @@ async function openWithReserve(options: StoreOptions): Promise<LevelStore> {
     .catch(async (error: unknown) => {
       // LevelDB finds that out when it has the lock: nobody else is about to finish its tables.
       if (!isOutOfRoom(error) || !isOfDatabase(error)) throw error;
-      if (!(await directory.removeUnfinished())) throw error;
+      if (!(await directory.removeObsolete())) throw error;
       return open();
     });
 }
