@@ -56,13 +56,11 @@ export async function openStore(options: StoreOptions): Promise<LevelStore> {
 /** On a full disk the room for opening is what the reserve takes, and then what a compaction has left that a kill has ended. */
 async function openWithReserve(options: StoreOptions): Promise<LevelStore> {
   const directory = new StoreDirectory(options.directory, 0);
-  let isReserveGiven = false;
-  const open = (): Promise<LevelStore> => openOnce(options, isReserveGiven);
+  const open = (): Promise<LevelStore> => openOnce(options);
   return open()
     .catch(async (error: unknown) => {
       if (!isOutOfRoom(error)) throw error;
-      isReserveGiven = await directory.giveUpReserve();
-      if (!isReserveGiven) throw error;
+      if (!(await directory.giveUpReserve())) throw error;
       return open();
     })
     .catch(async (error: unknown) => {
@@ -82,7 +80,7 @@ async function mayBeThere(directory: string): Promise<boolean> {
   }
 }
 
-async function openOnce(options: StoreOptions, isReserveGiven: boolean): Promise<LevelStore> {
+async function openOnce(options: StoreOptions): Promise<LevelStore> {
   const { directory, openDatabase = openLevelDatabase } = options;
   makeDirectory(directory);
   const tables = new KnownTables(directory, options.clock);
@@ -113,7 +111,7 @@ async function openOnce(options: StoreOptions, isReserveGiven: boolean): Promise
       cutBytes: options.cutBytes,
       wasRepaired: isOutdated,
       uncertainty,
-      isReserveGiven,
+      isReserveGiven: storeDirectory.isReserveGiven,
     });
     await store.watchRoom();
     return store;

@@ -1,6 +1,6 @@
 import { randomFillSync } from "node:crypto";
 import { closeSync, fsync as fsyncWith, openSync, readdir as readdirWith, statfs as statfsWith, statSync } from "node:fs";
-import { open, readFile, rm } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
+import { open, readFile, rm, truncate } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { fileStatus } from "./file-status.ts";
@@ -109,7 +109,7 @@ export class StoreDirectory {
       await writeRandom(this.#reservePath, bytes);
       return bytes;
     } catch {
-      await this.giveUpReserve();
+      await rm(this.#reservePath, { force: true }).catch(() => undefined);
       return 0;
     }
   }
@@ -169,11 +169,16 @@ export class StoreDirectory {
     return tables && { manifest, names: names.filter((name) => /^\d+\.ldb$/.test(name) && !tables.has(Number.parseInt(name, 10))) };
   }
 
-  /** Returns whether there was one. */
+  /** Leaves the file without a byte, so that the next start knows of it. Returns whether there was a reserve. */
   async giveUpReserve(): Promise<boolean> {
     const bytes = fileSize(this.#reservePath);
-    await rm(this.#reservePath, { force: true }).catch(() => undefined);
+    if (bytes > 0) await truncate(this.#reservePath).catch(() => undefined);
     return bytes > 0;
+  }
+
+  /** Whether the reserve was given up, be it by an earlier process, and has not been made again. */
+  get isReserveGiven(): boolean {
+    return this.#reserveBytes > 0 && fileStatus(this.#reservePath)?.size === 0;
   }
 }
 

@@ -456,6 +456,26 @@ describe("a store on disk", () => {
     await holding.close();
   });
 
+  it("knows at a start that the reserve was given up before", async () => {
+    const { openDatabase } = failingDatabase(1, "No space left on device");
+    let free = 100_000;
+    const options = { ...optionsFor(directory), reserveBytes: 4096, freeBytes: () => Promise.resolve(free) };
+    const before = await openStore({ ...options, openDatabase });
+    await expect.poll(() => before.figures.reserveBytes).toBe(4096);
+    free = 8_000;
+    const keeper = new TestKeeper();
+    keeper.changes.set("key", "value");
+    await untilStored(before, before.touch(keeper, "synced"));
+    await before.close();
+    const after = await openStore(options);
+    expect(after.state).toBe("full");
+    free = 8_192;
+    await after.watchRoom();
+    expect(after.state).toBe("healthy");
+    await expect.poll(() => after.figures.reserveBytes).toBe(4096);
+    await after.close();
+  });
+
   it.each([["has none", 1, []], ["has one", 2, ["reserve"]], ["has one, and a table that no manifest names", 3, ["reserve", "000900.ldb"]]] as const)(
     "tries to open a database for which there is no room only as often as there is some to be made: it %s",
     async (_, tries, names) => {
