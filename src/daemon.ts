@@ -19,6 +19,7 @@ import { AbsentStore } from "./store/absent-store.ts";
 import { MemoryStore } from "./store/memory-store.ts";
 import { StoreError } from "./store/open.ts";
 import type { Store } from "./store/store.ts";
+import { describeError } from "./store/store-error.ts";
 import { machine, type Surroundings } from "./surroundings.ts";
 
 /** The start has failed; `message` says where and why. */
@@ -280,7 +281,9 @@ class RunningDaemon implements Daemon, Host {
     this.store = undefined;
     if (store) {
       const limit = new Promise<void>((resolve) => setTimeout(resolve, STOP_LIMIT_MS).unref());
-      await Promise.race([store.close(), limit]);
+      // What a disk that takes nothing keeps out has been acknowledged to nobody: no reason to stop in another way.
+      const closed = store.close().catch((error: unknown) => log.write("storeFailed", { detail: describeError(error) }));
+      await Promise.race([closed, limit]);
     }
     if (this.startedMs > 0) log.write("uptime", { seconds: Math.round((this.surroundings.clock.nowMs() - this.startedMs) / 1000) });
     log.write("stopped", {});

@@ -60,6 +60,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
   try {
     await daemon.start();
   } catch (error) {
+    if (stopping) return; // that is why; the process ends when it has stopped
     return fail(`amqtdd: ${error instanceof StartError ? error.message : String(error)}`);
   }
   lowerOtherThreads();

@@ -59,7 +59,7 @@ export class Bounds {
   /** Nothing that may be dropped is too old before then, by the age that it was worked out with. */
   private nextAgeCheckMs = 0;
   private checkedAgeMs = Infinity;
-  /** What was taken although the limits of all queues together left no room, because the oldest messages had to be read first. */
+  /** What was taken although the limits left no room, because the oldest messages had to be read first. */
   private owedMessages = 0;
   private owedBytes = 0;
 
@@ -195,11 +195,12 @@ export class Bounds {
     return false;
   }
 
+  /** By what was taken, not by what waits: a limit may have been set far below that. */
   private get isWithinSlack(): boolean {
-    const { limits, lanes } = this;
+    const { limits } = this;
     const { totals } = this.context;
     return (
-      lanes.waiting < limits.maxQueuedMessages + SLACK_MESSAGES && lanes.waitingBytes < limits.maxQueuedBytes + SLACK_BYTES &&
+      this.owedMessages < SLACK_MESSAGES && this.owedBytes < SLACK_BYTES &&
       totals.messages < limits.maxTotalQueuedMessages + SLACK_MESSAGES && totals.bytes < limits.maxTotalQueuedBytes + SLACK_BYTES
     );
   }

@@ -42,9 +42,14 @@ function droppedParts(directory: string): readonly string[] {
   return text.match(/[^ /\n]+\.log: dropping \d+ bytes; .*/g) ?? [];
 }
 
-/** Without CURRENT LevelDB would take the directory for a new database and delete what is in it. In words; undefined if it is not missing. */
-export function lostCurrentFile(directory: string): string | undefined {
+/**
+ * Without CURRENT LevelDB would take the directory for a new database and delete what is in it. With one that names no manifest it fails as if the system had refused
+ * it something. In words; undefined if nothing is wrong with it. Throws the system's error.
+ */
+export function damageOfCurrentFile(directory: string): string | undefined {
   const names = readdirSync(directory);
-  const isLost = !names.includes("CURRENT") && names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name));
-  return isLost ? "the file CURRENT is missing" : undefined;
+  if (names.includes("CURRENT")) {
+    return /^MANIFEST-\d+\n$/.test(readFileSync(join(directory, "CURRENT"), "latin1")) ? undefined : "the file CURRENT names no manifest";
+  }
+  return names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name)) ? "the file CURRENT is missing" : undefined;
 }

@@ -1,5 +1,5 @@
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
-import { lostCurrentFile, openTellingLosses } from "./damage.ts";
+import { damageOfCurrentFile, openTellingLosses } from "./damage.ts";
 import type { KeyRange } from "./keys.ts";
 import { Found, readRange } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
@@ -59,7 +59,7 @@ export class DatabaseHandle {
       await settle();
       this.#database = undefined;
       await spoilt.close().catch(() => undefined);
-      if (isFilledByTables) await this.#parts.directory.removeUnfinished();
+      if (isFilledByTables) await this.#parts.directory.removeObsolete();
     }
     const database = await this.#reopen();
     this.#isSpoilt = false;
@@ -78,7 +78,7 @@ export class DatabaseHandle {
       await directory.tryWriting(bytes);
       return false;
     } catch (error) {
-      if (isOutOfRoom(error) && (await directory.hasRoomInUnfinished(bytes))) return true;
+      if (isOutOfRoom(error) && (await directory.hasRoomInObsolete(bytes))) return true;
       throw error;
     }
   }
@@ -92,7 +92,7 @@ export class DatabaseHandle {
       this.#hasLost ||= hasDropped;
       return database;
     };
-    let damage = lostCurrentFile(path); // a repair has not come to its end
+    let damage = damageOfCurrentFile(path); // a repair has not come to its end
     try {
       if (damage === undefined) return await open();
     } catch (error) {

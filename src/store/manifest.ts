@@ -1,32 +1,84 @@
-import { writeVarint } from "./varint.ts";
+import { crc32cSum, maskedCrc32c } from "./crc32c.ts";
+import { readVarint } from "./varint.ts";
 
 /** LevelDB's logs, of which the manifest is one, are blocks of parts of records: CRC u32, length u16, kind u8, bytes (doc/log_format.md there). */
 const BLOCK_BYTES = 32 * 1024;
 const HEADER_BYTES = 7;
-/** Before level and number of a table in the record that adds it. */
-const NEW_TABLE = 7;
-const LEVELS = 7;
+const FULL = 1;
+const FIRST = 2;
+const LAST = 4;
 
-/** Whether the manifest may have added a table of this number to the database. It says so, too, of what looks alike. */
-export function mayName(manifest: Buffer, table: number): boolean {
-  const text = withoutHeaders(manifest);
-  const number = writeVarint(table);
-  for (let level = 0; level < LEVELS; level++) {
-    const entry = Buffer.concat([Buffer.from([NEW_TABLE, level]), number]);
-    if (text.includes(entry) || manifest.includes(entry)) return true;
-  }
-  return false;
+/** What a record of the manifest tells, each behind its number (VersionEdit there): fields are numbers or, where a length stands before them, bytes. */
+const FIELDS = new Map<number, readonly ("number" | "bytes")[]>([
+  [1, ["bytes"]], // comparator
+  [2, ["number"]], // log
+  [3, ["number"]], // next file
+  [4, ["number"]], // last sequence number
+  [5, ["number", "bytes"]], // where to compact next: level, key
+  [6, ["number", "number"]], // table removed: level, number
+  [7, ["number", "number", "number", "bytes", "bytes"]], // table added: level, number, size, first and last key
+  [9, ["number"]], // log before
+]);
+const REMOVED = 6;
+const ADDED = 7;
+/** Without these LevelDB calls it corrupt. */
+const NEEDED = [2, 3, 4];
+
+/** Numbers of the tables that a database has by its manifest: added, and not removed since. Undefined if it is damaged; one that ends too early tells what it does, as to LevelDB. */
+export function tablesOf(manifest: Buffer): ReadonlySet<number> | undefined {
+  const records = recordsOf(manifest);
+  // A table that is moved to another level is removed from one and added to the other.
+  const tables = new Map<string, number>();
+  const tags = new Set<number>();
+  for (const record of records ?? []) if (!apply(record, tables, tags)) return undefined;
+  return NEEDED.every((tag) => tags.has(tag)) ? new Set(tables.values()) : undefined;
 }
 
-function withoutHeaders(log: Buffer): Buffer {
-  const parts: Buffer[] = [];
-  for (let block = 0; block < log.length; block += BLOCK_BYTES) {
-    const end = Math.min(block + BLOCK_BYTES, log.length);
-    for (let at = block; at + HEADER_BYTES <= end; ) {
-      const next = Math.min(at + HEADER_BYTES + log.readUInt16LE(at + 4), end);
-      parts.push(log.subarray(at + HEADER_BYTES, next));
-      at = next;
+/** Notes in `tags` what the record tells. Returns whether it was understood. */
+function apply(record: Buffer, tables: Map<string, number>, tags: Set<number>): boolean {
+  for (let at = 0; at < record.length; ) {
+    const tag = readVarint(record, at);
+    const fields = tag && FIELDS.get(tag.value);
+    if (!tag || !fields) return false;
+    at = tag.end;
+    tags.add(tag.value);
+    const numbers: number[] = [];
+    for (const field of fields) {
+      const read = readVarint(record, at);
+      if (!read) return false;
+      at = read.end;
+      if (field === "bytes") at += read.value;
+      else numbers.push(read.value);
     }
+    if (at > record.length) return false;
+    const [level = 0, table = 0] = numbers;
+    if (tag.value === ADDED) tables.set(`${level} ${table}`, table);
+    else if (tag.value === REMOVED) tables.delete(`${level} ${table}`);
   }
-  return Buffer.concat(parts);
+  return true;
+}
+
+/** Undefined if there is damage. */
+function recordsOf(log: Buffer): Buffer[] | undefined {
+  const records: Buffer[] = [];
+  let parts: Buffer[] = [];
+  for (let at = 0; at + HEADER_BYTES <= log.length; ) {
+    const left = BLOCK_BYTES - (at % BLOCK_BYTES);
+    if (left < HEADER_BYTES) {
+      at += left;
+      continue;
+    }
+    const [end, kind] = [at + HEADER_BYTES + log.readUInt16LE(at + 4), log.readUInt8(at + 6)];
+    if (end > at + left) return undefined;
+    if (end > log.length) break;
+    if (maskedCrc32c(crc32cSum(log, at + 6, end)) !== log.readUInt32LE(at)) return undefined;
+    if (kind < FULL || kind > LAST || (kind === FULL || kind === FIRST) !== (parts.length === 0)) return undefined;
+    parts.push(log.subarray(at + HEADER_BYTES, end));
+    if (kind === FULL || kind === LAST) {
+      records.push(Buffer.concat(parts));
+      parts = [];
+    }
+    at = end;
+  }
+  return records;
 }

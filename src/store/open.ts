@@ -3,7 +3,7 @@ import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { unseal } from "./checked.ts";
-import { lostCurrentFile, openTellingLosses } from "./damage.ts";
+import { damageOfCurrentFile, openTellingLosses } from "./damage.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { findGenerations, recoverGenerations, sourceOf } from "./find-generations.ts";
 import { ensureFormat } from "./format.ts";
@@ -56,19 +56,17 @@ export async function openStore(options: StoreOptions): Promise<LevelStore> {
 /** On a full disk the room for opening is what the reserve takes, and then what a compaction has left that a kill has ended. */
 async function openWithReserve(options: StoreOptions): Promise<LevelStore> {
   const directory = new StoreDirectory(options.directory, 0);
-  let isReserveGiven = false;
-  const open = (): Promise<LevelStore> => openOnce(options, isReserveGiven);
+  const open = (): Promise<LevelStore> => openOnce(options);
   return open()
     .catch(async (error: unknown) => {
       if (!isOutOfRoom(error)) throw error;
-      isReserveGiven = await directory.giveUpReserve();
-      if (!isReserveGiven) throw error;
+      if (!(await directory.giveUpReserve())) throw error;
       return open();
     })
     .catch(async (error: unknown) => {
       // LevelDB finds that out when it has the lock: nobody else is about to finish its tables.
       if (!isOutOfRoom(error) || !isOfDatabase(error)) throw error;
-      if (!(await directory.removeUnfinished())) throw error;
+      if (!(await directory.removeObsolete())) throw error;
       return open();
     });
 }
@@ -82,7 +80,7 @@ async function mayBeThere(directory: string): Promise<boolean> {
   }
 }
 
-async function openOnce(options: StoreOptions, isReserveGiven: boolean): Promise<LevelStore> {
+async function openOnce(options: StoreOptions): Promise<LevelStore> {
   const { directory, openDatabase = openLevelDatabase } = options;
   makeDirectory(directory);
   const tables = new KnownTables(directory, options.clock);
@@ -113,7 +111,7 @@ async function openOnce(options: StoreOptions, isReserveGiven: boolean): Promise
       cutBytes: options.cutBytes,
       wasRepaired: isOutdated,
       uncertainty,
-      isReserveGiven,
+      isReserveGiven: storeDirectory.isReserveGiven,
     });
     await store.watchRoom();
     return store;
@@ -176,7 +174,7 @@ async function withLock(directory: string, task: () => Promise<void>): Promise<v
 /** Resolves with the damage when it is corruption; every other error is thrown. */
 async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
   const { directory } = options;
-  const damage = lostCurrentFile(directory);
+  const damage = damageOfCurrentFile(directory);
   if (damage !== undefined) return { damage };
   try {
     const { database } = await openTellingLosses(directory, openDatabase, options.report);

@@ -13,7 +13,7 @@ export interface RoomParts {
   readonly minFreeBytes: number;
   readonly freeBytes: () => Promise<number>;
   readonly figures: StoreFigures;
-  /** It was given up to open the database. */
+  /** It was given up, to open the database or by an earlier process. */
   readonly isReserveGiven: boolean;
   readonly report: (event: StoreEvent) => void;
   /** The directory has been looked at; whether there is too little room. */

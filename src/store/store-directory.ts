@@ -1,11 +1,11 @@
 import { randomFillSync } from "node:crypto";
 import { closeSync, fsync as fsyncWith, openSync, readdir as readdirWith, statfs as statfsWith, statSync } from "node:fs";
-import { open, readFile, rm } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
+import { open, readFile, rm, truncate } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { fileStatus } from "./file-status.ts";
 import type { KnownTables } from "./known-tables.ts";
-import { mayName } from "./manifest.ts";
+import { tablesOf } from "./manifest.ts";
 
 const MIB = 1024 * 1024;
 
@@ -109,7 +109,7 @@ export class StoreDirectory {
       await writeRandom(this.#reservePath, bytes);
       return bytes;
     } catch {
-      await this.giveUpReserve();
+      await rm(this.#reservePath, { force: true }).catch(() => undefined);
       return 0;
     }
   }
@@ -135,34 +135,50 @@ export class StoreDirectory {
     return wanted;
   }
 
-  /** Whether there would be room to open the database, and for `bytes` more, without the tables that a compaction has not finished. */
-  async hasRoomInUnfinished(bytes: number): Promise<boolean> {
+  /** Whether there would be room to open the database, and for `bytes` more, without the tables that are not its. */
+  async hasRoomInObsolete(bytes: number): Promise<boolean> {
     let room = await this.freeBytes();
-    for (const name of await this.#unfinishedTables()) room += fileSize(join(this.path, name));
+    for (const name of (await this.#obsoleteTables())?.names ?? []) room += fileSize(join(this.path, name));
     return room >= (await this.#roomToOpen(bytes));
   }
 
-  /** The database must not be open: otherwise a compaction may just finish them. Returns whether there were any. */
-  async removeUnfinished(): Promise<boolean> {
-    const names = await this.#unfinishedTables();
-    for (const name of names) await rm(join(this.path, name), { force: true });
-    return names.length > 0;
+  /** The database must not be open: otherwise a compaction may just finish some of them. Returns whether there were any. */
+  async removeObsolete(): Promise<boolean> {
+    const obsolete = await this.#obsoleteTables();
+    if (obsolete === undefined || obsolete.names.length === 0) return false;
+    // What a process that was killed has written last is perhaps not on disk; without it tables would be missing after a power cut.
+    for (const path of [obsolete.manifest, this.path]) {
+      const file = await open(path, "r");
+      await file.sync().finally(() => file.close());
+    }
+    for (const name of obsolete.names) await rm(join(this.path, name), { force: true });
+    return true;
   }
 
-  /** Tables that no manifest names: LevelDB never knew them. Without CURRENT they may be what a repair has made. */
-  async #unfinishedTables(): Promise<string[]> {
+  /**
+   * Tables that are not the database's, which LevelDB removes when it has been opened: a compaction has not finished them, or has made them anew, and after a failure
+   * LevelDB removes none. Without CURRENT they may be what a repair has made: undefined; so it is if the manifest is damaged.
+   */
+  async #obsoleteTables(): Promise<{ readonly manifest: string; readonly names: readonly string[] } | undefined> {
     const names = await readdir(this.path);
-    if (!names.includes("CURRENT")) return [];
-    const manifests = await Promise.all(names.filter((name) => name.startsWith("MANIFEST-")).map((name) => readFile(join(this.path, name))));
-    if (manifests.length === 0) return [];
-    return names.filter((name) => /^\d+\.ldb$/.test(name) && !manifests.some((manifest) => mayName(manifest, Number.parseInt(name, 10))));
+    if (!names.includes("CURRENT")) return undefined;
+    const current = (await readFile(join(this.path, "CURRENT"), "latin1")).trimEnd();
+    if (!names.includes(current)) return undefined;
+    const manifest = join(this.path, current);
+    const tables = tablesOf(await readFile(manifest));
+    return tables && { manifest, names: names.filter((name) => /^\d+\.ldb$/.test(name) && !tables.has(Number.parseInt(name, 10))) };
   }
 
-  /** Returns whether there was one. */
+  /** Leaves the file without a byte, so that the next start knows of it. Returns whether there was a reserve. */
   async giveUpReserve(): Promise<boolean> {
     const bytes = fileSize(this.#reservePath);
-    await rm(this.#reservePath, { force: true }).catch(() => undefined);
+    if (bytes > 0) await truncate(this.#reservePath).catch(() => undefined);
     return bytes > 0;
+  }
+
+  /** Whether the reserve was given up, be it by an earlier process, and has not been made again. */
+  get isReserveGiven(): boolean {
+    return this.#reserveBytes > 0 && fileStatus(this.#reservePath)?.size === 0;
   }
 }
 

@@ -71,3 +71,21 @@ it("refuses a store that another daemon uses, and leaves that daemon alone", asy
   await client.waitFor("still", "here");
   await client.end();
 });
+
+it("SIGTERM in the middle of a start ends it with exit code 0", { timeout: 60_000 }, async () => {
+  const port = await freePort();
+  const daemon = await DaemonProcess.start(`listener ${port} 127.0.0.1`);
+  cleanups.push(() => daemon.cleanup());
+  // What makes the start take long enough for the signal to come in its middle.
+  const client = await connect311(port, { clientId: "c", clean: true });
+  await Promise.all(Array.from({ length: 5_000 }, (_, number) => client.publish(`retained/${number}`, "x".repeat(500), { qos: 1, retain: true })));
+  await client.end();
+  await daemon.kill("SIGKILL");
+  for (let round = 0; round < 3; round++) {
+    const from = daemon.lines.length;
+    daemon.spawn();
+    await daemon.waitForLine(/CWNAN0300I/, { from });
+    expect(await daemon.kill("SIGTERM"), daemon.lines.slice(from).join("\n")).toEqual({ code: 0, signal: null });
+    expect(daemon.lines.slice(from).filter((line) => /CWNAN0014I|amqtdd:/.test(line))).toEqual([]);
+  }
+});

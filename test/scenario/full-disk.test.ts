@@ -204,6 +204,23 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : 
     expect(daemon.lines.filter((line) => /CWNAN\d{4}[SF]/.test(line))).toEqual([]);
   });
 
+  it("without a byte left: SIGTERM stops the daemon all the same, and the next start has all that was acknowledged", { timeout: 60_000 }, async () => {
+    const { disk, daemon, port } = await place("store_min_free 1000000");
+    await durableSubscriber(port);
+    const publisher = await publisherOn(port, 1);
+    await publisher.until(500);
+    disk.fill();
+    rmSync(path.join(disk.storeFolder, "amqtdd-store", "reserve"), { force: true });
+    disk.fill();
+    await daemon.waitForLine(/CWNAN0304E/, { timeoutMs: 20_000 });
+    await publisher.client.client.endAsync(true);
+    expect(await daemon.kill("SIGTERM")).toEqual({ code: 0, signal: null });
+    expect(daemon.lines.some((line) => /CWNAN0047I/.test(line))).toBe(true);
+    disk.clear();
+    await daemon.start();
+    await receivesAll(port, publisher.acknowledged.size);
+  });
+
   /** A store with messages for the absent collector; the daemon has been killed. */
   async function killedWithMessages(count: number): Promise<Place & { readonly acknowledged: number }> {
     const { disk, daemon, port } = await place("store_min_free 1000000");

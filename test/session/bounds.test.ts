@@ -60,6 +60,31 @@ describe("max_queued_messages", () => {
     expect(await drain(rig)).toEqual(numbers(151, 200).split(" "));
   });
 
+  it("with drop_oldest keeps the newest where the limit has been set far below what is on disk", async () => {
+    const before = limited({});
+    before.deliver(numbers(1, 2_000), 1);
+    await before.settle();
+    const rig = before.cutPower();
+    rig.session.bounds.limits = { ...NO_LIMITS, maxQueuedMessages: 50, queueFull: "drop_oldest" };
+    rig.deliver(numbers(2_001, 2_005), 1);
+    expect(rig.session.queuedMessages).toBe(2_005);
+    await rig.settle();
+    expect(rig.session.queuedMessages).toBe(50);
+    expect(await drain(rig)).toEqual(numbers(1_956, 2_005).split(" "));
+  });
+
+  it("with drop_oldest takes no more than a thousand beyond the limit while the oldest is read", async () => {
+    const before = limited({});
+    before.deliver(numbers(1, 2_000), 1);
+    await before.settle();
+    const rig = before.cutPower();
+    rig.session.bounds.limits = { ...NO_LIMITS, maxQueuedMessages: 50, queueFull: "drop_oldest" };
+    rig.deliver(numbers(2_001, 4_000), 1);
+    expect(rig.session.queuedMessages).toBe(3_000);
+    await rig.settle();
+    expect(await drain(rig)).toEqual(numbers(2_951, 3_000).split(" "));
+  });
+
   it("does not touch what was sent: the message behind it goes", async () => {
     const rig = limited({ maxQueuedMessages: 5, queueFull: "drop_oldest" }, { inflight: 2 });
     const peer = rig.attach();

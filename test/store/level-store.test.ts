@@ -160,6 +160,14 @@ describe("a store on disk", () => {
     expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
   });
 
+  it.each(["MANIFEST-0000\u00002\n", "\u0000".repeat(9) + "000002\n", "\n", ".\n", `${"A".repeat(5_000)}\n`])("repairs a store whose CURRENT names no manifest: %j", async (content) => {
+    await fillAndClose();
+    await writeFile(join(directory, "CURRENT"), content);
+    store = await openStore(optionsFor(directory, events));
+    expect(events.map(({ kind }) => kind)).toEqual(["repaired"]);
+    expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
+  });
+
   const beyondRepair = async (): Promise<never> => Promise.reject(Object.assign(new Error("Corruption: block"), { code: "LEVEL_CORRUPTION" }));
 
   it("sets a store aside that is damaged beyond repair, and starts empty", async () => {
@@ -475,6 +483,26 @@ describe("a store on disk", () => {
     expect(holding.state).toBe("healthy");
     await expect.poll(() => holding.figures.reserveBytes).toBe(4096);
     await holding.close();
+  });
+
+  it("knows at a start that the reserve was given up before", async () => {
+    const { openDatabase } = failingDatabase(1, "No space left on device");
+    let free = 100_000;
+    const options = { ...optionsFor(directory), reserveBytes: 4096, freeBytes: () => Promise.resolve(free) };
+    const before = await openStore({ ...options, openDatabase });
+    await expect.poll(() => before.figures.reserveBytes).toBe(4096);
+    free = 8_000;
+    const keeper = new TestKeeper();
+    keeper.changes.set("key", "value");
+    await untilStored(before, before.touch(keeper, "synced"));
+    await before.close();
+    const after = await openStore(options);
+    expect(after.state).toBe("full");
+    free = 8_192;
+    await after.watchRoom();
+    expect(after.state).toBe("healthy");
+    await expect.poll(() => after.figures.reserveBytes).toBe(4096);
+    await after.close();
   });
 
   it.each([["has none", 1, []], ["has one", 2, ["reserve"]], ["has one, and a table that no manifest names", 3, ["reserve", "000900.ldb"]]] as const)(

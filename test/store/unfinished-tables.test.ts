@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SystemClock } from "../../src/clock/system-clock.ts";
+import { openLevelDatabase } from "../../src/store/database.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent, type StoreOptions } from "../../src/store/open.ts";
 import { noSmallDisk, SmallDisk } from "../scenario/small-disk.ts";
@@ -20,7 +21,7 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a compaction tha
     openStore({
       directory: disk.storeFolder, durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, report: (event) => events.push(event), ...options,
     });
-  /** A table that no manifest names. */
+  /** A table that the manifest does not name. */
   const unfinished = (): string => path.join(disk.storeFolder, "000900.ldb");
 
   beforeEach(async () => {
@@ -55,6 +56,30 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a compaction tha
     store = await open({ reserveBytes: 4096 });
     expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
     expect(existsSync(unfinished())).toBe(false);
+  });
+
+  it("has left what it had made anew, whose room a start takes that finds no other", async () => {
+    disk.clear();
+    rmSync(unfinished());
+    const tables = (): string[] => readdirSync(disk.storeFolder).filter((name) => name.endsWith(".ldb")).sort();
+    const database = await openLevelDatabase(disk.storeFolder);
+    await database.put(Buffer.from("x"), randomBytes(4 * MIB));
+    await database.compactRange(Buffer.from([0]), Buffer.from([255]));
+    await database.put(Buffer.from("x"), Buffer.from([1]));
+    const before = tables().map((name) => ({ at: path.join(disk.storeFolder, name), bytes: readFileSync(path.join(disk.storeFolder, name)) }));
+    await database.compactRange(Buffer.from([0]), Buffer.from([255]));
+    await database.del(Buffer.from("x"));
+    await database.close();
+    const gone = before.filter(({ at }) => !existsSync(at));
+    expect(gone.reduce((sum, { bytes }) => sum + bytes.length, 0)).toBeGreaterThan(4 * MIB);
+    const needed = tables();
+    // LevelDB removes them at the next start, after it has written what there is no room for.
+    for (const { at, bytes } of gone) writeFileSync(at, bytes);
+    disk.fill();
+    store = await open();
+    expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
+    expect(gone.filter(({ at }) => existsSync(at))).toEqual([]);
+    expect(tables()).toEqual(expect.arrayContaining(needed));
   });
 
   it("is not taken for one where a repair was broken off: its tables are what that has made", async () => {
