@@ -1,13 +1,14 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Database, OpenDatabase } from "./database.ts";
+import { LogMark } from "./log-mark.ts";
 import type { StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
 
 /** An open database. */
 export interface Opened {
   readonly database: Database;
-  /** A part of a log was damaged. What stood there may be what tells of later pages. */
+  /** A part of a log was damaged, or missing. What stood there may be what tells of later pages. */
   readonly hasDropped: boolean;
 }
 
@@ -18,13 +19,16 @@ export interface Opened {
 export async function openTellingLosses(directory: string, openDatabase: OpenDatabase, report: (event: StoreEvent) => void): Promise<Opened> {
   const uncertainty = new Uncertainty(directory);
   const { isNoted } = uncertainty;
+  const mark = new LogMark(directory);
+  const cut = mark.loss();
   if (existsSync(join(directory, "CURRENT"))) uncertainty.note();
   let hasDropped = false;
   try {
     const database = await openDatabase(directory);
-    const dropped = droppedParts(directory);
+    const dropped = [...(cut === undefined ? [] : [cut]), ...droppedParts(directory)];
     hasDropped = dropped.length > 0;
     for (const detail of dropped) report({ kind: "damaged", detail });
+    mark.forget();
     return { database, hasDropped };
   } finally {
     if (!isNoted && !hasDropped) uncertainty.end();

@@ -252,8 +252,14 @@ export class LevelStore implements Store {
       figures.lastSyncMs = performance.now() - startMs;
     }
     this.#hasUnsynced = !sync;
+    this.#markLog();
     this.#room.noteWritten(bytes);
     this.#compactor.noteWritten(bytes, batch);
+  }
+
+  /** How far its log is known to be on disk. */
+  #markLog(): void {
+    if (!this.#hasUnsynced) void this.#parts.directory.markLog(this.#parts.clock.nowMs());
   }
 
   #succeeded(group: ClosedGroup): void {
@@ -301,6 +307,7 @@ export class LevelStore implements Store {
   #onInspected(isShort: boolean): void {
     this.#updateState();
     if (this.#failure !== undefined) return;
+    if (!this.#isBusy) this.#markLog();
     if (this.#discards.areWaiting) this.touch(this.#discards, "soon");
     this.#compactor.compact(isShort);
     if (!isShort) this.#room.makeReserve();
@@ -320,6 +327,8 @@ export class LevelStore implements Store {
     await this.#compactor.close();
     await this.#room.settled();
     const isLost = this.#unwritten !== undefined;
+    if (!isLost) await this.#parts.directory.markLog(Infinity);
+    await this.#parts.directory.close();
     await this.#handle.close();
     if (isLost) throw new StoreError("unwritable", "the store could not be written when it was closed");
   }

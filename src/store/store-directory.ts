@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { fileStatus } from "./file-status.ts";
 import type { KnownTables } from "./known-tables.ts";
+import { LogMark } from "./log-mark.ts";
 import { tablesOf } from "./manifest.ts";
 
 const MIB = 1024 * 1024;
@@ -34,6 +35,7 @@ export class StoreDirectory {
   #syncedAtMs: number | undefined;
   /** The newest log of LevelDB among them. */
   #logPath: string | undefined;
+  readonly #mark: LogMark;
 
   constructor(
     path: string,
@@ -42,6 +44,7 @@ export class StoreDirectory {
   ) {
     this.path = path;
     this.#reserveBytes = reserveBytes;
+    this.#mark = new LogMark(path);
     this.#reservePath = join(path, RESERVE_NAME);
   }
 
@@ -93,6 +96,16 @@ export class StoreDirectory {
   /** Size of LevelDB's log as of the names that were synced last; undefined if there is none by now. It may have begun another one since. */
   logBytes(): number | undefined {
     return this.#logPath === undefined ? undefined : statSync(this.#logPath, { throwIfNoEntry: false })?.size;
+  }
+
+  /** All that LevelDB has been given is synced, and nothing is under way. */
+  async markLog(nowMs: number): Promise<void> {
+    const bytes = this.#mark.isDue(nowMs) ? this.logBytes() : undefined;
+    if (this.#logPath !== undefined && bytes !== undefined) await this.#mark.note(this.#logPath, bytes, nowMs);
+  }
+
+  async close(): Promise<void> {
+    await this.#mark.close();
   }
 
   /** What has to be free for the reserve to be made. */
