@@ -129,6 +129,7 @@ export class DelayedWills {
     const nowMs = this.clock.nowMs();
     // Its lifetime begins when it is published, which is before its time if the session has ended [MQTT 5.0 section 3.1.3.2.4].
     if (message.expiresAtMs > 0) message.expiresAtMs += nowMs - dueMs;
+    message.receivedMs = nowMs; // it has not been there before: what a new remote of a bridge is owed goes by that
     this.publish(entry, message);
   }
 

@@ -274,4 +274,24 @@ describe("retained messages that a remote is owed", () => {
     const rest = await bridge.drain();
     expect([...first, ...rest].sort()).toEqual([...expected(1_000).filter((text) => text !== `${last}=old`), `${last}=new`].sort());
   });
+
+  it.each(["its delay ends", "the store has room"])("do not include a will that is published when %s, and is in the queue then", async (when) => {
+    const rig = await retained(1_000);
+    const client = rig.connect("c", { expiryMs: 60_000 });
+    const will = messageOf(Buffer.from("will"), Buffer.from("gone"), { qos: 1, retain: true, receivedMs: rig.clock.nowMs() });
+    client.leave();
+    if (when === "its delay ends") {
+      rig.broker.delayWill(client.entry, will, 5_000);
+    } else {
+      rig.store.isFull = true;
+      rig.broker.publishWill(client.source, rig.broker.topics.intern("will"), will);
+    }
+    await rig.settle(4_900);
+    const bridge = new Bridge(rig);
+    await rig.settle(200);
+    rig.store.isFull = false;
+    await rig.settle(100);
+    bridge.connect();
+    expect((await bridge.drain()).sort()).toEqual([...expected(1_000), "will=gone"].sort());
+  });
 });
