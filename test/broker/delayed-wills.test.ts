@@ -172,16 +172,17 @@ describe("a will with a delay", () => {
   });
 
   it("is the oldest of those of its client that goes when too many wait for room", async () => {
-    const { rig, watcher } = await watched();
-    rig.store.isFull = true;
-    for (let number = 1; number <= 20; number++) {
-      will(rig, rig.connect("c", { expiryMs: 60_000 }), 1_000, undefined, `will/${number}`);
-      await rig.settle(1_100);
+    const { rig: before } = await watched();
+    before.store.isFull = true;
+    for (let number = 1; number <= 260; number++) {
+      will(before, before.connect("c", { expiryMs: 60_000 }), 1_000, undefined, `will/${number}`);
+      await before.settle(1_100);
     }
-    rig.store.isFull = false;
+    const rig = await before.restart();
+    const watcher = rig.connect("watcher", { expiryMs: Infinity });
     await rig.settle();
     watcher.acknowledge();
     await rig.settle();
-    expect(watcher.take()).toEqual(Array.from({ length: 16 }, (_, i) => `will/${i + 5}`));
+    expect(watcher.take()).toEqual(Array.from({ length: 16 }, (_, i) => `will/${i + 245}`));
   });
 });
