@@ -1,40 +1,61 @@
-import type { Entry, RemotesRecord } from "../broker/entry.ts";
-import { readRetained } from "../broker/retained.ts";
+import type { Entry, OwedRetained, RemotesRecord } from "../broker/entry.ts";
+import { readRetained, type RetainedValue } from "../broker/retained.ts";
 import type { Sessions } from "../broker/sessions.ts";
+import type { Holding } from "../link/ack-gate.ts";
 import type { QoS } from "../mqtt/protocol.ts";
 import { Message } from "../queue/message.ts";
+import type { GroupNumber } from "../store/store.ts";
+import { NameHeap } from "../topic/name-heap.ts";
 import type { BridgeContext } from "./context.ts";
 import type { Outgoing } from "./outgoing.ts";
-import type { TopicMap } from "./topic-lines.ts";
+import type { Mapped, TopicMap } from "./topic-lines.ts";
 
 const MAX_RETAINED_MARKS = 16;
-/** Values that are looked at in one turn, and bytes that the remote has not read beyond which it gets no more of them. */
+/** Values in one turn that are looked at for QoS 0, looked at for the queue, and queued: about half a millisecond each. */
 const TURN_STEPS = 256;
+const TURN_FOUND = 512;
+const TURN_QUEUED = 64;
+/** Bytes that the remote has not read, or the store not taken, beyond which it gets no more of them. */
 const MAX_UNSENT_BYTES = 256 * 1024;
+const MAX_UNSTORED_BYTES = 1024 * 1024;
 
 /** Nothing is queued for the connection any more: what is retained when it is configured again goes to each address. */
 export function endQueueing(sessions: Sessions, entry: Entry): void {
-  if (entry.remotes.queued) sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [], queued: undefined });
+  if (entry.remotes.queued) sessions.setRemotes(entry, { ...entry.remotes, retainedSent: [], retainedOwed: undefined, queued: undefined });
+}
+
+/** What the present remote is owed: the names are found first, and come up in their order, so that a name tells how far it has come. */
+interface Owed {
+  readonly mark: string;
+  upTo: string;
+  readonly beforeMs: number;
+  readonly names: NameHeap;
+  /** Finds them; undefined when all are found. */
+  finding: Iterator<undefined> | undefined;
 }
 
 /**
  * Brings the remote the retained messages that the queue does not: those from before the queue took them along, once to each address for each
- * set of topic lines; and what goes with QoS 0 and came while nobody was there to take it, as fast as the remote reads.
+ * set of topic lines; and what goes with QoS 0 and came while nobody was there to take it, as fast as the remote reads. Few in one turn.
  */
-export class RetainedCopy {
+export class RetainedCopy implements Holding {
   /** Of the messages that remotes have been sent the newest was received then, as far as is known: what was retained later is in the queue. */
   private newestSentMs: number;
-  /** What the present remote is still to get by the queue: what was retained before that time. */
-  private owed: { readonly mark: string; readonly queuedSinceMs: number } | undefined;
+  /** What the present remote is still to get by the queue. How far that is stands in the record, with the group that takes the messages. */
+  private owed: Owed | undefined;
   /** And with QoS 0. */
   private missed: Iterator<undefined> | undefined;
+  /** Queued and not stored yet, and the group with which it will be. */
+  private unstoredBytes = 0;
+  private lastGroup: GroupNumber = 0;
   private isScheduled = false;
+  private readonly message = new Message();
 
   constructor(
     private readonly entry: Entry,
     private readonly topics: TopicMap,
     private readonly outgoing: Outgoing,
-    private readonly context: BridgeContext,
+    private readonly context: Pick<BridgeContext, "broker" | "clock" | "gate">,
   ) {
     const nowMs = context.clock.nowMs();
     this.newestSentMs = nowMs;
@@ -49,7 +70,7 @@ export class RetainedCopy {
     if (remotes.queued?.lines === lines) return;
     const retainedSent = remotes.queued ? [] : remotes.retainedSent;
     // What was retained in this very millisecond is not in the queue.
-    this.remember({ retainedSent, queued: { lines, sinceMs: nowMs + 1 } });
+    this.remember({ retainedSent, retainedOwed: undefined, queued: { lines, sinceMs: nowMs + 1 } });
   }
 
   private remember(changes: Partial<RemotesRecord>): void {
@@ -64,29 +85,99 @@ export class RetainedCopy {
   }
 
   send(address: string): void {
-    const { entry, topics } = this;
-    const mark = `${address} ${topics.digest}`;
-    const { retainedSent, queued, missedSinceMs = 0 } = entry.remotes;
-    const nowMs = this.context.clock.nowMs();
-    const isNew = !retainedSent.includes(mark);
-    if (isNew) {
-      // Nothing has left the queue before it was connected for the first time.
-      const queuedSinceMs = Math.max(queued?.sinceMs ?? 0, retainedSent.length === 0 ? 0 : this.newestSentMs + 1);
-      this.owed = { mark, queuedSinceMs };
-      this.remember({ missedSinceMs: 0 });
-    }
-    this.missed = this.sendMissed(isNew ? 0 : missedSinceMs, nowMs);
+    const mark = `${address} ${this.topics.digest}`;
+    const { retainedSent, retainedOwed = [], missedSinceMs = 0 } = this.entry.remotes;
+    const begun = retainedOwed.find((owed) => owed.mark === mark);
+    const isDone = retainedSent.includes(mark);
+    const isNew = !isDone && !begun;
+    const others = retainedOwed.filter((owed) => owed !== begun).map(({ mark, upTo }) => ({ mark, upTo }));
+    if (!isDone) this.beginOwed(mark, begun, others);
+    else if (retainedOwed.length > 0) this.remember({ retainedOwed: others });
+    if (isNew) this.remember({ missedSinceMs: 0 });
+    this.missed = this.sendMissed(isNew ? 0 : missedSinceMs, this.context.clock.nowMs());
     this.goOn();
   }
 
-  /** All in one group, with the mark; not to a full disk. */
-  private queueOwed(): void {
-    const { owed, entry, context } = this;
-    if (!owed || !context.broker.admission.storeTakes) return;
-    this.owed = undefined;
-    this.remember({ retainedSent: [...entry.remotes.retainedSent, owed.mark].slice(-MAX_RETAINED_MARKS) });
-    const steps = this.copy(({ receivedMs }, qos) => this.isQueued(qos) && receivedMs < owed.queuedSinceMs);
-    while (steps.next().done !== true);
+  private beginOwed(mark: string, begun: OwedRetained | undefined, others: readonly OwedRetained[]): void {
+    const { retainedSent, retainedOwed, queued } = this.entry.remotes;
+    // Nothing has left the queue before it was connected for the first time.
+    const leftMs = retainedSent.length > 0 || retainedOwed ? this.newestSentMs + 1 : 0;
+    const upTo = begun?.upTo ?? "";
+    const beforeMs = begun?.beforeMs ?? Math.max(queued?.sinceMs ?? 0, leftMs);
+    this.remember({ retainedOwed: [...others, { mark, upTo, beforeMs }].slice(-MAX_RETAINED_MARKS) });
+    const names = new NameHeap();
+    this.owed = { mark, upTo, beforeMs, names, finding: this.findOwed(upTo, beforeMs, names) };
+  }
+
+  private *findOwed(upTo: string, beforeMs: number, names: NameHeap): Iterator<undefined> {
+    const { topics, context, message } = this;
+    for (const { filter } of topics.subscriptions) {
+      const values = context.broker.retained.find(filter);
+      for (let step = values.next(); step.done !== true; step = values.next()) {
+        const { value } = step;
+        if (value && value.name > upTo) {
+          readRetained(message, value);
+          if (this.isOwed(message, message.qos, beforeMs)) names.add(value.name);
+        }
+        yield undefined;
+      }
+    }
+  }
+
+  /** What changes meanwhile is queued as it comes. */
+  private isOwed({ receivedMs }: Message, qos: QoS, beforeMs: number): boolean {
+    return this.isQueued(qos) && receivedMs < beforeMs;
+  }
+
+  /** A slice of what is owed, in one group with how far that is: a kill neither loses nor doubles any. Returns whether it can go on. */
+  private queueOwed(): boolean {
+    const { owed, entry } = this;
+    if (!owed) return false;
+    for (let steps = 0; owed.finding; steps++) {
+      if (steps === TURN_FOUND) return true;
+      if (owed.finding.next().done === true) owed.finding = undefined;
+    }
+    if (!this.storeHasRoom) return false;
+    const { retainedSent, retainedOwed = [] } = entry.remotes;
+    const others = retainedOwed.slice(0, -1);
+    for (let queued = 0; queued < TURN_QUEUED && this.storeHasRoom; queued++) {
+      const name = owed.names.take();
+      if (name === undefined) {
+        this.owed = undefined;
+        this.remember({ retainedSent: [...retainedSent, owed.mark].slice(-MAX_RETAINED_MARKS), retainedOwed: others.length > 0 ? others : undefined });
+        return false;
+      }
+      if (name === owed.upTo) continue; // several lines match it
+      owed.upTo = name;
+      this.queue(name, owed.beforeMs);
+    }
+    const { mark, upTo, beforeMs } = owed;
+    this.remember({ retainedOwed: [...others, { mark, upTo, beforeMs }] });
+    return this.storeHasRoom;
+  }
+
+  /** Not to a full disk, nor faster than the store takes it. */
+  private get storeHasRoom(): boolean {
+    return this.unstoredBytes < MAX_UNSTORED_BYTES && this.context.broker.admission.storeTakes;
+  }
+
+  private queue(name: string, beforeMs: number): void {
+    const { context, message } = this;
+    const value = context.broker.retained.get(name);
+    const mapped = value && this.topics.map(name);
+    if (!mapped) return;
+    const group = this.handOn(value, mapped, (qos) => this.isOwed(message, qos, beforeMs));
+    if (group <= 0) return; // not for the disk
+    this.unstoredBytes += message.payloadEnd - message.topicStart;
+    this.lastGroup = group;
+    context.gate.hold(this);
+  }
+
+  releaseHeld(upTo: GroupNumber): boolean {
+    if (upTo < this.lastGroup) return false;
+    this.unstoredBytes = 0;
+    if (this.owed) this.goOnNextTurn();
+    return true;
   }
 
   /** Whether what goes with this QoS waits for a remote that is away. */
@@ -94,51 +185,63 @@ export class RetainedCopy {
     return qos > 0 || this.entry.session.bounds.limits.queueQoS0;
   }
 
-  /** What came since then with QoS 0 and before the remote was there. */
-  private sendMissed(sinceMs: number, beforeMs: number): Iterator<undefined> {
-    return this.copy(({ receivedMs }, qos) => !this.isQueued(qos) && receivedMs >= sinceMs && receivedMs <= beforeMs);
-  }
-
   /** To be called now and then, and when the remote has read something. */
   goOn(): void {
-    this.queueOwed();
-    const { missed, entry, context } = this;
-    const peer = entry.session.sender?.peer;
-    if (!missed || !peer || this.isScheduled) return;
-    for (let steps = 0; steps < TURN_STEPS; steps++) {
-      if (peer.congested || peer.unsentBytes > MAX_UNSENT_BYTES) return;
-      if (missed.next().done !== true) continue;
-      this.missed = undefined;
-      return this.remember({ missedSinceMs: undefined });
-    }
+    if (this.isScheduled) return;
+    const canQueue = this.queueOwed();
+    const canSend = this.sendSome();
+    if (canQueue || canSend) this.goOnNextTurn();
+  }
+
+  private goOnNextTurn(): void {
+    if (this.isScheduled) return;
     this.isScheduled = true;
-    context.clock.endOfTurn(() => {
+    this.context.clock.endOfTurn(() => {
       this.isScheduled = false;
       this.goOn();
     });
   }
 
-  /** Hands on what is retained and `isWanted` of it with the QoS it goes out with, a value a step; each once, however many lines match. */
-  private *copy(isWanted: (retained: Message, qos: QoS) => boolean): Iterator<undefined> {
-    const { topics, context, outgoing } = this;
-    const { retained, access } = context.broker;
-    const message = new Message();
+  /** The same for what goes with QoS 0. */
+  private sendSome(): boolean {
+    const { missed, entry } = this;
+    const peer = entry.session.sender?.peer;
+    if (!missed || !peer) return false;
+    for (let steps = 0; steps < TURN_STEPS; steps++) {
+      if (peer.congested || peer.unsentBytes > MAX_UNSENT_BYTES) return false;
+      if (missed.next().done !== true) continue;
+      this.missed = undefined;
+      this.remember({ missedSinceMs: undefined });
+      return false;
+    }
+    return true;
+  }
+
+  /** What came since then with QoS 0 and before the remote was there; each once, however many lines match. */
+  private *sendMissed(sinceMs: number, beforeMs: number): Iterator<undefined> {
+    const { topics, context, message } = this;
+    const isMissed = (qos: QoS): boolean => !this.isQueued(qos) && message.receivedMs >= sinceMs && message.receivedMs <= beforeMs;
     for (const { filter } of topics.subscriptions) {
-      const values = retained.find(filter);
+      const values = context.broker.retained.find(filter);
       for (let step = values.next(); step.done !== true; step = values.next()) {
         const { value } = step;
-        const mapped = value && !retained.hasExpired(value) ? topics.map(value.name) : undefined;
-        if (value && mapped?.filter === filter) {
-          readRetained(message, value);
-          const qos = message.qos < mapped.qos ? message.qos : mapped.qos;
-          const mayGo = outgoing.mayRead(value.name) && (!value.author || access.mayStillWrite(value.author, value.name));
-          if (mayGo && isWanted(message, qos)) {
-            message.receivedMs = context.clock.nowMs(); // it waits from now on, however old the value is
-            outgoing.deliver(message, qos, true);
-          }
-        }
+        const mapped = value && topics.map(value.name);
+        if (value && mapped?.filter === filter) this.handOn(value, mapped, isMissed);
         yield undefined;
       }
     }
+  }
+
+  /** Hands on a value that the remote may have, if `isWanted` with the QoS that it goes out with. Returns what `deliver` does. */
+  private handOn(value: RetainedValue, mapped: Mapped, isWanted: (qos: QoS) => boolean): GroupNumber {
+    const { context, outgoing, message } = this;
+    const { retained, access } = context.broker;
+    if (retained.hasExpired(value)) return 0;
+    readRetained(message, value);
+    const qos = message.qos < mapped.qos ? message.qos : mapped.qos;
+    const mayGo = outgoing.mayRead(value.name) && (!value.author || access.mayStillWrite(value.author, value.name));
+    if (!mayGo || !isWanted(qos)) return 0;
+    message.receivedMs = context.clock.nowMs(); // it waits from now on, however old the value is
+    return outgoing.deliver(message, qos, true);
   }
 }

@@ -294,7 +294,10 @@ export class Broker {
     const waiting = [...this.wills.values()];
     this.wills.clear();
     this.willBytes = 0;
-    for (const { from, topic, message } of waiting) this.publish(from, topic, message);
+    for (const { from, topic, message } of waiting) {
+      message.receivedMs = this.context.clock.nowMs();
+      this.publish(from, topic, message);
+    }
   }
 
   private onRoom(): void {

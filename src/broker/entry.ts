@@ -48,12 +48,22 @@ export interface RemotesRecord {
   readonly apart?: readonly string[];
   /** Where it was connected last. */
   readonly last: string | undefined;
-  /** Where the retained messages have been sent, with what topic lines. */
+  /** Where the retained messages have been sent, or queued to be, with what topic lines. */
   readonly retainedSent: readonly string[];
+  /** Where some are still to be queued; the remote that was connected last comes last. Absent: nowhere. */
+  readonly retainedOwed?: readonly OwedRetained[] | undefined;
   /** The topic lines whose messages are queued, and since when without a gap; absent while none are. */
   readonly queued?: { readonly lines: string; readonly sinceMs: number } | undefined;
   /** Since when the remote misses what goes with QoS 0; absent while it misses nothing. */
   readonly missedSinceMs?: number | undefined;
+}
+
+/** The retained messages that a remote, with these topic lines, is owed and that are not queued yet: those whose names come behind `upTo`. */
+export interface OwedRetained {
+  readonly mark: string;
+  readonly upTo: string;
+  /** Received before that time: later ones were queued as they came. Absent: another remote has taken of those since. */
+  readonly beforeMs?: number;
 }
 
 export const NO_REMOTES: RemotesRecord = { inStep: [], stale: [], last: undefined, retainedSent: [] };

@@ -153,6 +153,11 @@ export class Retained {
     this.unsynced.clear();
   }
 
+  /** The value of this topic, be it that its time is over. */
+  get(name: string): RetainedValue | undefined {
+    return this.byTopic.get(name);
+  }
+
   /** The values of matching topics, step by step: undefined is a step that found none, after which one may pause. */
   find(filter: string): Iterator<RetainedValue | undefined> {
     return this.byLevel.find(filter);

@@ -3,15 +3,15 @@ import { LinkTotals, LinkTraffic } from "./totals.ts";
 import type { Trace } from "./trace.ts";
 import { Turn } from "./turn.ts";
 
-/** What holds acknowledgements; a link. */
+/** What waits for the store: a link that holds acknowledgements, a bridge that has queued a lot at once. */
 export interface Holding {
-  /** Group `upTo` is stored: sends what waited for it. Returns true when nothing is held any more. */
+  /** Group `upTo` is stored: what waited for it goes on. Returns true when nothing is held any more; `hold` is not called meanwhile. */
   releaseHeld(upTo: number): boolean;
   /** Whether it reads may have changed. */
-  regulateReading(): void;
+  regulateReading?(): void;
 }
 
-/** Knows how far the store is and which links hold acknowledgements for groups that are not on disk yet. */
+/** Knows how far the store is and who waits for groups that are not on disk yet. */
 export class AckGate {
   stored = 0;
   /** Bytes that all links have taken and that are not on disk yet. */
@@ -41,7 +41,7 @@ export class AckGate {
 
   onStoreState(isHealthy: boolean): void {
     this.isHealthy = isHealthy;
-    for (const link of this.holding) link.regulateReading();
+    for (const link of this.holding) link.regulateReading?.();
   }
 
   hold(link: Holding): void {

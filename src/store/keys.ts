@@ -181,8 +181,10 @@ export const retainedRange: KeyRange = kindRange(KEY_RETAINED);
 export const goneKey = (session: SessionNumber): Buffer => numbered(KEY_GONE, session);
 export const goneRange: KeyRange = kindRange(KEY_GONE);
 
-/** A will whose connection is over and whose time has not come. */
-export const willKey = (session: SessionNumber): Buffer => numbered(KEY_WILL, session);
+/** A will whose connection is over and which is not published yet. `place`: others of the session wait before it. */
+export const willKey = (session: SessionNumber, place: number): Buffer =>
+  place === 0 ? numbered(KEY_WILL, session) : Buffer.concat([numbered(KEY_WILL, session), Buffer.from([place])]);
+export const placeOfWill = (key: Buffer): number => key[5] ?? 0;
 export const willRange: KeyRange = kindRange(KEY_WILL);
 
 /** A bridge connection that was added by a command. */

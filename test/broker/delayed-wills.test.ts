@@ -2,11 +2,11 @@ import { describe, expect, it } from "vitest";
 import { messageOf } from "../../src/queue/message.ts";
 import { BrokerRig, type Client } from "./rig.ts";
 
-function will(rig: BrokerRig, client: Client, delayMs: number, expiryMs?: number): void {
+function will(rig: BrokerRig, client: Client, delayMs: number, expiryMs?: number, topic = `will/${client.id}`): void {
   const properties = Buffer.from("0101", "hex");
   const receivedMs = rig.clock.nowMs();
   const expiresAtMs = expiryMs === undefined ? 0 : receivedMs + delayMs + expiryMs;
-  const message = messageOf(Buffer.from(`will/${client.id}`), Buffer.from("gone"), { qos: 1, retain: false, receivedMs, properties, expiresAtMs });
+  const message = messageOf(Buffer.from(topic), Buffer.from("gone"), { qos: 1, retain: false, receivedMs, properties, expiresAtMs });
   client.leave();
   rig.broker.delayWill(client.entry, message, delayMs);
 }
@@ -142,5 +142,47 @@ describe("a will with a delay", () => {
     const again = after.connect("watcher", { expiryMs: Infinity });
     await after.settle(10_000);
     expect(again.take()).toEqual([]);
+  });
+
+  it.each([false, true])("falls due while the store is full, and is published though the client's next will is delayed meanwhile (restart: %s)", async (isRestarted) => {
+    const { rig: before } = await watched();
+    const leaveAgain = async (topic: string): Promise<void> => {
+      will(before, before.connect("c", { expiryMs: 60_000 }), 5_000, undefined, topic);
+      await before.settle(100);
+    };
+    await leaveAgain("will/first");
+    before.store.isFull = true;
+    await before.settle(6_000);
+    await leaveAgain("will/second");
+    await before.settle(6_000);
+    await leaveAgain("will/taken back");
+    await leaveAgain("will/third");
+    const rig = isRestarted ? await before.restart() : before;
+    rig.store.isFull = false;
+    const watcher = rig.connect("watcher", { expiryMs: Infinity });
+    await rig.settle();
+    expect(watcher.take()).toEqual(["will/first", "will/second"]);
+    await rig.settle(6_000);
+    expect(watcher.take()).toEqual(["will/third"]);
+    watcher.acknowledge();
+    const after = await rig.restart();
+    const again = after.connect("watcher", { expiryMs: Infinity });
+    await after.settle(10_000);
+    expect(again.take()).toEqual([]);
+  });
+
+  it("is the oldest of those of its client that goes when too many wait for room", async () => {
+    const { rig: before } = await watched();
+    before.store.isFull = true;
+    for (let number = 1; number <= 260; number++) {
+      will(before, before.connect("c", { expiryMs: 60_000 }), 1_000, undefined, `will/${number}`);
+      await before.settle(1_100);
+    }
+    const rig = await before.restart();
+    const watcher = rig.connect("watcher", { expiryMs: Infinity });
+    await rig.settle();
+    watcher.acknowledge();
+    await rig.settle();
+    expect(watcher.take()).toEqual(Array.from({ length: 16 }, (_, i) => `will/${i + 245}`));
   });
 });
