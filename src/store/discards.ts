@@ -13,8 +13,8 @@ interface Waiting {
   readonly lane: number;
   /** Sequence numbers of their first messages. */
   readonly firstSeqs: number[];
-  /** The queue's record as it was written last, and in which group. */
-  progress: Buffer;
+  /** The queue's record as it was written last, and in which group; undefined: there is none, its session has ended. */
+  progress: Buffer | undefined;
   toldIn: number;
 }
 
@@ -26,6 +26,7 @@ interface Waiting {
  * which removes what lies before a queue's first page.
  *
  * A page goes with a group that writes its queue's record, if need be once more: a power cut may take back the group that told first that the page is done with, and not a later one.
+ * The end of a session is synced, and stored by then: of its queues nothing is told.
  */
 export class Discards implements Keeper {
   readonly #waiting = new Map<string, Waiting>();
@@ -60,7 +61,7 @@ export class Discards implements Keeper {
     for (const { session, lane, firstSeqs, bytes } of group.discarded) {
       const name = nameOf(queueKey(session, lane));
       const waiting = this.#waiting.get(name);
-      if (waiting === undefined) this.#waiting.set(name, { session, lane, firstSeqs, progress: NONE, toldIn: 0 });
+      if (waiting === undefined) this.#waiting.set(name, { session, lane, firstSeqs, progress: undefined, toldIn: 0 });
       else for (const firstSeq of firstSeqs) waiting.firstSeqs.push(firstSeq);
       this.#bytes += bytes;
     }
@@ -75,10 +76,7 @@ export class Discards implements Keeper {
     for (const [index, key] of group.keys.entries()) {
       if (!isQueueKey(key)) continue;
       const waiting = this.#waiting.get(nameOf(key));
-      const progress = group.values[index];
-      if (waiting === undefined) continue;
-      if (progress === undefined) this.#waiting.delete(nameOf(key)); // the session has ended: all its pages are looked for
-      else Object.assign(waiting, { progress, toldIn: this.#groups });
+      if (waiting !== undefined) Object.assign(waiting, { progress: group.values[index], toldIn: this.#groups });
     }
   }
 
@@ -87,7 +85,7 @@ export class Discards implements Keeper {
     for (const [name, { session, lane, firstSeqs, progress, toldIn }] of this.#waiting) {
       if (due.length === most) break;
       for (const firstSeq of firstSeqs.splice(due.length - most)) due.push(pageKey(session, lane, firstSeq));
-      if (toldIn !== this.#groups) group.put(queueKey(session, lane), progress);
+      if (progress !== undefined && toldIn !== this.#groups) group.put(queueKey(session, lane), progress);
       if (firstSeqs.length === 0) this.#waiting.delete(name);
     }
     return due;
@@ -97,7 +95,6 @@ export class Discards implements Keeper {
   writeTo(): void {}
 }
 
-const NONE = Buffer.alloc(0);
 const nameOf = (queue: Buffer): string => queue.toString("latin1");
 
 /** How many pages the group adds. */

@@ -53,15 +53,29 @@ it("deletes a page only with a group that tells how far its queue has come, as i
   expect(progressIn(last)).toEqual(["later"]);
 });
 
-it("tells nothing of a queue whose record is deleted: its session has ended", () => {
+it("tells nothing of a queue whose record is deleted, whose session has ended, and deletes its pages", () => {
   const discards = new Discards(MAX_BYTES, 1);
   discards.dueWith(discarding([1, 2, 3]), false);
   const ended = new GroupRecords();
   ended.delete(queueKey(SESSION, LANE));
-  expect(discards.dueWith(ended, false)).toEqual([]);
+  expect(discards.dueWith(ended, false)).toHaveLength(1);
   expect(ended.count).toBe(1);
+  const later = new GroupRecords();
+  expect(discards.dueWith(later, false)).toHaveLength(1);
+  expect(later.count).toBe(0);
   expect(discards.areDue).toBe(false);
   expect(discards.areWaiting).toBe(false);
+});
+
+it("deletes the pages of a session that has ended though its queue's record is deleted once more", () => {
+  const discards = new Discards(MAX_BYTES, 2);
+  const gone = new GroupRecords();
+  gone.discard(SESSION, LANE, [1, 2, 3], 0);
+  gone.delete(queueKey(SESSION, LANE));
+  expect(seqs(discards.dueWith(gone, false))).toEqual([2, 3]);
+  const later = new GroupRecords();
+  expect(seqs(discards.dueWith(later, false))).toEqual([1]);
+  expect(later.count).toBe(0);
 });
 
 it("lets pages wait while others are added, until a group adds none", () => {
