@@ -20,8 +20,8 @@ export class GoneSessions implements Keeper {
     private readonly store: Store,
     private readonly clock: Clock,
     private readonly records: Records,
-    /** Takes what a page holds for others, before it is removed in the same group. */
-    private readonly moveOn: (page: Buffer, left: Buffer) => void,
+    /** Takes what a page holds for others, before it is removed in the same group; false if it holds nothing for them. */
+    private readonly moveOn: (page: Buffer, left: Buffer) => boolean,
   ) {}
 
   /** Takes up what the store holds; nothing is removed yet. */
@@ -54,10 +54,9 @@ export class GoneSessions implements Keeper {
       if (this.store.stored < awaited) return void this.clock.after(REMOVAL_PAUSE_MS, next);
       this.store.read(from, to, REMOVAL_SLICE_BYTES).then((pages) => {
         for (const [key, page] of pages) {
-          if (left.length > 0 && pageLane(key) === 0) {
-            this.moveOn(page, left);
-            awaited = this.records.delete(key, "soon"); // what is handed on is not to pile up
-          } else this.remove(key, page.length);
+          const hasMoved = left.length > 0 && pageLane(key) === 0 && this.moveOn(page, left);
+          if (hasMoved) awaited = this.records.delete(key, "soon"); // what is handed on is not to pile up
+          else this.remove(key, page.length);
           from = justBehind(key); // deleted or not by now
         }
         if (pages.length === 0) this.records.delete(goneKey(number), "soon");
