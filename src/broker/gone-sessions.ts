@@ -1,6 +1,6 @@
 import type { Clock } from "../clock/clock.ts";
-import { goneKey, goneRange, justBehind, MAX_SESSION_NUMBER, pageLane, pagesBetween, pagesOf, sessionNumberOf, type SessionNumber } from "../store/keys.ts";
-import type { GroupNumber, Store } from "../store/store.ts";
+import { goneKey, goneRange, justBehind, MAX_SESSION_NUMBER, pageLane, pageSeq, pagesBetween, pagesOf, sessionNumberOf, type SessionNumber } from "../store/keys.ts";
+import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
 import { readAll } from "./read-all.ts";
 import type { Records } from "./records.ts";
 
@@ -10,7 +10,9 @@ const REMOVAL_PAUSE_MS = 50;
 const NOTHING = Buffer.alloc(0);
 
 /** Sessions that have ended and whose pages are still to be removed, in slices. */
-export class GoneSessions {
+export class GoneSessions implements Keeper {
+  /** Pages that nobody is to get, to be handed to the store. */
+  private removed: { readonly session: SessionNumber; readonly lane: number; readonly firstSeqs: number[]; bytes: number }[] = [];
   /** What the store held at the start: the session, and where its messages stood if other members of its shared subscriptions are to get them. */
   private readonly found = new Map<SessionNumber, Buffer>();
 
@@ -18,8 +20,8 @@ export class GoneSessions {
     private readonly store: Store,
     private readonly clock: Clock,
     private readonly records: Records,
-    /** Takes what a page holds for others, before it is removed in the same group. */
-    private readonly moveOn: (page: Buffer, left: Buffer) => void,
+    /** Takes what a page holds for others, before it is removed in the same group; false if it holds nothing for them. */
+    private readonly moveOn: (page: Buffer, left: Buffer) => boolean,
   ) {}
 
   /** Takes up what the store holds; nothing is removed yet. */
@@ -52,10 +54,9 @@ export class GoneSessions {
       if (this.store.stored < awaited) return void this.clock.after(REMOVAL_PAUSE_MS, next);
       this.store.read(from, to, REMOVAL_SLICE_BYTES).then((pages) => {
         for (const [key, page] of pages) {
-          const moves = left.length > 0 && pageLane(key) === 0;
-          if (moves) this.moveOn(page, left);
-          const group = this.records.delete(key, "soon");
-          if (moves) awaited = group; // what is handed on is not to pile up
+          const hasMoved = left.length > 0 && pageLane(key) === 0 && this.moveOn(page, left);
+          if (hasMoved) awaited = this.records.delete(key, "soon"); // what is handed on is not to pile up
+          else this.remove(key, page.length);
           from = justBehind(key); // deleted or not by now
         }
         if (pages.length === 0) this.records.delete(goneKey(number), "soon");
@@ -63,6 +64,23 @@ export class GoneSessions {
       }, () => undefined); // the gone record stays: the next start goes on
     };
     this.clock.after(REMOVAL_PAUSE_MS, next);
+  }
+
+  /** There may be thousands in a slice: with one group they would keep others waiting. */
+  private remove(page: Buffer, bytes: number): void {
+    const session = sessionNumberOf(page);
+    const lane = pageLane(page);
+    const last = this.removed.at(-1);
+    if (last?.session === session && last.lane === lane) {
+      last.firstSeqs.push(pageSeq(page));
+      last.bytes += bytes;
+    } else this.removed.push({ session, lane, firstSeqs: [pageSeq(page)], bytes });
+    this.store.touch(this, "soon");
+  }
+
+  writeTo(group: GroupWriter): void {
+    for (const { session, lane, firstSeqs, bytes } of this.removed) group.discard(session, lane, firstSeqs, bytes);
+    this.removed = [];
   }
 
   /** Takes sessions from `nextNumber` on that have pages for ended, before one of those numbers is given. Returns the number after the last. */

@@ -86,27 +86,30 @@ export class SharedGroups {
     return session.progress;
   }
 
-  /** Gives other members what the page of a session that has ended holds for them; `left` is where its messages stood. */
-  moveOn(page: Buffer, left: Buffer): void {
+  /** Gives other members what the page of a session that has ended holds for them; `left` is where its messages stood. False if it holds nothing for them. */
+  moveOn(page: Buffer, left: Buffer): boolean {
     const progress = decodeProgress(left);
     const message = new Message();
     const records = intactRecords(page, 0, progress.nextSeq);
+    let hasMoved = false;
     for (let at = 0; at < records.length; at = recordEnd(records, at)) {
       const seq = recordSeq(records, at);
       if (seq < progress.ackedBelow || progress.slots.some((slot) => slot.seq === seq && slot.state === Slot.acknowledged)) continue;
       if (progress.dropped.some(({ from, to }) => seq >= from && seq < to)) continue;
       readRecord(message, records, at);
-      this.give(message, seq < progress.sentLimit);
+      if (this.give(message, seq < progress.sentLimit)) hasMoved = true;
     }
+    return hasMoved;
   }
 
-  /** To another member: not what may be known to the first one with QoS 2 [MQTT-4.8.2-5]. */
-  private give(message: Message, mayBeKnown: boolean): void {
+  /** To another member: not what may be known to the first one with QoS 2 [MQTT-4.8.2-5]. Returns whether it is given. */
+  private give(message: Message, mayBeKnown: boolean): boolean {
     const group = this.byNumber.get(message.share);
-    if (!group || (mayBeKnown && message.qos === 2)) return;
+    if (!group || (mayBeKnown && message.qos === 2)) return false;
     message.share = 0;
     message.dropSubscriptionIds();
     group.takeBack(message);
+    return true;
   }
 }
 

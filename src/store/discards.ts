@@ -2,8 +2,10 @@ import type { GroupRecords } from "./group.ts";
 import { isPageKey, isQueueKey, pageKey, queueKey, type SessionNumber } from "./keys.ts";
 import type { Keeper } from "./store.ts";
 
-/** So many are deleted with one group: more would keep others waiting for milliseconds. */
+/** So many are deleted with one group, unless it adds many: more would keep others waiting for milliseconds. */
 const MAX_AT_ONCE = 500;
+/** For each page that a group adds so many may be deleted with it, so that those that wait become fewer, however many queues grow. */
+const MOST_FOR_ONE_ADDED = 2;
 
 /** Pages of one queue. */
 interface Waiting {
@@ -11,9 +13,9 @@ interface Waiting {
   readonly lane: number;
   /** Sequence numbers of their first messages. */
   readonly firstSeqs: number[];
-  /** The queue's record as it was written last, and the group that did. */
-  progress: Buffer;
-  toldIn: GroupRecords;
+  /** The queue's record as it was written last, and in which group; undefined: there is none, its session has ended. */
+  progress: Buffer | undefined;
+  toldIn: number;
 }
 
 /**
@@ -24,12 +26,15 @@ interface Waiting {
  * which removes what lies before a queue's first page.
  *
  * A page goes with a group that writes its queue's record, if need be once more: a power cut may take back the group that told first that the page is done with, and not a later one.
+ * The end of a session is synced, and stored by then: of its queues nothing is told.
  */
 export class Discards implements Keeper {
   readonly #waiting = new Map<string, Waiting>();
   /** Of all that have come since none waited. */
   #bytes = 0;
   #mustGo = false;
+  /** Groups so far: none of them is kept, they hold pages. */
+  #groups = 0;
 
   /** `maxBytes`: more than that does not wait. */
   constructor(
@@ -48,6 +53,7 @@ export class Discards implements Keeper {
 
   /** To be called once for each group: the keys of the pages that are to be deleted with it. `mayWait`: if it adds pages others may wait. */
   dueWith(group: GroupRecords, mayWait: boolean): Buffer[] {
+    this.#groups++;
     if (!this.areWaiting) {
       this.#bytes = 0;
       this.#mustGo = false;
@@ -55,34 +61,32 @@ export class Discards implements Keeper {
     for (const { session, lane, firstSeqs, bytes } of group.discarded) {
       const name = nameOf(queueKey(session, lane));
       const waiting = this.#waiting.get(name);
-      if (waiting === undefined) this.#waiting.set(name, { session, lane, firstSeqs, progress: NONE, toldIn: group });
+      if (waiting === undefined) this.#waiting.set(name, { session, lane, firstSeqs, progress: undefined, toldIn: 0 });
       else for (const firstSeq of firstSeqs) waiting.firstSeqs.push(firstSeq);
       this.#bytes += bytes;
     }
     if (!this.areWaiting) return [];
     this.#noteProgress(group);
-    this.#mustGo ||= this.#bytes > this.maxBytes || !mayWait || !addsPages(group);
-    return this.#mustGo ? this.#take(group) : [];
+    const added = countPages(group);
+    this.#mustGo ||= this.#bytes > this.maxBytes || !mayWait || added === 0;
+    return this.#mustGo ? this.#take(group, Math.max(this.maxAtOnce, added * MOST_FOR_ONE_ADDED)) : [];
   }
 
   #noteProgress(group: GroupRecords): void {
     for (const [index, key] of group.keys.entries()) {
       if (!isQueueKey(key)) continue;
       const waiting = this.#waiting.get(nameOf(key));
-      const progress = group.values[index];
-      if (waiting === undefined) continue;
-      if (progress === undefined) this.#waiting.delete(nameOf(key)); // the session has ended: all its pages are looked for
-      else Object.assign(waiting, { progress, toldIn: group });
+      if (waiting !== undefined) Object.assign(waiting, { progress: group.values[index], toldIn: this.#groups });
     }
   }
 
-  #take(group: GroupRecords): Buffer[] {
+  #take(group: GroupRecords, most: number): Buffer[] {
     const due: Buffer[] = [];
     for (const [name, { session, lane, firstSeqs, progress, toldIn }] of this.#waiting) {
-      for (const firstSeq of firstSeqs.splice(-(this.maxAtOnce - due.length))) due.push(pageKey(session, lane, firstSeq));
-      if (toldIn !== group) group.put(queueKey(session, lane), progress);
-      if (firstSeqs.length > 0) return due;
-      this.#waiting.delete(name);
+      if (due.length === most) break;
+      for (const firstSeq of firstSeqs.splice(due.length - most)) due.push(pageKey(session, lane, firstSeq));
+      if (progress !== undefined && toldIn !== this.#groups) group.put(queueKey(session, lane), progress);
+      if (firstSeqs.length === 0) this.#waiting.delete(name);
     }
     return due;
   }
@@ -91,9 +95,11 @@ export class Discards implements Keeper {
   writeTo(): void {}
 }
 
-const NONE = Buffer.alloc(0);
 const nameOf = (queue: Buffer): string => queue.toString("latin1");
 
-function addsPages({ keys, values }: GroupRecords): boolean {
-  return keys.some((key, index) => values[index] !== undefined && isPageKey(key));
+/** How many pages the group adds. */
+function countPages({ keys, values }: GroupRecords): number {
+  let pages = 0;
+  for (let index = 0; index < keys.length; index++) if (values[index] !== undefined && isPageKey(keys[index] as Buffer)) pages++; // index < length
+  return pages;
 }

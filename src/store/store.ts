@@ -9,8 +9,8 @@ export interface GroupWriter {
   put(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): void;
   /**
-   * Deletes pages, of about so many bytes, of a queue whose record this group writes and says that nothing in them is owed any more: with this group or a later one, or at
-   * the next start.
+   * Deletes pages, of about so many bytes: with this group or a later one, or at the next start. They are of a queue whose record this group writes and says that nothing in
+   * them is owed any more, or of a session whose end is stored.
    */
   discard(session: SessionNumber, lane: number, firstSeqs: number[], bytes: number): void;
 }

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { expect, it } from "vitest";
 import { Discards } from "../../src/store/discards.ts";
 import { GroupRecords } from "../../src/store/group.ts";
@@ -51,15 +53,29 @@ it("deletes a page only with a group that tells how far its queue has come, as i
   expect(progressIn(last)).toEqual(["later"]);
 });
 
-it("tells nothing of a queue whose record is deleted: its session has ended", () => {
+it("tells nothing of a queue whose record is deleted, whose session has ended, and deletes its pages", () => {
   const discards = new Discards(MAX_BYTES, 1);
   discards.dueWith(discarding([1, 2, 3]), false);
   const ended = new GroupRecords();
   ended.delete(queueKey(SESSION, LANE));
-  expect(discards.dueWith(ended, false)).toEqual([]);
+  expect(discards.dueWith(ended, false)).toHaveLength(1);
   expect(ended.count).toBe(1);
+  const later = new GroupRecords();
+  expect(discards.dueWith(later, false)).toHaveLength(1);
+  expect(later.count).toBe(0);
   expect(discards.areDue).toBe(false);
   expect(discards.areWaiting).toBe(false);
+});
+
+it("deletes the pages of a session that has ended though its queue's record is deleted once more", () => {
+  const discards = new Discards(MAX_BYTES, 2);
+  const gone = new GroupRecords();
+  gone.discard(SESSION, LANE, [1, 2, 3], 0);
+  gone.delete(queueKey(SESSION, LANE));
+  expect(seqs(discards.dueWith(gone, false))).toEqual([2, 3]);
+  const later = new GroupRecords();
+  expect(seqs(discards.dueWith(later, false))).toEqual([1]);
+  expect(later.count).toBe(0);
 });
 
 it("lets pages wait while others are added, until a group adds none", () => {
@@ -85,6 +101,46 @@ it("lets all go when they hold much, also those that come until they have gone",
   expect(discards.dueWith(adding(discarding([6])), true)).toHaveLength(3);
   expect(discards.areDue).toBe(false);
   expect(discards.dueWith(adding(discarding([7], { bytes: 1 })), true)).toEqual([]);
+});
+
+it("takes no more than that of another queue when the first one's end with them", () => {
+  const discards = new Discards(MAX_BYTES, 4);
+  discards.dueWith(adding(discarding(upTo(4), { session: 1 })), true);
+  discards.dueWith(adding(discarding(upTo(20), { session: 2 })), true);
+  expect(discards.dueWith(new GroupRecords(), true)).toHaveLength(4);
+  expect(discards.dueWith(new GroupRecords(), true)).toHaveLength(4);
+});
+
+it("takes more with a group that adds more pages: with as many queues as grow nothing would be left for those that come later", () => {
+  const discards = new Discards(MAX_BYTES, 4);
+  const queues = 20;
+  let waiting = 0;
+  for (let seq = 1; seq < 50; seq++) {
+    const group = new GroupRecords();
+    for (let session = 1; session <= queues; session++) {
+      group.put(pageKey(session, LANE, seq + 1), Buffer.from("page"));
+      group.put(queueKey(session, LANE), Buffer.from("told"));
+      group.discard(session, LANE, [seq], 0);
+    }
+    waiting += queues - discards.dueWith(group, false).length;
+  }
+  expect(waiting).toBe(0);
+});
+
+it("keeps no group in memory whose queues have pages that wait", async () => {
+  const discards = new Discards(MAX_BYTES);
+  const groups = Array.from({ length: 10 }, (_, index) => {
+    const group = adding(discarding([1], { session: index + 1 }));
+    discards.dueWith(group, true);
+    return new WeakRef(group);
+  });
+  discards.dueWith(adding(), true);
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  await new Promise((resolve) => setImmediate(resolve)); // until then a WeakRef keeps what it was made of
+  collect();
+  expect(groups.filter((group) => group.deref() !== undefined)).toEqual([]);
+  expect(discards.areWaiting).toBe(true);
 });
 
 it("takes the pages of many queues together", () => {
