@@ -13,8 +13,8 @@ interface Waiting {
   readonly lane: number;
   /** Sequence numbers of their first messages. */
   readonly firstSeqs: number[];
-  /** The queue's record as it was written last, and in which group; undefined: there is none, its session has ended. */
-  progress: Buffer | undefined;
+  /** The queue's record as it was written last, as latin1: a small buffer would keep others in memory; and in which group. Undefined: there is none, its session has ended. */
+  progress: string | undefined;
   toldIn: number;
 }
 
@@ -76,7 +76,7 @@ export class Discards implements Keeper {
     for (const [index, key] of group.keys.entries()) {
       if (!isQueueKey(key)) continue;
       const waiting = this.#waiting.get(nameOf(key));
-      if (waiting !== undefined) Object.assign(waiting, { progress: group.values[index], toldIn: this.#groups });
+      if (waiting !== undefined) Object.assign(waiting, { progress: group.values[index]?.toString("latin1"), toldIn: this.#groups });
     }
   }
 
@@ -85,7 +85,7 @@ export class Discards implements Keeper {
     for (const [name, { session, lane, firstSeqs, progress, toldIn }] of this.#waiting) {
       if (due.length === most) break;
       for (const firstSeq of firstSeqs.splice(due.length - most)) due.push(pageKey(session, lane, firstSeq));
-      if (progress !== undefined && toldIn !== this.#groups) group.put(queueKey(session, lane), progress);
+      if (progress !== undefined && toldIn !== this.#groups) group.put(queueKey(session, lane), Buffer.from(progress, "latin1"));
       if (firstSeqs.length === 0) this.#waiting.delete(name);
     }
     return due;
