@@ -141,6 +141,30 @@ it.skipIf(!isLong)(
   },
 );
 
+it.skipIf(!isLong)(
+  isLong ? "messages that came a few at a time hold nobody up while they drain" : "skipped: a drain of so many groups is for AMQTDD_LONG=1",
+  { timeout: 300_000 },
+  async () => {
+    const few = 300_000;
+    const [port = 0, upstreamPort = 0] = await freePorts(2);
+    await start(`listener ${port} 127.0.0.1\n${bridgeTo(upstreamPort)}`);
+    await Promise.all(Array.from({ length: publishers }, (_, index) => publishNumbered(port, `flood${index}`, few / publishers, 300, () => `flood/${index}`, 1)));
+    const probe = await probeOf(port);
+    probe.begin("before");
+    await pause(3_000);
+    probe.begin("while it drains");
+    const upstream = await listeningUpstream(upstreamPort);
+    await expect.poll(() => upstream.distinct, { timeout: 200_000, interval: 50 }).toBe(few);
+    probe.begin("while the rest of its pages is deleted");
+    await pause(3_000);
+    const latencies = await probe.stop();
+    console.log(`${few} messages, ${publishers} at a time\n${latencies.map(latencyText).join("\n")}`);
+    expect(upstream.outOfOrder).toEqual([]);
+    for (const { messages } of latencies) expect(messages).toBeGreaterThan(1_000);
+    expect(slow(latencies)).toEqual([]);
+  },
+);
+
 /** A session that outlives its connection, subscribed to `filter`. */
 async function leaveSession(port: number, clientId: string, filter: string): Promise<void> {
   const socket = net.connect(port, "127.0.0.1");

@@ -42,8 +42,8 @@ const WINDOW = 500;
 /** Payloads are cut out of these bytes: nothing compresses them. */
 const noise = randomBytes(1024 * 1024);
 
-/** Publishes `count` numbered QoS 1 messages, at most 500 of them unacknowledged; message n goes to the topic that `topicOf` gives, all as long. */
-export async function publishNumbered(port: number, clientId: string, count: number, payloadBytes: number, topicOf: (number: number) => string): Promise<void> {
+/** Publishes `count` numbered QoS 1 messages, at most `window` of them unacknowledged; message n goes to the topic that `topicOf` gives, all as long. */
+export async function publishNumbered(port: number, clientId: string, count: number, payloadBytes: number, topicOf: (number: number) => string, window = WINDOW): Promise<void> {
   const socket = net.connect(port, "127.0.0.1");
   await once(socket, "connect");
   socket.write(connectPacket(clientId));
@@ -54,7 +54,7 @@ export async function publishNumbered(port: number, clientId: string, count: num
   let acknowledged = 0;
   const splitter = new FrameSplitter();
   const send = (): void => {
-    const many = Math.min(count - sent, WINDOW - (sent - acknowledged));
+    const many = Math.min(count - sent, window - (sent - acknowledged));
     if (many <= 0) return;
     const bytes = Buffer.allocUnsafe(template.length * many);
     for (let at = 0; at < bytes.length; at += template.length, sent++) {
@@ -73,7 +73,7 @@ export async function publishNumbered(port: number, clientId: string, count: num
     socket.on("data", (bytes: Buffer) => {
       for (const frame of splitter.push(bytes)) if ((frame[0] ?? 0) >> 4 === 4) acknowledged++;
       if (acknowledged === count) resolve();
-      else if (sent - acknowledged < WINDOW / 2) send();
+      else if (sent - acknowledged < window / 2) send();
     });
     send();
   });
