@@ -8,7 +8,7 @@ import { Spelling } from "./spelling.ts";
 export class Addresses {
   private index = 0;
   private readonly spellings: readonly Spelling[];
-  /** Addresses that we left with exchanges open. After a start the last one counts as such. */
+  /** Addresses that we left with exchanges open, or have come back to and may leave so at once. After a start the last one counts as such. */
   private readonly leftOpen: Set<string>;
   /** Addresses where no identifier of the past is left; and those where some are, that stand for other messages now. */
   private readonly inStep: Set<string>;
@@ -92,7 +92,9 @@ export class Addresses {
     const leftElsewhere = [...this.leftOpen].filter((left) => left !== text);
     const isKnown = sessionPresent && (leftElsewhere.length === 0 || !apart.has(text));
     if (!isKnown && !cleanSession) for (const left of leftElsewhere) this.stale.add(left);
+    const areOpen = isKnown && this.leftOpen.size > 0;
     this.leftOpen.clear();
+    if (areOpen) this.leftOpen.add(text);
     this.purgedAt = undefined;
     this.inStep.add(text);
     this.last = text;
@@ -103,6 +105,7 @@ export class Addresses {
   /** A connection has ended, with or without exchanges that are not finished. */
   left(withOpenExchanges: boolean): void {
     if (withOpenExchanges) this.leftOpen.add(this.text);
+    else this.leftOpen.delete(this.text);
     this.spelling.restart();
   }
 

@@ -109,6 +109,7 @@ export class Exchange {
       echoes,
       mayEcho: !remote.knowsBridge && !marks,
       trail: marks ? context.trail : undefined,
+      queuesQoS0: session.bounds.limits.queueQoS0,
       onTooLarge: (topic) => this.logTooLarge(topic, limits.maximumPacketBytes),
     });
     const nowMs = context.clock.nowMs();
@@ -239,7 +240,7 @@ export class Exchange {
     return this.answerWatch.isOverdue(nowMs) ? "a message was not acknowledged" : undefined;
   }
 
-  /** `isLost`: the connection broke, or the remote ended it. Returns when the newest message that went out had been received. */
+  /** `isLost`: the connection broke, or the remote ended it. Returns when the newest message that the queue took and that went out had been received. */
   end(isLost: boolean): number {
     const { session } = this.entry;
     const { newestSentMs = 0 } = this.peer ?? {};

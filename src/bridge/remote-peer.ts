@@ -12,12 +12,14 @@ export interface RemotePeerOptions {
   readonly mayEcho: boolean;
   /** What marks our messages, where the remote can pass the mark on. */
   readonly trail: Trail | undefined;
+  /** Messages of QoS 0 wait in the queue too, so that none overtakes another. */
+  readonly queuesQoS0: boolean;
   onTooLarge(topicName: string): void;
 }
 
 /** The remote as the peer of a connection's session: what is sent keeps to the remote's limits, and is known again if it comes back. */
 export class RemotePeer implements Peer {
-  /** When the newest message of QoS 1 or 2 that was sent had been received; 0: none was. */
+  /** When the newest message that was sent, of those whose QoS the queue takes, had been received; 0: none was. */
   newestSentMs = 0;
 
   constructor(
@@ -35,7 +37,7 @@ export class RemotePeer implements Peer {
 
   publish(flags: number, message: Message, topicStart: number, packetId: number, expirySeconds: number): boolean {
     const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
-    const { limits, echoes, mayEcho, onTooLarge } = this.options;
+    const { limits, echoes, mayEcho, queuesQoS0, onTooLarge } = this.options;
     const isRepeated = (flags & QOS_2_REPEATED) === QOS_2_REPEATED; // one that the remote knows already does not come back
     const watchedName = (mayEcho || echoes.isShared) && !isRepeated ? topic.toString("utf8", topicStart, topicEnd) : undefined;
     const taken = limits.retainAvailable ? flags : flags & ~RETAIN; // [MQTT-3.2.2-14]
@@ -43,7 +45,7 @@ export class RemotePeer implements Peer {
       onTooLarge(topic.toString("utf8", topicStart, topicEnd));
       return false;
     }
-    if (packetId > 0 && message.receivedMs > this.newestSentMs) this.newestSentMs = message.receivedMs;
+    if ((packetId > 0 || queuesQoS0) && message.receivedMs > this.newestSentMs) this.newestSentMs = message.receivedMs;
     if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(watchedName, payload, payloadStart, payloadEnd);
     return true;
   }

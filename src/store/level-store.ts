@@ -39,7 +39,7 @@ export interface LevelStoreParts {
   readonly cutBytes: number | undefined;
   readonly wasRepaired: boolean;
   readonly uncertainty: Uncertainty;
-  /** The reserve was given up to open the database. */
+  /** The reserve was given up, to open the database or by an earlier process. */
   readonly isReserveGiven: boolean;
 }
 

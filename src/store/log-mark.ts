@@ -14,7 +14,7 @@ const BYTES = 40;
 export class LogMark {
   readonly #path: string;
   readonly #directory: string;
-  #file: Promise<FileHandle> | undefined;
+  #file: Promise<FileHandle | undefined> | undefined;
   #nextMs = 0;
 
   constructor(directory: string) {
@@ -49,15 +49,15 @@ export class LogMark {
   /** So much of the log is synced. */
   async note(log: string, bytes: number, nowMs: number): Promise<void> {
     this.#nextMs = nowMs + EVERY_MS;
-    this.#file ??= open(this.#path, "w", 0o600);
+    this.#file ??= open(this.#path, "w", 0o600).catch(() => (this.#file = undefined)); // the next note tries again
     try {
-      await (await this.#file).write(`${`${basename(log)} ${bytes}`.padEnd(BYTES - 1)}\n`, 0, "latin1");
+      await (await this.#file)?.write(`${`${basename(log)} ${bytes}`.padEnd(BYTES - 1)}\n`, 0, "latin1");
     } catch {
       // a full disk, or one that can't be written
     }
   }
 
   async close(): Promise<void> {
-    await (await this.#file?.catch(() => undefined))?.close();
+    await (await this.#file)?.close();
   }
 }

@@ -93,9 +93,9 @@ export class StoreDirectory {
     return names;
   }
 
-  /** Size of LevelDB's log as of the names that were synced last; undefined if there is none by now. It may have begun another one since. */
+  /** Size of LevelDB's log as of the names that were synced last; undefined if there is none by now, or the disk does not answer. It may have begun another one since. */
   logBytes(): number | undefined {
-    return this.#logPath === undefined ? undefined : statSync(this.#logPath, { throwIfNoEntry: false })?.size;
+    return this.#logPath === undefined ? undefined : fileStatus(this.#logPath)?.size;
   }
 
   /** All that LevelDB has been given is synced, and nothing is under way. */

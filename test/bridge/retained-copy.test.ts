@@ -1,10 +1,15 @@
 import { describe, expect, it } from "vitest";
+import { EchoGuard } from "../../src/bridge/echo-guard.ts";
+import { NO_LIMITS } from "../../src/bridge/handshake.ts";
 import { Outgoing } from "../../src/bridge/outgoing.ts";
+import { RemotePeer } from "../../src/bridge/remote-peer.ts";
 import { endQueueing, RetainedCopy } from "../../src/bridge/retained-copy.ts";
 import { TopicMap } from "../../src/bridge/topic-lines.ts";
 import type { Entry } from "../../src/broker/entry.ts";
 import type { TopicLine } from "../../src/config/config.ts";
 import { AckGate } from "../../src/link/ack-gate.ts";
+import type { Link } from "../../src/link/link.ts";
+import type { QoS } from "../../src/mqtt/protocol.ts";
 import { type Message, messageOf } from "../../src/queue/message.ts";
 import { BrokerRig } from "../broker/rig.ts";
 import { RecordingPeer } from "../session/rig.ts";
@@ -99,9 +104,9 @@ async function retained(count: number, bytes = VALUE_BYTES): Promise<BrokerRig> 
   return rig;
 }
 
-function set({ broker, clock }: BrokerRig, name: string, payload: string, expiresAtMs = 0): void {
+function set({ broker, clock }: BrokerRig, name: string, payload: string, expiresAtMs = 0, qos: QoS = 1): void {
   const topic = broker.topics.intern(name);
-  broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(payload), { qos: 1, retain: true, receivedMs: clock.nowMs(), expiresAtMs }));
+  broker.publish(undefined, topic, messageOf(topic.bytes, Buffer.from(payload), { qos, retain: true, receivedMs: clock.nowMs(), expiresAtMs }));
 }
 
 /** Turn after turn, with what promises have to do between them. */
@@ -304,5 +309,24 @@ describe("retained messages that a remote is owed", () => {
     await rig.settle(100);
     bridge.connect();
     expect((await bridge.drain()).sort()).toEqual([...expected(1_000), "will=gone"].sort());
+  });
+
+  it("go to the next address, too, where the queue takes QoS 0 and one has had its value by that", async () => {
+    const rig = await retained(0);
+    const bridge = new Bridge(rig);
+    const { session } = bridge.entry;
+    session.bounds.limits = { ...session.bounds.limits, queueQoS0: true };
+    bridge.connect(UP);
+    const link = { publish: () => true, congested: false, unsentBytes: 0 } as unknown as Link; // as far as a peer sends
+    const peer = new RemotePeer(link, { limits: NO_LIMITS, echoes: new EchoGuard(rig.clock), mayEcho: false, trail: undefined, queuesQoS0: true, onTooLarge: () => undefined });
+    session.attach(peer, 10);
+    await rig.settle(100);
+    set(rig, "r/0", "new", 0, 0);
+    await rig.settle(100);
+    bridge.lose(peer.newestSentMs);
+    expect(await bridge.drain()).toEqual([]);
+    const other = bridge.connect(OTHER);
+    await rig.settle(100);
+    expect(other.received).toEqual(["r/0=new"]);
   });
 });

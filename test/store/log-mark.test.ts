@@ -1,10 +1,12 @@
-import { cpSync, readdirSync, readFileSync, statSync, truncateSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { SystemClock } from "../../src/clock/system-clock.ts";
 import { openStore, type StoreEvent } from "../../src/store/open.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { makeFolder, removeFolder } from "../scenario/process.ts";
+import { LogMark } from "../../src/store/log-mark.ts";
+import { StoreDirectory } from "../../src/store/store-directory.ts";
 import { untilStored } from "./contract.ts";
 
 class ShiftedClock extends SystemClock {
@@ -72,4 +74,26 @@ it("tells one that was cut short after a stop, once", async () => {
   events = [];
   await (await open(place("cut"))).close();
   expect(events).toEqual([]);
+});
+
+it("notes how far the log is as soon as the disk takes it, though it did not at first", async () => {
+  const directory = place("later");
+  const mark = new LogMark(directory);
+  await mark.note("000003.log", 10, 0);
+  mkdirSync(directory);
+  await mark.note("000003.log", 20, 5_000);
+  await mark.close();
+  expect(readFileSync(path.join(directory, "logged"), "latin1").trim()).toBe("000003.log 20");
+});
+
+it("takes a disk that does not answer for one whose log can't be told", async () => {
+  const directory = new StoreDirectory(place("store"), 0);
+  await directory.syncNames();
+  expect(directory.logBytes()).toBeDefined();
+  cpSync(place("store"), place("moved"), { recursive: true });
+  await store.close();
+  removeFolder(place("store"));
+  writeFileSync(place("store"), "");
+  expect(directory.logBytes()).toBeUndefined();
+  store = await open(place("moved"));
 });
