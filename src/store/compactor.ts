@@ -12,7 +12,7 @@ const WORTH_BYTES = 4 * 1024 * 1024;
 /** While more pages than this are deleted between two looks, the queue's tables hold what is still needed, which would be written anew each time. */
 const QUIET_PAGES = 64;
 /** A table of what is written in order, or of a generation. Under full load half as much again has come before it is cut. */
-const CUT_BYTES = 1024 * 1024;
+const CUT_BYTES = 768 * 1024;
 /** A generation of many queues is larger, so that each has some pages in it that are read together: so much for each queue, up to so much in all. */
 const QUEUE_BYTES = 64 * 1024;
 const MAX_GENERATION_BYTES = 4 * 1024 * 1024;
@@ -35,7 +35,7 @@ export interface CompactorParts {
   readonly clock: Clock;
   readonly figures: StoreFigures;
   readonly generations: Generations;
-  /** How much that is all pages is written before the first table is cut, and then before each: where others than tests do not say so, a write buffer, and 1 MiB. */
+  /** How much that is all pages is written before the first table is cut, and then before each: where others than tests do not say so, a write buffer, and 0.75 MiB. */
   readonly cutBytes: number | undefined;
   /** Undefined when none is open, or none that may be written. */
   readonly database: () => Database | undefined;
