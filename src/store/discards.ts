@@ -33,6 +33,7 @@ export class Discards implements Keeper {
   /** Of all that have come since none waited. */
   #bytes = 0;
   #mustGo = false;
+  #isClosing = false;
   /** Groups so far: none of them is kept, they hold pages. */
   #groups = 0;
 
@@ -68,8 +69,14 @@ export class Discards implements Keeper {
     if (!this.areWaiting) return [];
     this.#noteProgress(group);
     const added = countPages(group);
-    this.#mustGo ||= this.#bytes > this.maxBytes || !mayWait || added === 0;
-    return this.#mustGo ? this.#take(group, Math.max(this.maxAtOnce, added * MOST_FOR_ONE_ADDED)) : [];
+    this.#mustGo ||= this.#isClosing || this.#bytes > this.maxBytes || !mayWait || added === 0;
+    if (!this.#mustGo) return [];
+    return this.#take(group, this.#isClosing ? Infinity : Math.max(this.maxAtOnce, added * MOST_FOR_ONE_ADDED));
+  }
+
+  /** With the next group, the last one, all go: nobody else waits for it. */
+  close(): void {
+    this.#isClosing = true;
   }
 
   #noteProgress(group: GroupRecords): void {

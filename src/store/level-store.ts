@@ -335,6 +335,7 @@ export class LevelStore implements Store {
 
   /** Synced, even if it holds nothing but the format record: fsync of the log covers the unsynced batches in it. */
   #lastGroup(): ClosedGroup {
+    this.#discards.close();
     const { number, records } = this.#takeCurrent();
     if (records.count === 0 && this.#hasUnsynced) records.put(formatKey, this.#parts.generations.format);
     return { number, need: "synced", records };

@@ -15,7 +15,7 @@ export class LogMark {
   readonly #path: string;
   readonly #directory: string;
   #file: Promise<FileHandle | undefined> | undefined;
-  #nextMs = 0;
+  #nextMs: number | undefined;
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -42,7 +42,9 @@ export class LogMark {
     }
   }
 
+  /** Not at once: a start has other things to do. */
   isDue(nowMs: number): boolean {
+    this.#nextMs ??= nowMs + EVERY_MS;
     return nowMs >= this.#nextMs;
   }
 

@@ -185,6 +185,7 @@ export class SimulatedStore implements Store {
 
   close(): Promise<void> {
     if (this.#inFlight !== undefined) this.#finish(this.#inFlight);
+    this.#discards.close();
     this.#finish({ ...this.#takeCurrent(), isSynced: true });
     this.#hasEnded = true;
     for (const [key, value] of this.#written) this.#surviving.set(key, value);

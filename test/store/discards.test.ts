@@ -78,6 +78,15 @@ it("deletes the pages of a session that has ended though its queue's record is d
   expect(later.count).toBe(0);
 });
 
+it("deletes all that are left with the last group", () => {
+  const discards = new Discards(MAX_BYTES, 4);
+  discards.dueWith(discarding(upTo(10)), false);
+  discards.dueWith(discarding([1, 2, 3], { session: 8 }), false);
+  discards.close();
+  discards.dueWith(adding(discarding([1], { session: 9 })), true);
+  expect(discards.areWaiting).toBe(false);
+});
+
 it("lets pages wait while others are added, until a group adds none", () => {
   const discards = new Discards(MAX_BYTES);
   expect(discards.dueWith(adding(discarding([1, 2])), true)).toEqual([]);
