@@ -24,7 +24,7 @@ const PROBE_BYTES = 256 * 1024;
 /** A change to the directory as long ago as this can be told from a later one by its time. */
 const TICK_MS = 50;
 
-/** What the store does with its directory beside LevelDB: free room, the reserve file, fsync of its names, the list of its tables. */
+/** What the store does with its directory beside LevelDB: free room, the reserve file, fsync of its names, the list of its tables, how far the log is synced. */
 export class StoreDirectory {
   readonly path: string;
   readonly #reserveBytes: number;

@@ -1,14 +1,13 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ChainedBatch } from "classic-level";
 import { expect, it } from "vitest";
 import { GoneSessions } from "../../src/broker/gone-sessions.ts";
 import { Records } from "../../src/broker/records.ts";
 import { SystemClock } from "../../src/clock/system-clock.ts";
-import { type Database, openLevelDatabase } from "../../src/store/database.ts";
 import { goneKey, pageKey, pagesOf } from "../../src/store/keys.ts";
 import { openStore } from "../../src/store/open.ts";
+import { countingBatches } from "../store/batches.ts";
 import { untilStored } from "../store/contract.ts";
 
 const PAGES = 3_000;
@@ -21,22 +20,9 @@ it.each([
 ])("removes the thousands of small pages that %s has left so that nobody waits for it", async (_who, where) => {
   const directory = await mkdtemp(join(tmpdir(), "amqtdd-gone-"));
   const sizes: number[] = [];
-  const openDatabase = async (folder: string): Promise<Database> => {
-    const database = await openLevelDatabase(folder);
-    const batch = database.batch.bind(database) as (...changes: unknown[]) => unknown;
-    const counting = (...changes: unknown[]): unknown => {
-      const made = batch(...changes);
-      if (Array.isArray(changes[0])) sizes.push(changes[0].length);
-      if (changes.length > 0) return made;
-      const chained = made as ChainedBatch<Database, Buffer, Buffer>;
-      const write = chained.write.bind(chained);
-      return Object.assign(chained, { write: (...options: []) => (sizes.push(chained.length), write(...options)) });
-    };
-    return Object.assign(database, { batch: counting });
-  };
   const clock = new SystemClock();
   const store = await openStore({
-    directory, durability: "power", commitIntervalMs: 0, clock, strict: false, minFreeBytes: 0, reserveBytes: 0, report: () => undefined, openDatabase,
+    directory, durability: "power", commitIntervalMs: 0, clock, strict: false, minFreeBytes: 0, reserveBytes: 0, report: () => undefined, openDatabase: countingBatches(sizes),
   });
   try {
     await untilStored(store, store.touch({ writeTo: (group) => Array.from({ length: PAGES }, (_, page) => group.put(pageKey(1, page % 2, page + 1), Buffer.from("page"))) }, "synced"));

@@ -12,6 +12,7 @@ import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Need } from "../../src/store/store.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
+import { leftOfLogs, type Written } from "./batches.ts";
 import { untilStored } from "./contract.ts";
 
 /** Where a page goes without its queue's record four of these (1, 4, 6, 8) lose messages. */
@@ -41,11 +42,6 @@ class HastyClock extends SystemClock {
   override after(ms: number, task: () => void): Timer {
     return super.after(ms === 1000 ? 2 : ms === 5000 ? 30 : ms, task);
   }
-}
-
-interface Written {
-  readonly operations: readonly WriteOperation[];
-  readonly sync: boolean;
 }
 
 /** A queue as its owner knows it: messages from `acked` on, before `next`; those before `deleted` have been given to be deleted. `sure`: before it all is stored. */
@@ -99,11 +95,7 @@ function leftOf(written: readonly Written[], rng: () => number): Written[] {
   const which = rng();
   const second = which < 0.4 ? (unsure.at(-1) ?? 0) : which < 0.7 ? (unsure[upTo(unsure.length - 1)] ?? 0) : upTo(written.length);
   const first = upTo(second);
-  const leftOfLog = (log: readonly Written[]): Written[] => {
-    const synced = log.findLastIndex(({ sync }) => sync) + 1;
-    return log.slice(0, synced + upTo(log.length - synced));
-  };
-  return [...written.slice(0, first), ...leftOfLog(written.slice(first, second)), ...leftOfLog(written.slice(second))];
+  return leftOfLogs(written, first, second, rng);
 }
 
 const recordOf = ({ next, acked }: Queue): Buffer => Buffer.from(`${next} ${acked}`);

@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { cp, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ChainedBatch } from "classic-level";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { seal } from "../../src/store/checked.ts";
 import { SystemClock } from "../../src/clock/system-clock.ts";
@@ -11,6 +10,7 @@ import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent, type StoreOptions } from "../../src/store/open.ts";
 import { pageKey, queueKey, sessionKey } from "../../src/store/keys.ts";
 import type { GroupWriter } from "../../src/store/store.ts";
+import { countingBatches } from "./batches.ts";
 import { readText, storeContract, TestKeeper, untilStored } from "./contract.ts";
 
 const clock = new SystemClock();
@@ -362,20 +362,7 @@ describe("a store on disk", () => {
 
   it("deletes the pages of a drain by and by, so that nobody waits for many, and all of them soon", async () => {
     const sizes: number[] = [];
-    const openDatabase = async (folder: string): Promise<Database> => {
-      const database = await openLevelDatabase(folder);
-      const batch = database.batch.bind(database) as (...changes: unknown[]) => unknown;
-      const counting = (...changes: unknown[]): unknown => {
-        const made = batch(...changes);
-        sizes.push(Array.isArray(changes[0]) ? changes[0].length : 0);
-        if (changes.length > 0) return made;
-        const chained = made as ChainedBatch<Database, Buffer, Buffer>;
-        const write = chained.write.bind(chained);
-        return Object.assign(chained, { write: (...options: []) => (sizes.push(chained.length), write(...options)) });
-      };
-      return Object.assign(database, { batch: counting });
-    };
-    const drained = await openStore({ ...optionsFor(directory, events), openDatabase });
+    const drained = await openStore({ ...optionsFor(directory, events), openDatabase: countingBatches(sizes) });
     store = drained;
     const pages = Array.from({ length: 2_300 }, (_, page) => page + 1);
     await untilStored(drained, drained.touch({ writeTo: (group) => pages.forEach((page) => group.put(pageKey(1, 0, page), Buffer.from("page"))) }, "synced"));

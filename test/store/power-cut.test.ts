@@ -9,6 +9,7 @@ import { endOfQueue, generationKey, generationOf, pageKey, pageSeq, queueKey, se
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore } from "../../src/store/open.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
+import { leftOfLogs, type Written } from "./batches.ts";
 import { untilStored } from "./contract.ts";
 
 /** Of 400 three found records that were older than their pages, before what later groups count on was synced: these, among others. */
@@ -18,11 +19,6 @@ const QUEUES = 4;
 const CUT_BYTES = 3_000;
 /** Of a page: the number of the message in it. */
 const ID_AT = 3;
-
-interface Written {
-  readonly operations: readonly WriteOperation[];
-  readonly sync: boolean;
-}
 
 /** A queue as its owner knows it: messages from `acked` on, before `next`. */
 interface Queue {
@@ -70,11 +66,7 @@ function leftOf(written: readonly Written[], rng: () => number): Written[] {
   const begins = written.flatMap(({ operations }, at) => (operations.some(({ key }) => key.equals(generationKey(generationOf(key), 0))) ? [at, at + 1] : []));
   const second = rng() < 0.7 ? (begins[upTo(begins.length - 1)] ?? 0) : upTo(written.length);
   const first = upTo(second);
-  const leftOfLog = (log: readonly Written[]): Written[] => {
-    const synced = log.findLastIndex(({ sync }) => sync) + 1;
-    return log.slice(0, synced + upTo(log.length - synced));
-  };
-  return [...written.slice(0, first), ...leftOfLog(written.slice(first, second)), ...leftOfLog(written.slice(second))];
+  return leftOfLogs(written, first, second, rng);
 }
 
 const recordOf = ({ next, acked }: Queue): Buffer => Buffer.from(`${next} ${acked}`);
