@@ -445,7 +445,6 @@ export class Queue implements Keeper {
     this.window.rest();
     if (this.qos0.messages === 0) this.qos0 = WaitingQoS0.none;
     if (this.clearance.detach() && this.messages > 0) this.touch("soon");
-    this.evict("nothing");
   }
 
   /** Everything unacknowledged is gone through again from the head. */

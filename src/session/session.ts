@@ -1,5 +1,6 @@
 import { PUBREL_BYTE } from "../mqtt/acks.ts";
 import type { QoS } from "../mqtt/protocol.ts";
+import type { Idle } from "../queue/memory-budget.ts";
 import type { Message } from "../queue/message.ts";
 import type { ParkedMessage } from "../queue/parked.ts";
 import type { Queue, QueueOwner } from "../queue/queue.ts";
@@ -22,7 +23,7 @@ import { type ReadRights, View } from "./view.ts";
 const NONE: readonly QueuedMessage[] = [];
 
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
-export class Session implements QueueOwner, BoundsOwner, SenderOwner {
+export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   readonly incoming: IncomingIds;
   /** Called when the peer has taken something, or has come: there may be room for more. */
   onRoom: (() => void) | undefined;
@@ -151,6 +152,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. `maxQoS`: the peer takes no higher one. */
   attach(peer: Peer, maxInflight: number, maxQoS: QoS = 2): void {
     this.sender = new Sender(this, this.context, peer, maxInflight, maxQoS, this.drain);
+    this.context.budget.takeBack(this);
     this.lanes.attach();
     this.pump();
   }
@@ -161,6 +163,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
     this.sender = undefined;
     this.drain?.stop();
     this.lanes.detach();
+    for (const queue of this.lanes.queues) this.leave(queue);
     this.replay?.peerGone();
   }
 
@@ -236,6 +239,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
   /** Drops all queued messages from RAM and writes nothing any more; what is on disk goes with the session's record. */
   discard(): void {
     this.sender = undefined;
+    this.context.budget.takeBack(this);
     this.drain?.stop();
     this.incoming.end();
     for (const queue of this.lanes.queues) queue.end();
@@ -284,7 +288,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
 
   /** In RAM, or not at all. */
   private queueQoS0(queue: Queue, message: Message, retain: boolean): GroupNumber {
-    if (this.context.budget.exceeded || !this.bounds.admitsQoS0(recordSize(message))) return this.drop();
+    if (!this.context.budget.makeRoom() || !this.bounds.admitsQoS0(recordSize(message))) return this.drop();
     queue.appendQoS0(message, retain);
     this.bounds.watch();
     return Admission.taken;
@@ -355,14 +359,27 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
   onLoaded(queue: Queue): void {
     this.bounds.trim(queue);
     if (this.sender) this.pump();
-    else this.evict(queue);
+    else this.leave(queue);
     if (this.lanes.awaitsStore) this.noteAwaited();
   }
 
-  /** What is on disk need not be in RAM. */
+  /** What is on disk need not be in RAM: it stays while there is room, unless it is to be read from the disk anyway, behind what is there alone. */
+  private leave(queue: Queue): void {
+    const { budget } = this.context;
+    const mayStay = this.sender !== undefined || !queue.hasGap;
+    if (!this.sender && mayStay) budget.lend(this);
+    if (budget.makeRoom() && mayStay) return;
+    this.evict(queue);
+    if (budget.exceeded) this.bounds.noteDropped(queue.qos0.clear());
+  }
+
   private evict(queue: Queue): void {
     queue.evict(this.sender ? "cursor" : this.bounds.keepsHead ? "head" : "nothing");
-    if (this.context.budget.exceeded) this.bounds.noteDropped(queue.qos0.clear());
+  }
+
+  /** Others need the room. */
+  leaveToDisk(): void {
+    for (const queue of this.lanes.queues) this.evict(queue);
   }
 
   /** Drops what is older than its queue allows. To be called now and then. */
@@ -391,7 +408,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner {
     for (const queue of this.lanes.queues) {
       if (!queue.onStored(upTo)) continue;
       this.sender?.pump(queue);
-      if (!this.sender || this.context.budget.exceeded) this.evict(queue);
+      this.leave(queue);
     }
     this.bounds.noteLess();
     // Also for what the pump has just asked for.

@@ -98,6 +98,7 @@ export class Rig {
   /** The connection ends: what is on disk leaves RAM. */
   detach(): void {
     this.queue.detach();
+    this.queue.evict("nothing");
   }
 
   attach(): void {

@@ -33,6 +33,7 @@ describe("an acknowledgement", () => {
     await rig.settle();
     rig.session.detach();
     await rig.settle();
+    rig.session.leaveToDisk();
     const second = rig.attach(); // what it is owed lies on disk and is being read
     for (const packetId of first.packetIds) expect(rig.session.sender?.onPuback(packetId)).toBe(false);
     await rig.settle();
@@ -60,6 +61,7 @@ describe("an acknowledgement", () => {
     expect(first.topics).toEqual(range(1, 3));
     rig.session.detach();
     await rig.settle();
+    rig.session.leaveToDisk();
     const second = rig.attach();
     expect(rig.session.sender?.onPubrec(first.packetIds[0] ?? 0)).toBe(true);
     await rig.settle();

@@ -37,6 +37,74 @@ it("max_queue_memory bounds what all queues hold in RAM, connected or not, and e
   expect(budget.usedBytes).toBe(0);
 });
 
+/** Of 40 messages, 40 KB. */
+async function away(budget: MemoryBudget): Promise<SessionRig> {
+  const rig = new SessionRig({ queued: Infinity, inflight: 100, budget });
+  for (let number = 0; number < 40; number++) rig.session.deliver(message("t", "x".repeat(1_000)), 1, false);
+  await rig.settle();
+  return rig;
+}
+
+/** What a peer gets that comes now, and how often the disk is read for it. */
+async function visit(rig: SessionRig): Promise<{ got: number; reads: number }> {
+  let reads = 0;
+  rig.store.onRead = () => void reads++;
+  const peer = rig.attach();
+  await rig.settle();
+  return { got: peer.take().length, reads };
+}
+
+it("what waits for a peer that is away stays in RAM as long as there is room", async () => {
+  const rig = await away(new MemoryBudget(100_000));
+  expect(await visit(rig)).toEqual({ got: 40, reads: 0 });
+  rig.session.detach();
+  expect(await visit(rig)).toEqual({ got: 40, reads: 0 });
+});
+
+it("others that need the room have it from peers that are away, first from the one that has been so for longest", async () => {
+  const budget = new MemoryBudget(200_000);
+  const [first, second, back] = [await away(budget), await away(budget), await away(budget)];
+  expect(await visit(back)).toEqual({ got: 40, reads: 0 });
+  const fourth = await away(budget);
+  expect(budget.exceeded).toBe(false);
+  expect([first, second, fourth].map((rig) => rig.session.lanes.get(0)?.hasGap)).toEqual([true, false, false]);
+  const { got, reads } = await visit(first);
+  expect({ got, hasRead: reads > 0 }).toEqual({ got: 40, hasRead: true });
+  const slow = new SessionRig({ queued: Infinity, inflight: 1, budget });
+  slow.attach();
+  for (let number = 0; number < 40; number++) slow.session.deliver(message("t", "x".repeat(1_000)), 1, false);
+  await slow.settle();
+  expect({ isExceeded: budget.exceeded, slow: slow.session.lanes.get(0)?.hasGap, second: second.session.lanes.get(0)?.hasGap }).toEqual({ isExceeded: false, slow: false, second: true });
+});
+
+it("of very many sessions whose peers are away only the last hundred keep theirs, however little it is", async () => {
+  const budget = new MemoryBudget(100_000_000);
+  const rigs: SessionRig[] = [];
+  for (let sessions = 0; sessions < 110; sessions++) rigs.push(await away(budget));
+  expect(rigs.map((rig) => rig.session.lanes.get(0)?.hasGap)).toEqual(rigs.map((_, index) => index < 10));
+});
+
+it("messages of QoS 0 wait where messages on disk can leave RAM for them", async () => {
+  const budget = new MemoryBudget(70_000);
+  const stored = await away(budget);
+  const rig = new SessionRig({ budget });
+  rig.session.bounds.limits = { ...NO_LIMITS, queueQoS0: true };
+  for (let number = 0; number < 30; number++) rig.session.deliver(message("t", "x".repeat(1_000)), 0, false);
+  expect({ waiting: rig.session.waitingMessages, dropped: rig.session.bounds.dropped }).toEqual({ waiting: 30, dropped: 0 });
+  expect(stored.session.lanes.get(0)?.hasGap).toBe(true);
+});
+
+it("a session that has ended asks for no room, and is not kept for it", async () => {
+  const budget = new MemoryBudget(100_000);
+  const ended = await away(budget);
+  let isAsked = false;
+  ended.session.leaveToDisk = () => void (isAsked = true);
+  ended.session.discard();
+  expect(budget.usedBytes).toBe(0);
+  for (let sessions = 0; sessions < 3; sessions++) await away(budget);
+  expect({ isAsked, isExceeded: budget.exceeded }).toEqual({ isAsked: false, isExceeded: false });
+});
+
 it("a page that is read to look for old messages does not have another lane's read again, and so on without end", async () => {
   const rig = new SessionRig({ inflight: 2, queued: Infinity, budgetBytes: 1 });
   rig.session.bounds.limits = { ...NO_LIMITS, maxQueuedAgeMs: 10_000 };

@@ -179,6 +179,7 @@ describe("a new connection", () => {
     rig.deliver("a b c d", 1);
     await rig.settle();
     rig.session.detach();
+    rig.session.leaveToDisk();
     const peer = rig.attach();
     expect(peer.take()).toEqual([]);
     await rig.settle();

@@ -27,7 +27,7 @@ export const globalKeywords = [
   { name: "max_total_queued_messages", aliases: [], reload: true, type: limit("messages"), default: Infinity, doc: "Messages kept for all clients together; the queue that a further one comes to goes by its queue_full. Queues of connections do not count." },
   { name: "max_total_queued_bytes", aliases: [], reload: true, type: limit("bytes"), default: Infinity, doc: "Size of the messages kept for all clients together, as max_total_queued_messages." },
   { name: "max_packet_size", aliases: ["message_size_limit"], reload: true, type: limit("bytes"), default: 1_048_576, doc: "Largest packet taken from a peer." },
-  { name: "max_queue_memory", aliases: [], type: limit("bytes"), default: 16_777_216, doc: "RAM that all queues share; what is stored beyond it is read back when its turn comes." },
+  { name: "max_queue_memory", aliases: [], type: limit("bytes"), default: 16_777_216, doc: "RAM that all queues share: what is on disk stays there, too, while there is room, and is read back otherwise when its turn comes. Without a limit all of it stays." },
   { name: "max_uncommitted_bytes", aliases: [], type: limit("bytes"), default: 8_388_608, doc: "Bytes taken from publishers and not yet on disk; an eighth of it from one connection." },
   { name: "store_min_free", aliases: [], type: whole(0, Number.MAX_SAFE_INTEGER, "bytes"), default: 67_108_864, doc: "Free room on the store's disk below which it counts as full; of a disk that is smaller than twice this a half." },
   { name: "persistence", aliases: ["retained_persistence"], type: boolean, default: true, doc: "Keep messages, subscriptions and retained messages on disk." },
