@@ -3,6 +3,9 @@
 //   node scripts/wear.mjs --window 10 --messages 200000      as fast as it goes, that many messages a group
 //   node scripts/wear.mjs --connections 4 ...                each message goes to so many bridges' queues, and is stored so often
 //   node scripts/wear.mjs --connections 4 --topics own ...   each message goes to one of them, at random
+//   node scripts/wear.mjs --retained 100 ...                 each message is retained, too, on one of so many topics in turn
+// A message is counted as often as it is stored: once for each queue that gets it, and once more if it is retained. What stands around it (keys, who published a retained
+// one, progress) is not counted as stored, but as written.
 // backlog: the remote is away while the messages come, and then takes all of them. live: it is there and acknowledges at once.
 // beside: half of the messages come while all remotes are away; the other half while the first bridge's remote is there, which at first has its backlog to take.
 // File bytes are what was handed to write(), without what came out of its sockets; page bytes what the kernel counts for the disk, in whole pages of
@@ -22,7 +25,7 @@ const { values } = parseArgs({
   options: {
     way: { type: "string", default: "backlog" }, rates: { type: "string", default: "1,10,100,1000" }, intervals: { type: "string", default: "0,100,1000" },
     seconds: { type: "string", default: "20" }, payload: { type: "string", default: "300" }, window: { type: "string" }, messages: { type: "string", default: "100000" },
-    connections: { type: "string", default: "1" }, topics: { type: "string", default: "one" }, "drain-rate": { type: "string" }, program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
+    connections: { type: "string", default: "1" }, topics: { type: "string", default: "one" }, retained: { type: "string", default: "0" }, "drain-rate": { type: "string" }, program: { type: "string", default: path.join(import.meta.dirname, "..", "dist", "amqtdd.js") },
   },
 });
 const payloadBytes = Number(values.payload);
@@ -30,11 +33,16 @@ const connections = Number(values.connections);
 /** Of the first bridge, messages a second. */
 const drainRate = values["drain-rate"];
 const hasOwnTopics = values.topics === "own";
-/** How often a message is stored. */
-const copies = hasOwnTopics ? 1 : connections;
+/** Topics on which each message is retained; 0: none is. */
+const retainedTopics = Number(values.retained);
+const isRetained = retainedTopics > 0;
+if (hasOwnTopics && isRetained) throw new Error("--topics own and --retained exclude each other");
+/** How many queues get a message; and how often it is stored. */
+const receivers = hasOwnTopics ? 1 : connections;
+const copies = receivers + Number(isRetained);
 /** All of one length. */
 const ownTopic = (connection) => `sensors/${String(connection).padStart(4, "0")}`;
-const topicOfNext = () => (hasOwnTopics ? ownTopic(Math.floor(Math.random() * connections)) : "sensors/wear");
+const topicOf = (id) => (hasOwnTopics ? ownTopic(Math.floor(Math.random() * connections)) : isRetained ? ownTopic(id % retainedTopics) : "sensors/wear");
 const numbers = (text) => text.split(",").map(Number);
 const hasStrace = spawnSync("strace", ["-V"]).status === 0;
 
@@ -119,7 +127,7 @@ class Daemon {
     return readdirSync(store).filter((name) => name !== "reserve").reduce((sum, name) => sum + (statSync(path.join(store, name), { throwIfNoEntry: false })?.size ?? 0), 0);
   }
 
-  /** Until nothing has been written for so long. A drained store is compacted within ten seconds, on a busy machine a little later. */
+  /** Until nothing has been written for so long. A drained store is compacted within ten seconds, on a busy machine a little later; then what rode with its pages is deleted, some every 15 s. */
   async untilQuiet(quietMs) {
     for (let before = -1, since = Date.now(); Date.now() - since < quietMs; await wait(100)) {
       const now = this.pageBytes;
@@ -189,7 +197,7 @@ class Publisher {
     for (let i = 0; i < count; i++) {
       this.#id = (this.#id % 60_000) + 1;
       const payload = randomFillSync(Buffer.allocUnsafe(payloadBytes));
-      packets.push(packet(0x32, Buffer.concat([string(topicOfNext()), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
+      packets.push(packet(isRetained ? 0x33 : 0x32, Buffer.concat([string(topicOf(this.#id)), Buffer.from([this.#id >> 8, this.#id & 0xff]), payload])));
     }
     this.sent += count;
     this.socket.write(Buffer.concat(packets));
@@ -247,9 +255,9 @@ async function measure(intervalMs, load) {
     const drainMs = performance.now();
     if (values.way !== "live") await remote.listen(daemon.remotePort);
     let drainResidentKiB = 0;
-    for (; remote.received + first.received < publisher.sent * copies; await wait(20)) drainResidentKiB = Math.max(drainResidentKiB, daemon.residentKiB);
+    for (; remote.received + first.received < publisher.sent * receivers; await wait(20)) drainResidentKiB = Math.max(drainResidentKiB, daemon.residentKiB);
     const drainSeconds = (performance.now() - drainMs) / 1000;
-    await daemon.untilQuiet(15_000);
+    await daemon.untilQuiet(25_000);
     if (strace) {
       strace.kill("SIGINT");
       await once(strace, "close");
@@ -267,9 +275,10 @@ async function measure(intervalMs, load) {
 
 const row = (cells) => console.log(`| ${cells.join(" | ")} |`);
 
-console.log(`${values.way}, payload ${payloadBytes} bytes, random; Node ${process.version}${hasStrace ? "" : "; no strace: syncs are not counted from outside"}`);
+const howCounted = isRetained ? `; each message counted ${copies} times: for ${receivers} queue${receivers === 1 ? "" : "s"}, and as retained on one of ${retainedTopics} topics` : "";
+console.log(`${values.way}, payload ${payloadBytes} bytes, random${howCounted}; Node ${process.version}${hasStrace ? "" : "; no strace: syncs are not counted from outside"}`);
 /** A message record: `doc/store-format.md`. */
-const recordBytes = payloadBytes + 23 + "sensors/wear".length;
+const recordBytes = payloadBytes + 23 + topicOf(0).length;
 const columns = ["load", "interval ms", "messages", "stored /s", "drained /s", "file bytes a message", "page bytes a message", "file bytes a stored byte", "of them before the drain", "page bytes a stored byte", "syncs a message", "RSS MiB", "RSS MiB in the drain", "store after MiB"];
 row(columns);
 row(columns.map(() => "---"));

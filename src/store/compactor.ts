@@ -101,6 +101,7 @@ export class Compactor {
     this.#writtenBytes += bytes;
     if (this.#isCrowded) generations.begin();
     this.#isCrowded = false;
+    if (growth === "none") return;
     if (growth === undefined) {
       this.#hasOthers = true;
       if (++this.#others > MOST_OTHERS || this.#cutAtBytes === this.#firstCutBytes) return this.#beginAnew();

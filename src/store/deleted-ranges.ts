@@ -1,8 +1,8 @@
 import { WRITE_BUFFER_BYTES } from "./database.ts";
 import type { KeyRange } from "./keys.ts";
-import { bytesBeforeSeq, isPageKey, justBehind, pageSeq } from "./keys.ts";
+import { bytesBeforeSeq, firstPageOf, generationOf, isPageKey, isRetainedRider, justBehind, pageSeq, startOfGeneration } from "./keys.ts";
 
-/** First and last page that were deleted, both included. */
+/** First and last page that were deleted, or retained messages that rode in a generation, both included. */
 interface Deleted {
   from: Buffer;
   to: Buffer;
@@ -36,7 +36,7 @@ export class DeletedRanges {
 
   /** Other records are few, and LevelDB comes to them by itself. `writtenBytes`: to the database, so far. */
   note(key: Buffer, writtenBytes: number): void {
-    if (!isPageKey(key)) return;
+    if (!isPageKey(key) && !isRetainedRider(key)) return;
     const queue = key.toString("latin1", 0, bytesBeforeSeq(key));
     const range = this.#byQueue.get(queue);
     if (range === undefined) return void this.#byQueue.set(queue, { from: key, to: key, writtenBytes });
@@ -68,7 +68,7 @@ export class DeletedRanges {
         this.#byQueue.delete(queue);
         continue;
       }
-      const gapBytes = group === undefined ? 0 : await sizeOf({ from: justBehind(group.to), to: from });
+      const gapBytes = group === undefined ? 0 : await gapBytesOf(group.to, from, sizeOf);
       if (group !== undefined && (group.bytes + bytes > SLICE_BYTES || gapBytes > MAX_GAP_BYTES)) finish();
       if (group === undefined) group = { queues: [queue], from, to, bytes, gapBytes: 0 };
       else {
@@ -83,8 +83,18 @@ export class DeletedRanges {
   }
 }
 
+/** What tables hold between the two pages, without what rides in the generation of the latter: most of that is older than what rides in the last one. */
+async function gapBytesOf(before: Buffer, from: Buffer, sizeOf: SizeOf): Promise<number> {
+  const behind = justBehind(before);
+  const generation = generationOf(from);
+  if (generationOf(before) === generation) return sizeOf({ from: behind, to: from });
+  const bytesBefore = await sizeOf({ from: behind, to: startOfGeneration(generation) });
+  return isPageKey(from) ? bytesBefore + (await sizeOf({ from: firstPageOf(generation), to: from })) : bytesBefore;
+}
+
 /** A range of one queue in slices; one over several queues is no larger than a slice. */
 function cut(from: Buffer, to: Buffer, bytes: number): KeyRange[] {
+  if (!isPageKey(from)) return [{ from, to }];
   const shared = bytesBeforeSeq(from);
   const parts = from.compare(to, 0, shared, 0, shared) === 0 ? Math.max(1, Math.ceil(bytes / SLICE_BYTES)) : 1;
   const first = pageSeq(from);

@@ -41,7 +41,7 @@ export const ridersKey = Buffer.from([KEY_RIDERS]);
 export const paddingKey = Buffer.from([KEY_PADDING]);
 /** Which numbers of generations have been used (`Generations`). */
 export const generationsKey = Buffer.from([KEY_GENERATIONS]);
-/** Whether of all records with this key the last one holds everything: then it may ride on a page. */
+/** Whether of all records with this key the last one holds everything, and they are small: then it may ride on a page. */
 export const mayRide = (key: Buffer): boolean => key[0] === KEY_QUEUE || key[0] === KEY_INCOMING || key[0] === KEY_TIME;
 
 function numbered(kind: number, session: SessionNumber): Buffer {
@@ -151,6 +151,8 @@ export function pageKeyOfOld(key: Buffer): Buffer {
 export const isPageKey = (key: Buffer): boolean =>
   key[0] === KEY_PAGE || (key[0] === KEY_GENERATION && (key[5] !== 0 || key[6] !== 0 || key[7] !== 0 || key[8] !== 0));
 export const isRetainedKey = (key: Buffer): boolean => key[0] === KEY_RETAINED;
+/** A retained message that rides in a generation. */
+export const isRetainedRider = (key: Buffer): boolean => generationOf(key) > 0 && !isPageKey(key) && isRetainedKey(keyOfRider(key));
 /** Of a key in generation 0. */
 export const pageLane = (key: Buffer): number => key[5] ?? 0;
 export const holdsMessages = (key: Buffer): boolean => isPageKey(key) || isRetainedKey(key);

@@ -1,7 +1,7 @@
 import { isSealed, seal } from "./checked.ts";
 import type { WriteOperation } from "./database.ts";
 import type { GroupRecords } from "./group.ts";
-import { holdsMessages, isPageKey, mayRide, QUEUE_OF_PAGE_BYTES, riderKeyIn, ridersKey, startOfGeneration } from "./keys.ts";
+import { holdsMessages, isPageKey, isRetainedKey, mayRide, QUEUE_OF_PAGE_BYTES, riderKeyIn, ridersKey, startOfGeneration } from "./keys.ts";
 import { loadPage, type Rider, riderBytes } from "./page-load.ts";
 
 /**
@@ -13,6 +13,8 @@ const PATIENCE_GROUPS = 8;
 const MAX_LOAD_BYTES = 4096;
 /** In a generation, which begins with all that rides. */
 const MAX_RIDING_BYTES = 64 * 1024;
+/** A larger retained message is written by itself, lest it drive out all that rides. */
+const MAX_RETAINED_BYTES = 2048;
 /** Or this part of the group: many queues that grow have as many records, and much more to store. */
 const MAX_LOAD_PART = 1 / 16;
 /** A larger page is one large message: to carry something it would be copied. */
@@ -33,9 +35,9 @@ export interface Batch {
   readonly mustSync: boolean;
   /**
    * Undefined if it does more than add pages and change small records, or if those do not ride and would not in a generation. `inOrder`: its pages are of the
-   * queue that has grown before.
+   * queue that has grown before. `none`: it adds no page.
    */
-  readonly growth: "inOrder" | "ofSeveral" | undefined;
+  readonly growth: "inOrder" | "ofSeveral" | "none" | undefined;
 }
 
 /** What a group does. */
@@ -52,6 +54,7 @@ interface Shape {
  * Turns groups into batches. The small records that change with each group (progress of queues, incoming identifiers, the time) would lie in each of LevelDB's
  * tables together with pages; all tables would overlap, and every page would be written twice more by compaction. So they ride with the pages, and leave the
  * tables in the order in which those were written, with nothing to merge: while one queue only grows, on the group's last page; when there are generations, in the one of the pages.
+ * Retained messages ride in generations alone, if they are small: a page could carry few.
  *
  * `ridersKey` tells a start where: behind which page of a queue, or from which generation on. Each page behind that one carries all that rides. A generation has all of
  * it too, since the first group that adds pages there puts it there; each group puts there what it changes. So it is on the queue's last page, or in the last generation with pages.
@@ -69,8 +72,9 @@ export class Riders {
   #growing = 0;
   /** The last page that was added in such a row. */
   #lastAdded: Buffer | undefined;
-  /** Small records that have changed in it by themselves. */
+  /** Small records that have changed in it by themselves, and how large the retained messages among them are. */
   readonly #changed = new Set<string>();
+  #changedRetainedBytes = 0;
 
   /** A write has failed: if the database has to be repaired before the next one, something that rides may be lost. */
   repeat(): void {
@@ -89,7 +93,7 @@ export class Riders {
     this.#seat = isCarried || (current === 0 && this.#growing >= PATIENCE_GROUPS) ? next : undefined;
     if (current > 0 && next !== undefined && !isCarried) this.#leftGeneration = current;
 
-    const moved = isCarried ? this.#moveFrom(before) : this.#alightFrom(before);
+    const moved = isCarried ? this.#moveFrom(before) : this.#alightFrom(before, group);
     const movedBytes = moved.reduce((sum, operation) => sum + operation.key.length + (operation.type === "put" ? operation.value.length : 0), 0);
     const operations = [...moved, ...this.#operationsOf(group, { isCarried, hasMoved: moved.length > 0 }), ...discarded.map((key): WriteOperation => ({ type: "del", key }))];
     if (!isCarried && this.#seat instanceof Buffer) operations.push(sealedPut(ridersKey, this.#seat));
@@ -102,11 +106,11 @@ export class Riders {
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
       const value = values[index];
-      if (isCarried && mayRide(key)) {
+      if (isCarried && this.#rides(key, value)) {
         if (typeof seat === "number" && !hasMoved) operations.push(putIn(seat, { key, value: value ?? DELETED }));
       } else if (value === undefined) operations.push({ type: "del", key });
       else if (isCarried && key === seat) operations.push({ type: "put", key, value: loadPage(key, value, [...this.#riding.values()]) });
-      else operations.push(isSealed(key) ? sealedPut(key, value) : { type: "put", key, value });
+      else operations.push(putAlone(key, value));
     }
     return operations;
   }
@@ -126,7 +130,8 @@ export class Riders {
         isInOrder &&= previous === undefined || areOfOneQueue(previous, key);
         last = key;
         if (!(this.#seat instanceof Buffer) || isBehind(this.#seat, key)) carrier = key;
-      } else if (!mayRide(key)) isGrowing = false;
+      } else if (!this.#rides(key, value)) isGrowing = false;
+      else if (!mayRide(key)) mayCarry = false;
     }
     // In a generation pages that are deleted beside others that are added have waited until they are many: tables are mostly in order.
     if (discards && (current === 0 || last === undefined)) isGrowing = false;
@@ -140,21 +145,46 @@ export class Riders {
     return typeof this.#seat === "number" ? this.#seat : undefined;
   }
 
-  #growthOf({ keys }: GroupRecords, { isGrowing, hasPages, isInOrder }: Shape, isCarried: boolean): Batch["growth"] {
-    if (!isGrowing || isCarried) this.#changed.clear();
+  #growthOf(group: GroupRecords, { isGrowing, hasPages, isInOrder }: Shape, isCarried: boolean): Batch["growth"] {
+    if (!isGrowing || isCarried) this.#forgetChanged();
     if (!isGrowing) return undefined;
-    if (isCarried) return isInOrder ? "inOrder" : "ofSeveral";
-    for (const key of keys) if (!isPageKey(key)) this.#changed.add(key.toString("latin1"));
-    if (this.#changed.size <= MAX_CHANGED) return !hasPages ? "inOrder" : isInOrder ? undefined : "ofSeveral";
+    if (!isCarried && !this.#noteChanged(group)) return undefined;
+    if (!hasPages) return "none";
+    // One queue's small records will ride on its pages; no retained message does.
+    if (isInOrder && !isCarried) return this.#changedRetainedBytes > 0 ? "ofSeveral" : undefined;
+    return isInOrder ? "inOrder" : "ofSeveral";
+  }
+
+  /** False if they are too many by now. */
+  #noteChanged({ keys, values }: GroupRecords): boolean {
+    for (let index = 0; index < keys.length; index++) {
+      const key = keys[index] as Buffer; // index < length
+      if (isPageKey(key)) continue;
+      const { size } = this.#changed;
+      this.#changed.add(key.toString("latin1"));
+      if (isRetainedKey(key) && this.#changed.size > size) this.#changedRetainedBytes += key.length + (values[index]?.length ?? 0);
+    }
+    if (this.#changed.size <= MAX_CHANGED && this.#changedRetainedBytes <= MAX_RIDING_BYTES) return true;
+    this.#forgetChanged();
+    return false;
+  }
+
+  #forgetChanged(): void {
     this.#changed.clear();
-    return undefined;
+    this.#changedRetainedBytes = 0;
+  }
+
+  /** Whether it may ride in a generation. What rides would hide a later record that stood by itself: so a retained message does, whatever its size, if one of its topic rides. */
+  #rides(key: Buffer, value: Buffer | undefined): boolean {
+    if (!isRetainedKey(key)) return mayRide(key);
+    return value === undefined || value.length <= MAX_RETAINED_BYTES || this.#riding.has(key.toString("latin1"));
   }
 
   /** Adds the group's small records to those that ride; false if they are too many by now. */
   #board({ keys, values }: GroupRecords, maxBytes: number): boolean {
     for (let index = 0; index < keys.length; index++) {
       const key = keys[index] as Buffer; // index < length
-      if (!mayRide(key)) continue;
+      if (!this.#rides(key, values[index])) continue;
       const name = key.toString("latin1");
       const before = this.#riding.get(name);
       const rider = { key, value: values[index] ?? DELETED };
@@ -174,18 +204,20 @@ export class Riders {
     return operations;
   }
 
-  /** What has ridden, by itself. */
-  #alightFrom(before: Buffer | number | undefined): WriteOperation[] {
+  /** What has ridden, by itself; what the group changes it writes. */
+  #alightFrom(before: Buffer | number | undefined, { keys }: GroupRecords): WriteOperation[] {
+    if (before !== undefined) for (const key of keys) if (!isPageKey(key)) this.#riding.delete(key.toString("latin1"));
     const riders = [...this.#riding.values()];
     this.#riding.clear();
     this.#ridingBytes = 0;
     if (before === undefined) return [];
-    const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : sealedPut(key, value)));
+    const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : putAlone(key, value)));
     return [...operations, { type: "del", key: ridersKey }];
   }
 }
 
 const sealedPut = (key: Buffer, value: Buffer): WriteOperation => ({ type: "put", key, value: seal(key, value) });
+const putAlone = (key: Buffer, value: Buffer): WriteOperation => (isSealed(key) ? sealedPut(key, value) : { type: "put", key, value });
 const putIn = (generation: number, { key, value }: Rider): WriteOperation => sealedPut(riderKeyIn(generation, key), value);
 const areOfOneQueue = (page: Buffer, other: Buffer): boolean => page.compare(other, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0;
 const bytesOf = (keys: readonly Buffer[]): number => keys.reduce((sum, key) => sum + key.length, 0);

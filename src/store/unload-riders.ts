@@ -1,4 +1,4 @@
-import { seal, unseal } from "./checked.ts";
+import { isSealed, seal, unseal } from "./checked.ts";
 import type { Database, WriteOperation } from "./database.ts";
 import { type Expectation, lastGeneration } from "./find-generations.ts";
 import type { Generations } from "./generations.ts";
@@ -32,7 +32,7 @@ export async function unloadRiders(database: Database, generations: Generations,
 
 /** By itself, so that nothing rides any more. */
 async function write(database: Database, generations: Generations, riders: readonly Rider[]): Promise<void> {
-  const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : { type: "put", key, value: seal(key, value) }));
+  const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : { type: "put", key, value: isSealed(key) ? seal(key, value) : value }));
   operations.push({ type: "del", key: ridersKey });
   generations.place(operations);
   await database.batch(operations, { sync: true });

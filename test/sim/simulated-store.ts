@@ -6,7 +6,7 @@ import { StoreFigures } from "../../src/store/figures.ts";
 import { findGenerations } from "../../src/store/find-generations.ts";
 import { Generations, type Place } from "../../src/store/generations.ts";
 import { CollectingGroup } from "../../src/store/group.ts";
-import { formatKey, generationKey, generationOf, isPageKey, keyOfRider, plainKey, ridersKey } from "../../src/store/keys.ts";
+import { formatKey, generationOf, isPageKey, keyOfRider, plainKey, ridersKey } from "../../src/store/keys.ts";
 import { recordsOf } from "../../src/store/page-load.ts";
 import { Riders } from "../../src/store/riders.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "../../src/store/store.ts";
@@ -21,6 +21,8 @@ const RETRY_MS = 100;
 const WAITING_GENERATIONS = 3;
 const DISCARDED_AT_ONCE = 3;
 const FORMAT = Buffer.from("{}");
+/** Of a generation's own record, where a rider has its key: no key begins with it. */
+const FIRST_OF_NOTE = 0;
 
 /** As it is written, as often as it takes. */
 interface WrittenGroup {
@@ -315,7 +317,7 @@ function databaseOn(disks: readonly [Disk, ...Disk[]]): Database {
 
 /** The disk as it is when what rides in the last generation stands by itself. */
 function withoutRiders(disk: Disk): Disk {
-  const isRider = (key: Buffer): boolean => generationOf(key) > 0 && !isPageKey(key) && key.length !== generationKey(1, 0).length;
+  const isRider = (key: Buffer): boolean => generationOf(key) > 0 && !isPageKey(key) && keyOfRider(key)[0] !== FIRST_OF_NOTE;
   const riders = [...disk].map(([key, value]) => [bytesOf(key), value] as const).filter(([key]) => isRider(key));
   const last = Math.max(...riders.map(([key]) => generationOf(key)));
   const seen = new Map([...disk].filter(([key]) => !isRider(bytesOf(key))));
@@ -325,7 +327,7 @@ function withoutRiders(disk: Disk): Disk {
     if (generationOf(key) !== last) continue;
     const value = unseal(key, sealed);
     if (value === undefined || value.length === 0) seen.delete(keyText(keyOfRider(key)));
-    else seen.set(keyText(keyOfRider(key)), seal(keyOfRider(key), value));
+    else seen.set(keyText(keyOfRider(key)), isSealed(keyOfRider(key)) ? seal(keyOfRider(key), value) : value);
   }
   return seen;
 }

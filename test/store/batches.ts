@@ -1,5 +1,6 @@
 import type { ChainedBatch } from "classic-level";
 import { type Database, type OpenDatabase, openLevelDatabase, type WriteOperation } from "../../src/store/database.ts";
+import { generationKey, generationOf } from "../../src/store/keys.ts";
 
 /** A batch that LevelDB has got. */
 export interface Written {
@@ -22,6 +23,33 @@ export function countingBatches(sizes: number[]): OpenDatabase {
     };
     return Object.assign(database, { batch: counting });
   };
+}
+
+/** A real database; `written` gets what it gets. Tables are not asked for, so that generations begin where the test has them begin. */
+export function notingBatches(written: Written[]): OpenDatabase {
+  return async (directory) => {
+    const database = await openLevelDatabase(directory);
+    const batch = database.batch.bind(database) as (operations: WriteOperation[], options: { readonly sync: boolean }) => Promise<void>;
+    return Object.assign(database, {
+      batch: (operations: WriteOperation[], options: { readonly sync: boolean }) => {
+        written.push({ operations: [...operations], sync: options.sync });
+        return batch(operations, options);
+      },
+      compactRange: () => Promise.resolve(),
+    });
+  };
+}
+
+/**
+ * What may be left of what was written: LevelDB has at most two logs that are not tables yet, and a power cut leaves of each what the last sync in it has covered, and any part of what
+ * was written behind that.
+ */
+export function leftOf(written: readonly Written[], rng: () => number): Written[] {
+  const upTo = (limit: number): number => Math.floor(rng() * (limit + 1));
+  const begins = written.flatMap(({ operations }, at) => (operations.some(({ key }) => key.equals(generationKey(generationOf(key), 0))) ? [at, at + 1] : []));
+  const second = rng() < 0.7 ? (begins[upTo(begins.length - 1)] ?? 0) : upTo(written.length);
+  const first = upTo(second);
+  return leftOfLogs(written, first, second, rng);
 }
 
 /** What a power cut may leave where a second log begins at `second`, and all before `first` is in tables: of each log what the last sync in it has covered, and any part of what was written behind that. */

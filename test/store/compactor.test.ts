@@ -160,6 +160,21 @@ it("begins a generation with each table once there are generations, also for one
   }
 });
 
+it("makes no table of what is written without pages, however much that is, nor lets it keep one from being made", async () => {
+  let tables = 0;
+  const database = { compactRange: () => Promise.resolve(void tables++) } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map(), unused: 7, ridesFrom: 0 }, Buffer.from("{}"));
+  const compactor = new Compactor({
+    clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: 1000, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+  });
+  compactor.noteWritten(999, { growth: "inOrder" });
+  compactor.noteWritten(64 * MIB, { growth: "none" });
+  expect(tables).toBe(0);
+  compactor.noteWritten(1, { growth: "inOrder" });
+  expect(tables).toBe(1);
+  await compactor.close();
+});
+
 it("goes on with the next generation though some groups do more than add pages, but not if each table has such groups", async () => {
   const database = { compactRange: () => Promise.resolve() } as unknown as Database;
   const generations = new Generations({ places: [], records: new Map(), unused: 7, ridesFrom: 0 }, Buffer.from("{}"));

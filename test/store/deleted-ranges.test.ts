@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { DeletedRanges, type SizeOf } from "../../src/store/deleted-ranges.ts";
-import { keyIn, pageKey, pageSeq, sessionNumberOf, type KeyRange } from "../../src/store/keys.ts";
+import { keyIn, pageKey, pageSeq, queueKey, retainedKey, riderKeyIn, ridersIn, sessionNumberOf, type KeyRange } from "../../src/store/keys.ts";
 
 const MIB = 1024 * 1024;
 
@@ -56,6 +56,36 @@ it("leaves what is too small, until it has grown", async () => {
 it("knows nothing of other records", () => {
   const ranges = new DeletedRanges();
   ranges.note(Buffer.from("r/a/topic"), 0);
+  ranges.note(riderKeyIn(3, queueKey(1, 0)), 0);
+  expect(ranges.size).toBe(0);
+});
+
+/** Tables that hold, in each of these generations, `ridingBytes` of what rides and `pageBytes` of pages. */
+const sizesIn = (generations: number, ridingBytes: number, pageBytes: number): SizeOf => ({ from, to }) => {
+  let bytes = 0;
+  for (let generation = 1; generation <= generations; generation++) {
+    const riding = ridersIn(generation);
+    if (from.compare(riding.to) < 0 && to.compare(riding.from) > 0) bytes += ridingBytes;
+    const page = keyIn(generation, pageKey(1, 0, generation));
+    if (from.compare(page) <= 0 && to.compare(page) > 0) bytes += pageBytes;
+  }
+  return Promise.resolve(bytes);
+};
+
+it("does not take what has ridden in generations for what is still needed, however much that is", async () => {
+  const ranges = new DeletedRanges();
+  for (let generation = 1; generation <= 8; generation++) ranges.note(keyIn(generation, pageKey(1, 0, generation)), 0);
+  const slices = await ranges.takeSlices(sizesIn(8, 2 * MIB, MIB), 4 * MIB, 0);
+  expect(slices).toEqual([{ from: keyIn(1, pageKey(1, 0, 1)), to: keyIn(8, pageKey(1, 0, 8)) }]);
+});
+
+it("has what retained messages leave that rode in generations compacted as well", async () => {
+  const ranges = new DeletedRanges();
+  const riderOf = (generation: number, topic: string): Buffer => riderKeyIn(generation, retainedKey(Buffer.from(topic)));
+  for (let generation = 1; generation <= 8; generation++) for (const topic of ["", "a", "a/longer/topic"]) ranges.note(riderOf(generation, topic), 0);
+  expect(await ranges.takeSlices(sizesIn(8, MIB, 0), 9 * MIB, 0)).toEqual([]);
+  const slices = await ranges.takeSlices(sizesIn(8, MIB, 0), 4 * MIB, 0);
+  expect(slices).toEqual([{ from: riderOf(1, ""), to: riderOf(8, "a/longer/topic") }]);
   expect(ranges.size).toBe(0);
 });
 

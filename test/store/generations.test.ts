@@ -8,7 +8,7 @@ import { type Database, openLevelDatabase, type WriteOperation } from "../../src
 import { findGenerations, scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
 import { Generations, type Place } from "../../src/store/generations.ts";
 import {
-  formatKey, generationKey, generationOf, generationsKey, isPageKey, keyIn, type KeyRange, MAX_GENERATION, pageKey, pageSeq, pagesBetween, pagesOf, plainKey, queueKey, riderKeyIn,
+  formatKey, generationKey, generationOf, generationsKey, isPageKey, keyIn, type KeyRange, MAX_GENERATION, pageKey, pageSeq, pagesBetween, pagesOf, plainKey, queueKey, retainedKey, retainedRange, riderKeyIn,
 } from "../../src/store/keys.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore, type StoreEvent } from "../../src/store/open.ts";
@@ -363,6 +363,21 @@ describe("a store in which several queues grow", () => {
     await grow([1, 2, 3], 241, 270);
     await kill();
     await expectAll();
+    expect(events).toEqual([]);
+  });
+
+  it("has a generation for each table though one queue grows, where messages are retained with each group, which it finds again, too, killed or stopped", { timeout: 60_000 }, async () => {
+    const retained = (seq: number): readonly [Buffer, Buffer | undefined] => [retainedKey(Buffer.from(`topic ${seq % 4}`)), seq % 7 === 0 ? undefined : Buffer.from(`retained ${seq}`)];
+    const expectRetained = async (): Promise<void> => expect(await readAll(retainedRange)).toEqual(wanted(retainedRange));
+    for (let seq = 1; seq <= 200; seq++) await write([page(1, seq), progress(1, seq), retained(seq)]);
+    const all = await keys();
+    expect(new Set(all.filter(isPageKey).map(generationOf)).size).toBeGreaterThan(4);
+    await expectAll();
+    await expectRetained();
+    for (let seq = 201; seq <= 240; seq++) await write([page(1, seq), progress(1, seq), retained(seq)]);
+    await kill();
+    await expectAll();
+    await expectRetained();
     expect(events).toEqual([]);
   });
 

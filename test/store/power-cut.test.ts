@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { SystemClock } from "../../src/clock/system-clock.ts";
-import { type Database, openLevelDatabase, type WriteOperation } from "../../src/store/database.ts";
+import { openLevelDatabase } from "../../src/store/database.ts";
 import { endOfQueue, generationKey, generationOf, pageKey, pageSeq, queueKey, sessionKey } from "../../src/store/keys.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore } from "../../src/store/open.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
-import { leftOfLogs, type Written } from "./batches.ts";
+import { leftOf, notingBatches, type Written } from "./batches.ts";
 import { untilStored } from "./contract.ts";
 
 /** Of 400 three found records that were older than their pages, before what later groups count on was synced: these, among others. */
@@ -41,32 +41,9 @@ afterEach(async () => {
 
 /** `written`: what LevelDB gets from now on. */
 async function open(directory: string, written: Written[]): Promise<LevelStore> {
-  const openDatabase = async (path: string): Promise<Database> => {
-    const database = await openLevelDatabase(path);
-    const batch = database.batch.bind(database) as (operations: WriteOperation[], options: { readonly sync: boolean }) => Promise<void>;
-    return Object.assign(database, {
-      batch: (operations: WriteOperation[], options: { readonly sync: boolean }) => {
-        written.push({ operations: [...operations], sync: options.sync });
-        return batch(operations, options);
-      },
-      compactRange: () => Promise.resolve(), // so that generations begin where the seed has them begin
-    });
-  };
   return openStore({
-    directory, durability: "process", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, cutBytes: CUT_BYTES, report: () => undefined, openDatabase,
+    directory, durability: "process", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, cutBytes: CUT_BYTES, report: () => undefined, openDatabase: notingBatches(written),
   });
-}
-
-/**
- * What may be left of what was written: LevelDB has at most two logs that are not tables yet, and a power cut leaves of each what the last sync in it has covered, and any part of what
- * was written behind that.
- */
-function leftOf(written: readonly Written[], rng: () => number): Written[] {
-  const upTo = (limit: number): number => Math.floor(rng() * (limit + 1));
-  const begins = written.flatMap(({ operations }, at) => (operations.some(({ key }) => key.equals(generationKey(generationOf(key), 0))) ? [at, at + 1] : []));
-  const second = rng() < 0.7 ? (begins[upTo(begins.length - 1)] ?? 0) : upTo(written.length);
-  const first = upTo(second);
-  return leftOfLogs(written, first, second, rng);
 }
 
 const recordOf = ({ next, acked }: Queue): Buffer => Buffer.from(`${next} ${acked}`);

@@ -3,22 +3,30 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SystemClock } from "../../src/clock/system-clock.ts";
+import { isSealed } from "../../src/store/checked.ts";
 import { type Database, openLevelDatabase } from "../../src/store/database.ts";
 import { recoverGenerations, scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
 import type { Generations } from "../../src/store/generations.ts";
 import { GroupRecords } from "../../src/store/group.ts";
 import {
-  formatKey, generationOf, generationsBetween, generationsKey, incomingKey, isPageKey, keyOfRider, pageKey, queueKey, riderKeyIn, ridersIn, ridersKey, sessionKey, timeKey, withoutPages,
+  formatKey, generationOf, generationsBetween, generationsKey, incomingKey, isPageKey, keyOfRider, pageKey, queueKey, retainedKey, riderKeyIn, ridersIn, ridersKey, sessionKey, timeKey, withoutPages,
 } from "../../src/store/keys.ts";
 import { openStore, type StoreEvent } from "../../src/store/open.ts";
 import { type Batch, Riders } from "../../src/store/riders.ts";
 import { unloadRiders } from "../../src/store/unload-riders.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
-import { type Change, groupOf, page, progress } from "./changes.ts";
+import { type Change, groupOf, page, progress, retained } from "./changes.ts";
 
 /** A version that knows no generations may read it. */
 const FORMAT = Buffer.from('{"format":3}');
 const text = (key: Buffer): string => key.toString("latin1");
+
+/** A change of one of 60 topics, mostly small, sometimes larger than what rides; all of them together are too large to ride. */
+function retainedOf(rng: () => number, value: string): Change {
+  const topic = Math.floor(rng() * 60);
+  if (rng() < 0.2) return retained(topic, undefined);
+  return retained(topic, value.padEnd(rng() < 0.1 ? 5_000 : Math.floor(rng() * 2_000)));
+}
 
 /** What LevelDB gets, as text. */
 const written = ({ operations }: Batch): string[] =>
@@ -82,7 +90,7 @@ describe("records that ride in generations", () => {
   async function small(): Promise<Map<string, string>> {
     const records = new Map<string, string>();
     for (const { from, to } of withoutPages) {
-      for await (const [key, value] of database.iterator({ gte: from, lt: to })) if (!key.equals(formatKey)) records.set(text(key), value.toString("utf8", 0, value.length - 4));
+      for await (const [key, value] of database.iterator({ gte: from, lt: to })) if (!key.equals(formatKey)) records.set(text(key), value.toString("utf8", 0, value.length - (isSealed(key) ? 4 : 0)));
     }
     records.delete("b");
     return records;
@@ -146,7 +154,7 @@ describe("records that ride in generations", () => {
     expect(growth(0, page(1, 1), progress(1, 1))).toBeUndefined(); // they do not ride yet
     expect(growth(0, page(1, 2), progress(1, 2))).toBe("ofSeveral");
     expect(growth(0, page(2, 1), progress(2, 1))).toBe("ofSeveral");
-    expect(growth(0, [incomingKey(1, 0), undefined])).toBe("inOrder");
+    expect(growth(0, [incomingKey(1, 0), undefined])).toBe("none");
     expect(growth(0, page(3, 1), page(2, 2))).toBe("ofSeveral");
     expect(growth(0, page(4, 1), [pageKey(1, 0, 1), undefined])).toBeUndefined();
     expect(growth(0, page(5, 1), [sessionKey(1), "session"])).toBeUndefined();
@@ -183,6 +191,65 @@ describe("records that ride in generations", () => {
     expect(await small()).toEqual(all.set(text(queueKey(1, 0)), "progress 1 3"));
   });
 
+  it("are retained messages, too, but for large ones of topics that do not ride: what rides hides what stands by itself", async () => {
+    generations.begin();
+    const large = "x".repeat(5_000);
+    await write([page(1)]);
+    expect(written(await write([retained(1, large), retained(2, "small"), retained(3, undefined)]))).toEqual(["r", "r in 1", "r in 1"]);
+    expect(written(await write([retained(1, "small"), retained(2, large), retained(4, large)]))).toEqual(["r in 1", "r in 1", "r"]);
+    expect(written(await write([retained(1, large)]))).toEqual(["r in 1"]);
+    await start();
+    expect(await small()).toEqual(new Map([retained(1, large), retained(2, large), retained(4, large)].map(([key, value]) => [text(key), value])));
+  });
+
+  it("are no retained messages before there are generations: on a page few would find room", () => {
+    for (let seq = 1; seq <= 9; seq++) riders.batchOf(groupOf([page(seq), progress(seq)]), 0);
+    expect(written(riders.batchOf(groupOf([page(10), progress(10)]), 0))).toEqual(["page"]);
+    expect(written(riders.batchOf(groupOf([page(11), progress(11), retained(1, "value")]), 0))).toEqual(["del riders", "page", "q", "r"]);
+  });
+
+  it("make generations begin where each message is retained, be it that one queue grows; but not while those are too many to ride, or too large", () => {
+    const growthOf = (topics: number, value: string): Set<Batch["growth"]> => {
+      const growing = new Riders();
+      return new Set(Array.from({ length: 400 }, (_, at) => growing.batchOf(groupOf([page(at + 1), progress(at + 1), retained(at % topics, value)]), 0).growth));
+    };
+    expect(growthOf(100, "x".repeat(400))).toEqual(new Set(["ofSeveral"]));
+    expect(growthOf(400, "x".repeat(400))).toContain(undefined);
+    expect(growthOf(1, "x".repeat(5_000))).toEqual(new Set([undefined]));
+  });
+
+  it("do not grow without pages, however much is written of them", () => {
+    for (const current of [0, 1]) {
+      const alone = new Riders();
+      alone.batchOf(groupOf([page(1), progress(1)]), current);
+      expect(alone.batchOf(groupOf([retained(1, "value")]), current).growth).toBe("none");
+      expect(alone.batchOf(groupOf([progress(1)]), current).growth).toBe("none");
+    }
+  });
+
+  it("are written by themselves when retained messages are too many, and those that change ride again in the next generation", async () => {
+    generations.begin();
+    const all = new Map<string, string | undefined>();
+    let rode = 0;
+    for (let topic = 1; topic <= 100; topic++) {
+      const value = retained(topic, `value ${topic}`.padEnd(1_000));
+      const batch = await write([page(topic), progress(topic), value]);
+      all.set(text(value[0]), value[1]);
+      if (!batch.operations.some(({ key }) => key.equals(value[0]))) continue;
+      expect(batch.mustSync).toBe(rode === 0);
+      rode ||= topic;
+    }
+    expect(rode).toBeGreaterThan(50);
+    expect(rode).toBeLessThan(70);
+    generations.begin();
+    expect(written(await write([page(101), retained(1, "newer")])).slice(0, 3)).toEqual(["r in 2", "riders", "page"]);
+    await write([retained(2, undefined)]);
+    all.set(text(retainedKey(Buffer.from("1"))), "newer");
+    all.delete(text(retainedKey(Buffer.from("2"))));
+    await start();
+    expect(await small()).toEqual(new Map([...all, [text(queueKey(1, 0)), "progress 1 100"]]));
+  });
+
   it("are found by a start, whatever came before and whenever the daemon was killed", { timeout: 60_000 }, async () => {
     for (let seed = 1; seed <= 60; seed++) {
       const rng = seededRng(seed);
@@ -199,6 +266,7 @@ describe("records that ride in generations", () => {
           next[session] = at + 1;
         }
         if (rng() < 0.2) changes.push([incomingKey(session, 0), rng() < 0.5 ? undefined : `incoming ${left}`]);
+        for (let values = Math.floor(rng() * 3); values > 0; values--) changes.push(retainedOf(rng, `retained ${left}`));
         if (rng() < 0.04) changes.push([sessionKey(session), `session ${left}`]);
         if (rng() < 0.02) changes.push([queueKey(session, 1), undefined], [sessionKey(session), undefined]);
         if (rng() < 0.1) {
@@ -240,9 +308,10 @@ describe("records that ride in generations", () => {
         if (rng() < 0.1) changes.push([incomingKey(session, 0), rng() < 0.5 ? undefined : at]);
         if (isAppend) changes.push([pageKey(session, 0, stored.next++), at]);
         else if (rng() < 0.5) while (stored.first < stored.next - 1) changes.push([pageKey(session, 0, stored.first++), undefined]);
+        if (rng() < 0.3) changes.push(retainedOf(rng, at));
         if (rng() < 0.05) changes.push([sessionKey(1), at]);
         const { operations, mustSync } = prepare(groupOf(changes));
-        const isSynced = isAppend || mustSync;
+        const isSynced = isAppend || mustSync || rng() < 0.2;
         if (isSynced || rng() < 0.5) await database.batch(operations);
         for (const [key, value] of changes) {
           if (isPageKey(key)) continue;
