@@ -1,3 +1,4 @@
+import type { Identity } from "../access/identity.ts";
 import type { Entry, OwedRetained, RemotesRecord } from "../broker/entry.ts";
 import { readRetained, type RetainedValue } from "../broker/retained.ts";
 import type { Sessions } from "../broker/sessions.ts";
@@ -235,13 +236,20 @@ export class RetainedCopy implements Holding {
   /** Hands on a value that the remote may have, if `isWanted` with the QoS that it goes out with. Returns what `deliver` does. */
   private handOn(value: RetainedValue, mapped: Mapped, isWanted: (qos: QoS) => boolean): GroupNumber {
     const { context, outgoing, message } = this;
-    const { retained, access } = context.broker;
-    if (retained.hasExpired(value)) return 0;
+    if (context.broker.retained.hasExpired(value)) return 0;
     readRetained(message, value);
     const qos = message.qos < mapped.qos ? message.qos : mapped.qos;
-    const mayGo = outgoing.mayRead(value.name) && (!value.author || access.mayStillWrite(value.author, value.name));
-    if (!mayGo || !isWanted(qos)) return 0;
+    if (!this.mayGo(value) || !isWanted(qos)) return 0;
     message.receivedMs = context.clock.nowMs(); // it waits from now on, however old the value is
     return outgoing.deliver(message, qos, true);
   }
+
+  /** Not back over the connection that it came by: a remote may have a newer one by now. */
+  private mayGo({ name, author }: RetainedValue): boolean {
+    const { entry, outgoing, context } = this;
+    if (!outgoing.mayRead(name)) return false;
+    return !author || (!isSame(author, entry.identity) && context.broker.access.mayStillWrite(author, name));
+  }
 }
+
+const isSame = (one: Identity, other: Identity): boolean => one.kind === other.kind && one.id === other.id;

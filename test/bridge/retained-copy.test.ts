@@ -311,6 +311,25 @@ describe("retained messages that a remote is owed", () => {
     expect((await bridge.drain()).sort()).toEqual([...expected(1_000), "will=gone"].sort());
   });
 
+  it.each([0, 1] as const)("do not include what came in over the connection itself, with QoS %s", async (qos) => {
+    const rig = await retained(10);
+    const { broker, clock } = rig;
+    const { source } = rig.connect("c");
+    const came = (name: string, id: string): void => {
+      const topic = broker.topics.intern(name);
+      const message = messageOf(topic.bytes, Buffer.from("came"), { qos, retain: true, receivedMs: clock.nowMs() });
+      broker.publish({ ...source, identity: { kind: "bridge", id, user: undefined }, isBridge: true }, topic, message);
+    };
+    came("theirs", "up");
+    came("others", "down");
+    await rig.settle(10);
+    const bridge = new Bridge(rig);
+    const remote = bridge.connect();
+    await rig.settle(100);
+    const received = [...remote.received, ...(await bridge.drain())];
+    expect(received.sort()).toEqual(["others=came", ...expected(10)].sort());
+  });
+
   it("go to the next address, too, where the queue takes QoS 0 and one has had its value by that", async () => {
     const rig = await retained(0);
     const bridge = new Bridge(rig);
