@@ -60,6 +60,9 @@ export class RetainedCopy implements Holding {
   ) {
     const nowMs = context.clock.nowMs();
     this.newestSentMs = nowMs;
+    entry.session.onRoom = () => {
+      if (this.owed) this.goOnNextTurn();
+    };
     this.beginQueueing(nowMs);
   }
 
@@ -138,10 +141,10 @@ export class RetainedCopy implements Holding {
       if (steps === TURN_FOUND) return true;
       if (owed.finding.next().done === true) owed.finding = undefined;
     }
-    if (!this.storeHasRoom) return false;
+    if (!this.hasRoom) return false;
     const { retainedSent, retainedOwed = [] } = entry.remotes;
     const others = retainedOwed.slice(0, -1);
-    for (let queued = 0; queued < TURN_QUEUED && this.storeHasRoom; queued++) {
+    for (let queued = 0; queued < TURN_QUEUED && this.hasRoom; queued++) {
       const name = owed.names.take();
       if (name === undefined) {
         this.owed = undefined;
@@ -154,12 +157,13 @@ export class RetainedCopy implements Holding {
     }
     const { mark, upTo, beforeMs } = owed;
     this.remember({ retainedOwed: [...others, { mark, upTo, beforeMs }] });
-    return this.storeHasRoom;
+    return this.hasRoom;
   }
 
-  /** Not to a full disk, nor faster than the store takes it. */
-  private get storeHasRoom(): boolean {
-    return this.unstoredBytes < MAX_UNSTORED_BYTES && this.context.broker.admission.storeTakes;
+  /** Not to a full disk, nor faster than the store takes it, and nothing that limits of the queue would cost, or push out for it. */
+  private get hasRoom(): boolean {
+    const { entry, context } = this;
+    return this.unstoredBytes < MAX_UNSTORED_BYTES && context.broker.admission.storeTakes && entry.session.bounds.isHalfEmpty;
   }
 
   private queue(name: string, beforeMs: number): void {

@@ -311,6 +311,28 @@ describe("retained messages that a remote is owed", () => {
     expect((await bridge.drain()).sort()).toEqual([...expected(1_000), "will=gone"].sort());
   });
 
+  it.each(["drop_oldest", "drop_newest", "block"] as const)("wait for the room that a limit of messages or bytes leaves, and leave half of it to others (%s)", async (queueFull) => {
+    const bridge = new Bridge(await retained(300, 100));
+    const { session } = bridge.entry;
+    for (const limits of [{ maxQueuedMessages: 40 }, { maxQueuedBytes: 5_000 }]) {
+      session.bounds.limits = { ...session.bounds.limits, queueFull, maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, ...limits };
+      const live = Array.from({ length: 10 }, (_, i) => `live/${i}`);
+      for (const name of live) bridge.rig.publish(name, 1);
+      await bridge.rig.settle(10);
+      const remote = bridge.connect("maxQueuedBytes" in limits ? OTHER : UP, 10);
+      for (let idle = 0; idle < 3; ) {
+        await bridge.rig.settle(10);
+        expect(session.queuedMessages).toBeLessThanOrEqual(31);
+        const ids = remote.unacknowledged.splice(0);
+        for (const id of ids) session.sender?.onPuback(id);
+        idle = ids.length === 0 ? idle + 1 : 0;
+      }
+      expect(remote.received.sort()).toEqual([...live.map((name) => `${name}=${name}`), ...expected(300)].sort());
+      expect(session.bounds.dropped).toBe(0);
+      bridge.lose(bridge.rig.clock.nowMs());
+    }
+  });
+
   it.each([0, 1] as const)("do not include what came in over the connection itself, with QoS %s", async (qos) => {
     const rig = await retained(10);
     const { broker, clock } = rig;
