@@ -16,8 +16,9 @@ export class Addresses {
   /** Addresses that have shown to keep sessions of their own: one did not have the session that the other had. */
   private readonly apart: Set<string>;
   private last: string | undefined;
-  /** Where there is no session because we have ended it. */
+  /** Where there is no session because we have ended it; and where one was found that is to be ended. */
   private purgedAt: string | undefined;
+  private foundAt: string | undefined;
 
   constructor(
     private readonly config: ConnectionConfig,
@@ -57,14 +58,28 @@ export class Addresses {
 
   /**
    * Whether the remote's session must be ended first: it may hold QoS 2 identifiers that stand for other messages now. An address that was
-   * never used may share the session that we have just left (a multi-instance queue manager): then it must not.
+   * never used may share the session that we have just left (a multi-instance queue manager): then it must not. Nor need it where another one was used
+   * before, unless a session is found: that there is none tells that the two are apart.
    */
   get mustPurge(): boolean {
     if (this.config.cleanSession) return false;
-    return this.stale.has(this.text) || (!this.inStep.has(this.text) && this.leftOpen.size === 0);
+    return this.stale.has(this.text) || (this.isUnused && (this.last === undefined || this.foundAt === this.text));
+  }
+
+  /** Never used, and nothing is open that a session there could share. */
+  private get isUnused(): boolean {
+    return !this.inStep.has(this.text) && this.leftOpen.size === 0;
+  }
+
+  /** CONNACK 0, before `accepted`: whether the session there is one of the past. It must be ended before the address is used. */
+  isOfThePast(sessionPresent: boolean): boolean {
+    const isPast = sessionPresent && !this.config.cleanSession && this.isUnused;
+    if (isPast) this.foundAt = this.text;
+    return isPast;
   }
 
   purged(): void {
+    this.foundAt = undefined;
     this.stale.delete(this.text);
     if (this.inStep.size === 0) for (const address of this.config.addresses) this.inStep.add(addressText(address));
     this.inStep.add(this.text);

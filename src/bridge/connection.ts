@@ -23,7 +23,7 @@ import { TopicMap } from "./topic-lines.ts";
 /**
  * What the connection is about: `off`: not wanted (stopped by hand, manual, or its one session is over); `lazy`: waits for enough messages;
  * `pausing`: waits for its next attempt; `connecting`; `purging`: connected with a clean session, to make the remote forget us; `asking`: connected,
- * to see whether the remote takes this CONNECT; `established`; `finishing`: established, sends nothing new and leaves when all exchanges are over.
+ * to see whether the remote takes this CONNECT, or has a session that is to be ended; `established`; `finishing`: established, sends nothing new and leaves when all exchanges are over.
  */
 type State = "off" | "lazy" | "pausing" | "connecting" | "purging" | "asking" | "established" | "finishing";
 
@@ -225,6 +225,10 @@ export class BridgeConnection implements RemoteOwner, Holder {
     if (this.state === "purging") {
       addresses.purged();
       return this.remote?.leave("the remote has forgotten the session of this name");
+    }
+    if (addresses.isOfThePast(sessionPresent)) {
+      this.enter("asking");
+      return this.remote?.leave("the session of the past is ended first");
     }
     // Before it is asked again: then it may have a session that was made by this very CONNECT.
     if (!addresses.accepted(sessionPresent)) this.entry.session.forgetPeer();

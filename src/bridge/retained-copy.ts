@@ -1,3 +1,4 @@
+import type { Identity } from "../access/identity.ts";
 import type { Entry, OwedRetained, RemotesRecord } from "../broker/entry.ts";
 import { readRetained, type RetainedValue } from "../broker/retained.ts";
 import type { Sessions } from "../broker/sessions.ts";
@@ -29,6 +30,9 @@ interface Owed {
   readonly mark: string;
   upTo: string;
   readonly beforeMs: number;
+  readonly left: OwedRetained["left"];
+  /** Until then what was queued for another remote, which comes before. */
+  readonly behindMs: number;
   readonly names: NameHeap;
   /** Finds them; undefined when all are found. */
   finding: Iterator<undefined> | undefined;
@@ -41,6 +45,8 @@ interface Owed {
 export class RetainedCopy implements Holding {
   /** Of the messages that remotes have been sent the newest was received then, as far as is known: what was retained later is in the queue. */
   private newestSentMs: number;
+  /** The remote that was connected last has got all of the queue that was received before. */
+  private deliveredMs: number;
   /** What the present remote is still to get by the queue. How far that is stands in the record, with the group that takes the messages. */
   private owed: Owed | undefined;
   /** And with QoS 0. */
@@ -59,6 +65,10 @@ export class RetainedCopy implements Holding {
   ) {
     const nowMs = context.clock.nowMs();
     this.newestSentMs = nowMs;
+    this.deliveredMs = entry.session.oldestMs ?? nowMs;
+    entry.session.onRoom = () => {
+      if (this.owed) this.goOnNextTurn();
+    };
     this.beginQueueing(nowMs);
   }
 
@@ -81,35 +91,58 @@ export class RetainedCopy implements Holding {
   connectionEnded(nowMs: number, newestSentMs: number): void {
     this.owed = this.missed = undefined;
     this.newestSentMs = Math.max(this.newestSentMs, newestSentMs);
+    this.deliveredMs = this.entry.session.oldestMs ?? nowMs;
     if (this.entry.remotes.missedSinceMs === undefined) this.remember({ missedSinceMs: nowMs });
   }
 
   send(address: string): void {
     const mark = `${address} ${this.topics.digest}`;
+    const isOther = this.leaveOthers(mark);
     const { retainedSent, retainedOwed = [], missedSinceMs = 0 } = this.entry.remotes;
     const begun = retainedOwed.find((owed) => owed.mark === mark);
     const isDone = retainedSent.includes(mark);
     const isNew = !isDone && !begun;
-    const others = retainedOwed.filter((owed) => owed !== begun).map(({ mark, upTo }) => ({ mark, upTo }));
-    if (!isDone) this.beginOwed(mark, begun, others);
-    else if (retainedOwed.length > 0) this.remember({ retainedOwed: others });
-    if (isNew) this.remember({ missedSinceMs: 0 });
-    this.missed = this.sendMissed(isNew ? 0 : missedSinceMs, this.context.clock.nowMs());
+    const others = retainedOwed.filter((owed) => owed !== begun);
+    if (!isDone) this.beginOwed(mark, begun, others, isOther);
+    const sinceMs = isNew ? 0 : Math.min(missedSinceMs, begun?.left?.sinceMs ?? Infinity);
+    if (sinceMs < missedSinceMs) this.remember({ missedSinceMs: sinceMs });
+    this.missed = this.sendMissed(sinceMs, this.context.clock.nowMs());
     this.goOn();
   }
 
-  private beginOwed(mark: string, begun: OwedRetained | undefined, others: readonly OwedRetained[]): void {
-    const { retainedSent, retainedOwed, queued } = this.entry.remotes;
+  /** What the queue holds goes to this remote from now on: those that were connected before will miss it. Returns whether there are any. */
+  private leaveOthers(mark: string): boolean {
+    const { retainedSent, retainedOwed = [], retainedQueuedMs = 0, missedSinceMs = Infinity } = this.entry.remotes;
+    const isLeft = (owed: OwedRetained): boolean => owed.mark !== mark && owed.beforeMs !== undefined;
+    const done = retainedSent.filter((sent) => sent !== mark);
+    if (done.length === 0 && !retainedOwed.some(isLeft)) return false;
+    const sinceMs = Math.min(this.deliveredMs, missedSinceMs);
+    const hasAllQueued = retainedQueuedMs < this.deliveredMs;
+    const leave = ({ mark, upTo, left }: OwedRetained): OwedRetained => ({ mark, upTo: "", left: left ?? { sinceMs, upTo: hasAllQueued ? upTo : "" } });
+    this.remember({
+      retainedSent: retainedSent.filter((sent) => sent === mark),
+      retainedOwed: [
+        ...retainedOwed.map((owed) => (isLeft(owed) ? leave(owed) : owed)),
+        ...done.map((sent) => ({ mark: sent, upTo: "", left: hasAllQueued ? { sinceMs } : { sinceMs, upTo: "" } })),
+      ],
+    });
+    return true;
+  }
+
+  private beginOwed(mark: string, begun: OwedRetained | undefined, others: readonly OwedRetained[], isOther: boolean): void {
+    const { retainedSent, retainedOwed, retainedQueuedMs = 0, queued } = this.entry.remotes;
     // Nothing has left the queue before it was connected for the first time.
     const leftMs = retainedSent.length > 0 || retainedOwed ? this.newestSentMs + 1 : 0;
     const upTo = begun?.upTo ?? "";
     const beforeMs = begun?.beforeMs ?? Math.max(queued?.sinceMs ?? 0, leftMs);
-    this.remember({ retainedOwed: [...others, { mark, upTo, beforeMs }].slice(-MAX_RETAINED_MARKS) });
+    const left = begun?.left;
+    this.remember({ retainedOwed: [...others, { mark, upTo, beforeMs, left }].slice(-MAX_RETAINED_MARKS) });
     const names = new NameHeap();
-    this.owed = { mark, upTo, beforeMs, names, finding: this.findOwed(upTo, beforeMs, names) };
+    const behindMs = isOther ? retainedQueuedMs : 0;
+    this.owed = { mark, upTo, beforeMs, left, behindMs, names, finding: this.findOwed(upTo, { beforeMs, left }, names) };
   }
 
-  private *findOwed(upTo: string, beforeMs: number, names: NameHeap): Iterator<undefined> {
+  private *findOwed(upTo: string, owed: Pick<Owed, "beforeMs" | "left">, names: NameHeap): Iterator<undefined> {
     const { topics, context, message } = this;
     for (const { filter } of topics.subscriptions) {
       const values = context.broker.retained.find(filter);
@@ -117,16 +150,17 @@ export class RetainedCopy implements Holding {
         const { value } = step;
         if (value && value.name > upTo) {
           readRetained(message, value);
-          if (this.isOwed(message, message.qos, beforeMs)) names.add(value.name);
+          if (this.isOwed(value.name, message.qos, owed)) names.add(value.name);
         }
         yield undefined;
       }
     }
   }
 
-  /** What changes meanwhile is queued as it comes. */
-  private isOwed({ receivedMs }: Message, qos: QoS, beforeMs: number): boolean {
-    return this.isQueued(qos) && receivedMs < beforeMs;
+  /** The value that was read. What changes meanwhile is queued as it comes. */
+  private isOwed(name: string, qos: QoS, { beforeMs, left }: Pick<Owed, "beforeMs" | "left">): boolean {
+    const { receivedMs } = this.message;
+    return this.isQueued(qos) && receivedMs < beforeMs && (!left || receivedMs >= left.sinceMs || (left.upTo !== undefined && name > left.upTo));
   }
 
   /** A slice of what is owed, in one group with how far that is: a kill neither loses nor doubles any. Returns whether it can go on. */
@@ -137,36 +171,42 @@ export class RetainedCopy implements Holding {
       if (steps === TURN_FOUND) return true;
       if (owed.finding.next().done === true) owed.finding = undefined;
     }
-    if (!this.storeHasRoom) return false;
+    // The queue does not grow with each change between remotes that take little.
+    if (!this.hasRoom || (entry.session.oldestMs ?? Infinity) <= owed.behindMs) return false;
     const { retainedSent, retainedOwed = [] } = entry.remotes;
     const others = retainedOwed.slice(0, -1);
-    for (let queued = 0; queued < TURN_QUEUED && this.storeHasRoom; queued++) {
+    for (let queued = 0; queued < TURN_QUEUED && this.hasRoom; queued++) {
       const name = owed.names.take();
       if (name === undefined) {
         this.owed = undefined;
-        this.remember({ retainedSent: [...retainedSent, owed.mark].slice(-MAX_RETAINED_MARKS), retainedOwed: others.length > 0 ? others : undefined });
+        this.remember({
+          retainedSent: [...retainedSent, owed.mark].slice(-MAX_RETAINED_MARKS),
+          retainedOwed: others.length > 0 ? others : undefined,
+          ...(queued > 0 ? { retainedQueuedMs: this.context.clock.nowMs() } : {}),
+        });
         return false;
       }
       if (name === owed.upTo) continue; // several lines match it
       owed.upTo = name;
-      this.queue(name, owed.beforeMs);
+      this.queue(name, owed);
     }
-    const { mark, upTo, beforeMs } = owed;
-    this.remember({ retainedOwed: [...others, { mark, upTo, beforeMs }] });
-    return this.storeHasRoom;
+    const { mark, upTo, beforeMs, left } = owed;
+    this.remember({ retainedOwed: [...others, { mark, upTo, beforeMs, left }], retainedQueuedMs: this.context.clock.nowMs() });
+    return this.hasRoom;
   }
 
-  /** Not to a full disk, nor faster than the store takes it. */
-  private get storeHasRoom(): boolean {
-    return this.unstoredBytes < MAX_UNSTORED_BYTES && this.context.broker.admission.storeTakes;
+  /** Not to a full disk, nor faster than the store takes it, and nothing that limits of the queue would cost, or push out for it. */
+  private get hasRoom(): boolean {
+    const { entry, context } = this;
+    return this.unstoredBytes < MAX_UNSTORED_BYTES && context.broker.admission.storeTakes && entry.session.bounds.isHalfEmpty;
   }
 
-  private queue(name: string, beforeMs: number): void {
+  private queue(name: string, owed: Owed): void {
     const { context, message } = this;
     const value = context.broker.retained.get(name);
     const mapped = value && this.topics.map(name);
     if (!mapped) return;
-    const group = this.handOn(value, mapped, (qos) => this.isOwed(message, qos, beforeMs));
+    const group = this.handOn(value, mapped, (qos) => this.isOwed(name, qos, owed));
     if (group <= 0) return; // not for the disk
     this.unstoredBytes += message.payloadEnd - message.topicStart;
     this.lastGroup = group;
@@ -235,13 +275,20 @@ export class RetainedCopy implements Holding {
   /** Hands on a value that the remote may have, if `isWanted` with the QoS that it goes out with. Returns what `deliver` does. */
   private handOn(value: RetainedValue, mapped: Mapped, isWanted: (qos: QoS) => boolean): GroupNumber {
     const { context, outgoing, message } = this;
-    const { retained, access } = context.broker;
-    if (retained.hasExpired(value)) return 0;
+    if (context.broker.retained.hasExpired(value)) return 0;
     readRetained(message, value);
     const qos = message.qos < mapped.qos ? message.qos : mapped.qos;
-    const mayGo = outgoing.mayRead(value.name) && (!value.author || access.mayStillWrite(value.author, value.name));
-    if (!mayGo || !isWanted(qos)) return 0;
+    if (!this.mayGo(value) || !isWanted(qos)) return 0;
     message.receivedMs = context.clock.nowMs(); // it waits from now on, however old the value is
     return outgoing.deliver(message, qos, true);
   }
+
+  /** Not back over the connection that it came by: a remote may have a newer one by now. */
+  private mayGo({ name, author }: RetainedValue): boolean {
+    const { entry, outgoing, context } = this;
+    if (!outgoing.mayRead(name)) return false;
+    return !author || (!isSame(author, entry.identity) && context.broker.access.mayStillWrite(author, name));
+  }
 }
+
+const isSame = (one: Identity, other: Identity): boolean => one.kind === other.kind && one.id === other.id;

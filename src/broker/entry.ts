@@ -48,8 +48,10 @@ export interface RemotesRecord {
   readonly apart?: readonly string[];
   /** Where it was connected last. */
   readonly last: string | undefined;
-  /** Where the retained messages have been sent, or queued to be, with what topic lines. */
+  /** Where the retained messages have been sent, or queued to be, with what topic lines; an address goes from here when another one is used. */
   readonly retainedSent: readonly string[];
+  /** When the last of those was queued. */
+  readonly retainedQueuedMs?: number | undefined;
   /** Where some are still to be queued; the remote that was connected last comes last. Absent: nowhere. */
   readonly retainedOwed?: readonly OwedRetained[] | undefined;
   /** The topic lines whose messages are queued, and since when without a gap; absent while none are. */
@@ -64,6 +66,8 @@ export interface OwedRetained {
   readonly upTo: string;
   /** Received before that time: later ones were queued as they came. Absent: another remote has taken of those since. */
   readonly beforeMs?: number;
+  /** What the remote had got when it was left for another one: what was received before that time, of the names up to that one, or of all. */
+  readonly left?: { readonly sinceMs: number; readonly upTo?: string } | undefined;
 }
 
 export const NO_REMOTES: RemotesRecord = { inStep: [], stale: [], last: undefined, retainedSent: [] };

@@ -94,6 +94,12 @@ export class Bounds {
     );
   }
 
+  /** Whether what can come later may be queued: half of what the limits allow is left to what can't. */
+  get isHalfEmpty(): boolean {
+    const { waiting, lanes } = this;
+    return waiting === 0 || this.fits(waiting + 1, this.countsBytes ? lanes.waitingBytes : 0);
+  }
+
   /** Whether a message has to wait, with its publisher; then it is told when there is room. */
   blocks(bytes: number, copies: number): boolean {
     const { queueFull, maxQueuedBytes } = this.limits;

@@ -46,3 +46,31 @@ it("takes an address where nothing was left open for done with", () => {
   addresses.toNext();
   expect(addresses.accepted(true)).toBe(true);
 });
+
+it("learns that an address which came to the configuration later keeps a session of its own", () => {
+  const addresses = new Addresses(config, { inStep: [FIRST], stale: [], last: FIRST, retainedSent: [] }, () => undefined);
+  addresses.accepted(true);
+  addresses.left(false);
+  addresses.toNext();
+  expect(addresses.mustPurge).toBe(false);
+  expect(addresses.isOfThePast(false)).toBe(false);
+  addresses.accepted(false);
+  addresses.left(false);
+  addresses.toNext();
+  addresses.accepted(true);
+  addresses.left(true);
+  addresses.toNext();
+  expect(addresses.accepted(true)).toBe(false);
+});
+
+it("ends a session that is found at an address which came to the configuration later", () => {
+  const addresses = new Addresses(config, { inStep: [FIRST], stale: [], last: FIRST, retainedSent: [] }, () => undefined);
+  addresses.accepted(true);
+  addresses.left(false);
+  addresses.toNext();
+  expect(addresses.isOfThePast(true)).toBe(true);
+  expect(addresses.mustPurge).toBe(true);
+  addresses.purged();
+  expect(addresses.mustPurge).toBe(false);
+  expect(addresses.isOfThePast(true)).toBe(false);
+});

@@ -291,6 +291,68 @@ describe("retained messages that a remote is owed", () => {
     expect([...first, ...rest].sort()).toEqual(expected(1_000).map((text) => (text.startsWith(`${later}=`) || text.startsWith(`${last}=`) ? text.replace("old", "new") : text)).sort());
   });
 
+  it.each([false, true])("go to an address that failed before it had them, when it is back, though the next one has taken them from the queue (restarted: %s)", async (isRestarted) => {
+    let bridge = new Bridge(await retained(500));
+    bridge.connect(UP);
+    await runUntil(bridge, () => bridge.queued === 500);
+    bridge.lose();
+    if (isRestarted) bridge = new Bridge(await bridge.rig.restart());
+    bridge.connect(OTHER);
+    expect(new Set(await bridge.drain())).toEqual(new Set(expected(500)));
+    bridge.lose(bridge.rig.clock.nowMs());
+    await bridge.rig.settle(10);
+    if (isRestarted) bridge = new Bridge(await bridge.rig.restart());
+    bridge.connect(UP);
+    expect((await bridge.drain()).sort()).toEqual(expected(500));
+  });
+
+  it.each([false, true])("that another address has taken go to the one that was used before, when it is back, and no others (restarted: %s)", async (isRestarted) => {
+    let bridge = new Bridge(await retained(500));
+    for (const address of [UP, OTHER]) {
+      bridge.connect(address);
+      expect(await bridge.drain()).toHaveLength(500);
+      await bridge.rig.settle(10);
+      bridge.lose(bridge.rig.clock.nowMs());
+    }
+    for (const [index, address] of [UP, OTHER, UP, OTHER].entries()) {
+      if (isRestarted) bridge = new Bridge(await bridge.rig.restart());
+      bridge.connect(address);
+      const missed = index === 0 ? [] : [`r/${index - 1}=new ${index - 1}`, ...(index > 1 ? [`r/${index - 2}=new ${index - 2}`] : [])];
+      expect((await bridge.drain()).sort()).toEqual(missed.slice(0, 1));
+      set(bridge.rig, `r/${index}`, `new ${index}`);
+      expect(await bridge.drain()).toEqual([`r/${index}=new ${index}`]);
+      await bridge.rig.settle(10);
+      bridge.lose(bridge.rig.clock.nowMs());
+    }
+  });
+
+  it("that changed with QoS 0 while another address was used go to the one that was used before", async () => {
+    const bridge = new Bridge(await retained(10));
+    for (const address of [UP, OTHER]) {
+      const remote = bridge.connect(address);
+      await bridge.rig.settle(10);
+      await bridge.drain();
+      expect(remote.received).toEqual([]);
+      if (address === OTHER) set(bridge.rig, "r/3", "new", 0, 0);
+      await bridge.rig.settle(10);
+      bridge.lose(bridge.rig.clock.nowMs());
+    }
+    const remote = bridge.connect(UP);
+    await bridge.rig.settle(100);
+    expect(remote.received).toEqual(["r/3=new"]);
+  });
+
+  it("do not pile up while two addresses take turns and take none", async () => {
+    const bridge = new Bridge(await retained(300));
+    for (let turns = 0; turns < 10; turns++) {
+      bridge.connect(turns % 2 === 0 ? UP : OTHER);
+      await bridge.rig.settle(2_000);
+      expect(bridge.queued).toBe(300);
+      bridge.lose();
+      await bridge.rig.settle(10);
+    }
+  });
+
   it.each(["its delay ends", "the store has room"])("do not include a will that is published when %s, and is in the queue then", async (when) => {
     const rig = await retained(1_000);
     const client = rig.connect("c", { expiryMs: 60_000 });
@@ -309,6 +371,47 @@ describe("retained messages that a remote is owed", () => {
     await rig.settle(100);
     bridge.connect();
     expect((await bridge.drain()).sort()).toEqual([...expected(1_000), "will=gone"].sort());
+  });
+
+  it.each(["drop_oldest", "drop_newest", "block"] as const)("wait for the room that a limit of messages or bytes leaves, and leave half of it to others (%s)", async (queueFull) => {
+    const bridge = new Bridge(await retained(300, 100));
+    const { session } = bridge.entry;
+    for (const limits of [{ maxQueuedMessages: 40 }, { maxQueuedBytes: 5_000 }]) {
+      session.bounds.limits = { ...session.bounds.limits, queueFull, maxQueuedMessages: Infinity, maxQueuedBytes: Infinity, ...limits };
+      const live = Array.from({ length: 10 }, (_, i) => `live/${i}`);
+      for (const name of live) bridge.rig.publish(name, 1);
+      await bridge.rig.settle(10);
+      const remote = bridge.connect("maxQueuedBytes" in limits ? OTHER : UP, 10);
+      for (let idle = 0; idle < 3; ) {
+        await bridge.rig.settle(10);
+        expect(session.queuedMessages).toBeLessThanOrEqual(31);
+        const ids = remote.unacknowledged.splice(0);
+        for (const id of ids) session.sender?.onPuback(id);
+        idle = ids.length === 0 ? idle + 1 : 0;
+      }
+      expect(remote.received.sort()).toEqual([...live.map((name) => `${name}=${name}`), ...expected(300)].sort());
+      expect(session.bounds.dropped).toBe(0);
+      bridge.lose(bridge.rig.clock.nowMs());
+    }
+  });
+
+  it.each([0, 1] as const)("do not include what came in over the connection itself, with QoS %s", async (qos) => {
+    const rig = await retained(10);
+    const { broker, clock } = rig;
+    const { source } = rig.connect("c");
+    const came = (name: string, id: string): void => {
+      const topic = broker.topics.intern(name);
+      const message = messageOf(topic.bytes, Buffer.from("came"), { qos, retain: true, receivedMs: clock.nowMs() });
+      broker.publish({ ...source, identity: { kind: "bridge", id, user: undefined }, isBridge: true }, topic, message);
+    };
+    came("theirs", "up");
+    came("others", "down");
+    await rig.settle(10);
+    const bridge = new Bridge(rig);
+    const remote = bridge.connect();
+    await rig.settle(100);
+    const received = [...remote.received, ...(await bridge.drain())];
+    expect(received.sort()).toEqual(["others=came", ...expected(10)].sort());
   });
 
   it("go to the next address, too, where the queue takes QoS 0 and one has had its value by that", async () => {
