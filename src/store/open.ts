@@ -1,4 +1,3 @@
-import { chmodSync, mkdirSync } from "node:fs";
 import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
@@ -10,6 +9,7 @@ import { ensureFormat } from "./format.ts";
 import { queueRange, withoutPages } from "./keys.ts";
 import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
+import { makeDirectory } from "./make-directory.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOfDatabase, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
@@ -119,11 +119,6 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
     await database.close().catch(() => undefined);
     throw error;
   }
-}
-
-function makeDirectory(directory: string): void {
-  const created = mkdirSync(directory, { recursive: true, mode: 0o700 });
-  if (created !== undefined) chmodSync(directory, 0o700);
 }
 
 async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Database> {
