@@ -2,7 +2,7 @@ import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { unseal } from "./checked.ts";
-import { damageOfCurrentFile, openTellingLosses } from "./damage.ts";
+import { damageOfNames, openTellingLosses } from "./damage.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { findGenerations, recoverGenerations, sourceOf } from "./find-generations.ts";
 import { ensureFormat } from "./format.ts";
@@ -169,7 +169,7 @@ async function withLock(directory: string, task: () => Promise<void>): Promise<v
 /** Resolves with the damage when it is corruption; every other error is thrown. */
 async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
   const { directory } = options;
-  const damage = damageOfCurrentFile(directory);
+  const damage = damageOfNames(directory);
   if (damage !== undefined) return { damage };
   try {
     const { database } = await openTellingLosses(directory, openDatabase, options.report);
