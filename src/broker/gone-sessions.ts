@@ -4,15 +4,19 @@ import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts"
 import { readAll } from "./read-all.ts";
 import type { Records } from "./records.ts";
 
-/** How many bytes of a gone session's pages are removed in one go, and the pause after it: 10 MiB a second at most. */
+/** How many bytes of gone sessions' pages are removed in one go, and the pause after it: 10 MiB a second at most. */
 const REMOVAL_SLICE_BYTES = 512 * 1024;
 const REMOVAL_PAUSE_MS = 50;
+/** So many times it is read before a pause: thousands of sessions may end at a time, and each is read twice. */
+const READS_AT_ONCE = 20;
 const NOTHING = Buffer.alloc(0);
 
 /** Sessions that have ended and whose pages are still to be removed, in slices. */
 export class GoneSessions implements Keeper {
   /** Pages that nobody is to get, to be handed to the store. */
   private removed: { readonly session: SessionNumber; readonly lane: number; readonly firstSeqs: number[]; bytes: number }[] = [];
+  /** Under way, or waiting for their turn. */
+  private readonly removals: { readonly number: SessionNumber; from: Buffer; readonly to: Buffer; after: GroupNumber; readonly left: Buffer }[] = [];
   /** What the store held at the start: the session, and where its messages stood if other members of its shared subscriptions are to get them. */
   private readonly found = new Map<SessionNumber, Buffer>();
 
@@ -47,23 +51,33 @@ export class GoneSessions implements Keeper {
   /** `after`: the group of the session's end. Until it is stored a group with pages of the session may be on its way to the disk. */
   removePages(number: SessionNumber, after: GroupNumber, left: Buffer = NOTHING): void {
     if (!this.store.durable) return;
-    const { from: first, to } = pagesOf(number);
-    let from = first;
-    let awaited = after;
-    const next = (): void => {
-      if (this.store.stored < awaited) return void this.clock.after(REMOVAL_PAUSE_MS, next);
-      this.store.read(from, to, REMOVAL_SLICE_BYTES).then((pages) => {
-        for (const [key, page] of pages) {
-          const hasMoved = left.length > 0 && pageLane(key) === 0 && this.moveOn(page, left);
-          if (hasMoved) awaited = this.records.delete(key, "soon"); // what is handed on is not to pile up
-          else this.remove(key, page.length);
-          from = justBehind(key); // deleted or not by now
-        }
-        if (pages.length === 0) this.records.delete(goneKey(number), "soon");
-        else this.clock.after(REMOVAL_PAUSE_MS, next);
-      }, () => undefined); // the gone record stays: the next start goes on
-    };
-    this.clock.after(REMOVAL_PAUSE_MS, next);
+    this.removals.push({ number, ...pagesOf(number), after, left });
+    if (this.removals.length === 1) this.pause();
+  }
+
+  private pause(): void {
+    this.clock.after(REMOVAL_PAUSE_MS, () => this.goOn({ bytes: 0, reads: 0 }));
+  }
+
+  /** One slice of one session at a time: each in turn, whoever has many pages. */
+  private goOn(done: { bytes: number; reads: number }): void {
+    const [removal] = this.removals;
+    if (!removal) return;
+    if (this.store.stored < removal.after || done.bytes >= REMOVAL_SLICE_BYTES || done.reads === READS_AT_ONCE) return this.pause();
+    done.reads += 1;
+    const slice = this.store.read(removal.from, removal.to, REMOVAL_SLICE_BYTES).then((pages) => {
+      for (const [key, page] of pages) {
+        const hasMoved = removal.left.length > 0 && pageLane(key) === 0 && this.moveOn(page, removal.left);
+        if (hasMoved) removal.after = this.records.delete(key, "soon"); // what is handed on is not to pile up
+        else this.remove(key, page.length);
+        removal.from = justBehind(key); // deleted or not by now
+        done.bytes += page.length;
+      }
+      this.removals.shift();
+      if (pages.length === 0) this.records.delete(goneKey(removal.number), "soon");
+      else this.removals.push(removal);
+    }, () => void this.removals.shift()); // the gone record stays: the next start goes on
+    void slice.then(() => this.goOn(done));
   }
 
   /** There may be thousands in a slice: with one group they would keep others waiting. */

@@ -4,6 +4,9 @@ import type { Entry } from "./entry.ts";
 /** Between two looks at all sessions. */
 const MIN_CHECK_MS = 1_000;
 const MAX_CHECK_MS = 60_000;
+/** So many end at a time, and the pause after them: thousands may be over at once, as after a long stop or a change of the limit. */
+const MOST_AT_ONCE = 50;
+const PAUSE_MS = 20;
 
 /** Ends sessions that nobody has taken up in time [MQTT 5.0 section 3.1.2.11.2]. */
 export class SessionExpiry {
@@ -46,9 +49,9 @@ export class SessionExpiry {
     this.checkAt(entry.leftMs + this.expiryOf(entry));
   }
 
-  private checkAt(atMs: number): void {
+  private checkAt(atMs: number, minMs = MIN_CHECK_MS): void {
     const nowMs = this.clock.nowMs();
-    const wantedMs = Math.min(Math.max(atMs, nowMs + MIN_CHECK_MS), nowMs + MAX_CHECK_MS);
+    const wantedMs = Math.min(Math.max(atMs, nowMs + minMs), nowMs + MAX_CHECK_MS);
     if (atMs === Infinity || this.checkAtMs <= wantedMs) return;
     this.timer?.cancel();
     this.checkAtMs = wantedMs;
@@ -60,10 +63,15 @@ export class SessionExpiry {
     this.timer?.cancel();
     this.checkAtMs = Infinity;
     let nextMs = Infinity;
+    let ended = 0;
     for (const entry of [...this.entries()]) {
       if (entry.holder) continue;
-      if (this.isOver(entry) && this.mayEnd(entry)) this.end(entry);
-      else nextMs = Math.min(nextMs, entry.leftMs + this.expiryOf(entry));
+      if (!this.isOver(entry) || !this.mayEnd(entry)) nextMs = Math.min(nextMs, entry.leftMs + this.expiryOf(entry));
+      else if (ended === MOST_AT_ONCE) return this.checkAt(0, PAUSE_MS);
+      else {
+        this.end(entry);
+        ended += 1;
+      }
     }
     this.checkAt(nextMs);
   }

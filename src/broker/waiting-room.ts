@@ -1,9 +1,10 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import type { Publisher } from "./admission.ts";
 
-/** What a publisher may have sent and not got acknowledged while its messages wait; versions before 5 don't say how much they would send. */
-const MAX_WAITING_MESSAGES = 20;
+/** What may wait of one publisher: versions before 5 don't say how much they would send. */
 const MAX_WAITING_BYTES = 1024 * 1024;
+/** What one message takes beside its own bytes. */
+const ENTRY_BYTES = 512;
 const CHECK_MS = 1_000;
 
 /** A message that waits, or an acknowledgement that is due behind one. Its bytes are its own. */
@@ -26,12 +27,17 @@ interface Line {
   /** Since when none was taken. */
   sinceMs: number;
   isStopped: boolean;
+  /** It has waited too long: it is read on until the next check, and nothing taken. */
+  isOver: boolean;
 }
 
 /**
  * Publishers whose messages go to queues that are full and drop nothing (`queue_full block`). The message waits, unacknowledged, and all later
- * ones of its connection behind it; from some number on nothing is read from there. What has waited too long is refused; a publisher that can't be
+ * ones of its connection behind it; beyond some amount nothing is read from there. What has waited too long is refused; a publisher that can't be
  * told so is disconnected: it will send again, and brokers that wait for each other come apart.
+ *
+ * What a publisher has sent behind its messages may be the acknowledgements that make room, as where it gets what it publishes itself, or two wait for each other.
+ * So much is read, and even where that was not enough the rest is before the publisher is disconnected: otherwise it would all be the same again when it comes back.
  */
 export class WaitingRoom {
   /** What the hot path asks. */
@@ -58,14 +64,16 @@ export class WaitingRoom {
   add(publisher: Publisher, waiting: WaitingPublish): void {
     let line = this.lines.get(publisher);
     if (!line) {
-      line = { waiting: [], bytes: 0, sinceMs: this.clock.nowMs(), isStopped: false };
+      line = { waiting: [], bytes: 0, sinceMs: this.clock.nowMs(), isStopped: false, isOver: false };
       this.lines.set(publisher, line);
       this.isEmpty = false;
     }
-    line.waiting.push({ ...waiting, sinceMs: this.clock.nowMs() });
-    line.bytes += waiting.bytes;
-    this.bytes += waiting.bytes;
-    if (line.waiting.length >= MAX_WAITING_MESSAGES || line.bytes >= MAX_WAITING_BYTES || this.bytes > this.maxBytes) {
+    if (line.isOver) return;
+    const bytes = waiting.bytes + ENTRY_BYTES;
+    line.waiting.push({ ...waiting, bytes, sinceMs: this.clock.nowMs() });
+    line.bytes += bytes;
+    this.bytes += bytes;
+    if (line.bytes >= MAX_WAITING_BYTES || this.bytes > this.maxBytes) {
       line.isStopped = true;
       publisher.stopReading();
     }
@@ -87,7 +95,7 @@ export class WaitingRoom {
     this.retry();
     const limitMs = this.clock.nowMs() - this.timeoutMs();
     for (const [publisher, line] of [...this.lines]) {
-      if (line.sinceMs > limitMs || this.refuseUntil(publisher, line, limitMs)) continue;
+      if (!line.isOver && (line.sinceMs > limitMs || this.refuseUntil(publisher, line, limitMs) || this.readsOn(publisher, line))) continue;
       this.leave(publisher);
       this.onTimeout(publisher);
     }
@@ -105,11 +113,11 @@ export class WaitingRoom {
   /** Takes the first message of the line; false if it has to wait, or nothing is left. */
   private takeNext(publisher: Publisher, line: Line): boolean {
     const [first] = line.waiting;
-    if (publisher.isClosed || !first) {
+    if (publisher.isClosed || (!first && !line.isOver)) {
       this.leave(publisher);
       return false;
     }
-    if (first.isBlocked()) return false;
+    if (!first || first.isBlocked()) return false;
     line.sinceMs = this.clock.nowMs();
     this.shift(line, first);
     first.take();
@@ -137,6 +145,17 @@ export class WaitingRoom {
       this.shift(line, first);
     }
     this.goesOn(publisher, line);
+    return true;
+  }
+
+  /** Reads, until the next check, what a publisher has sent from which nothing more was read. Returns whether there may be such. */
+  private readsOn(publisher: Publisher, line: Line): boolean {
+    if (!line.isStopped) return false;
+    line.isOver = true;
+    line.waiting.length = 0;
+    this.bytes -= line.bytes;
+    line.bytes = 0;
+    publisher.resumeReading();
     return true;
   }
 

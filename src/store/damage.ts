@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Database, OpenDatabase } from "./database.ts";
 import { LogMark } from "./log-mark.ts";
+import { readManifest } from "./manifest.ts";
 import type { StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
 
@@ -48,12 +49,15 @@ function droppedParts(directory: string): readonly string[] {
 
 /**
  * Without CURRENT LevelDB would take the directory for a new database and delete what is in it. With one that names no manifest it fails as if the system had refused
- * it something. In words; undefined if nothing is wrong with it. Throws the system's error.
+ * it something. Where the log is missing that the manifest names, it goes on without what is in there: somebody has deleted it, or a power cut has kept the deletion of an old
+ * log and not the renaming of CURRENT that came before; then tables hold it, which LevelDB would delete. In words; undefined if nothing is wrong. Throws the system's error.
  */
-export function damageOfCurrentFile(directory: string): string | undefined {
+export function damageOfNames(directory: string): string | undefined {
   const names = readdirSync(directory);
-  if (names.includes("CURRENT")) {
-    return /^MANIFEST-\d+\n$/.test(readFileSync(join(directory, "CURRENT"), "latin1")) ? undefined : "the file CURRENT names no manifest";
-  }
-  return names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name)) ? "the file CURRENT is missing" : undefined;
+  if (!names.includes("CURRENT")) return names.some((name) => /^(MANIFEST-\d+|\d+\.(ldb|sst|log))$/.test(name)) ? "the file CURRENT is missing" : undefined;
+  const current = readFileSync(join(directory, "CURRENT"), "latin1");
+  if (!/^MANIFEST-\d+\n$/.test(current)) return "the file CURRENT names no manifest";
+  const manifest = current.trimEnd();
+  const log = names.includes(manifest) ? (readManifest(readFileSync(join(directory, manifest)))?.log ?? 0) : 0; // LevelDB tells of a manifest that is missing or damaged
+  return log === 0 || names.some((name) => name.endsWith(".log") && Number.parseInt(name, 10) === log) ? undefined : `the log ${log} is missing`;
 }

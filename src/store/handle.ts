@@ -1,5 +1,5 @@
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
-import { damageOfCurrentFile, openTellingLosses } from "./damage.ts";
+import { damageOfNames, openTellingLosses } from "./damage.ts";
 import type { KeyRange } from "./keys.ts";
 import { Found, readRange } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
@@ -92,7 +92,7 @@ export class DatabaseHandle {
       this.#hasLost ||= hasDropped;
       return database;
     };
-    let damage = damageOfCurrentFile(path); // a repair has not come to its end
+    let damage = damageOfNames(path); // a repair has not come to its end
     try {
       if (damage === undefined) return await open();
     } catch (error) {

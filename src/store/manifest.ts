@@ -19,29 +19,36 @@ const FIELDS = new Map<number, readonly ("number" | "bytes")[]>([
   [7, ["number", "number", "number", "bytes", "bytes"]], // table added: level, number, size, first and last key
   [9, ["number"]], // log before
 ]);
+const LOG = 2;
 const REMOVED = 6;
 const ADDED = 7;
 /** Without these LevelDB calls it corrupt. */
 const NEEDED = [2, 3, 4];
 
-/** Numbers of the tables that a database has by its manifest: added, and not removed since. Undefined if it is damaged; one that ends too early tells what it does, as to LevelDB. */
-export function tablesOf(manifest: Buffer): ReadonlySet<number> | undefined {
+export interface ManifestContents {
+  /** Numbers of the tables that the database has: added, and not removed since. */
+  readonly tables: ReadonlySet<number>;
+  /** Number of the oldest log that is not in tables yet; 0: there has been none. */
+  readonly log: number;
+}
+
+/** What a database holds by its manifest. Undefined if it is damaged; one that ends too early tells what it does, as to LevelDB. */
+export function readManifest(manifest: Buffer): ManifestContents | undefined {
   const records = recordsOf(manifest);
   // A table that is moved to another level is removed from one and added to the other.
   const tables = new Map<string, number>();
-  const tags = new Set<number>();
-  for (const record of records ?? []) if (!apply(record, tables, tags)) return undefined;
-  return NEEDED.every((tag) => tags.has(tag)) ? new Set(tables.values()) : undefined;
+  const told = new Map<number, number>();
+  for (const record of records ?? []) if (!apply(record, tables, told)) return undefined;
+  return NEEDED.every((tag) => told.has(tag)) ? { tables: new Set(tables.values()), log: told.get(LOG) ?? 0 } : undefined;
 }
 
-/** Notes in `tags` what the record tells. Returns whether it was understood. */
-function apply(record: Buffer, tables: Map<string, number>, tags: Set<number>): boolean {
+/** Notes in `told` what the record tells, the first number of each kind. Returns whether it was understood. */
+function apply(record: Buffer, tables: Map<string, number>, told: Map<number, number>): boolean {
   for (let at = 0; at < record.length; ) {
     const tag = readVarint(record, at);
     const fields = tag && FIELDS.get(tag.value);
     if (!tag || !fields) return false;
     at = tag.end;
-    tags.add(tag.value);
     const numbers: number[] = [];
     for (const field of fields) {
       const read = readVarint(record, at);
@@ -52,6 +59,7 @@ function apply(record: Buffer, tables: Map<string, number>, tags: Set<number>): 
     }
     if (at > record.length) return false;
     const [level = 0, table = 0] = numbers;
+    told.set(tag.value, level);
     if (tag.value === ADDED) tables.set(`${level} ${table}`, table);
     else if (tag.value === REMOVED) tables.delete(`${level} ${table}`);
   }

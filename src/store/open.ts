@@ -1,15 +1,15 @@
-import { chmodSync, mkdirSync } from "node:fs";
 import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { unseal } from "./checked.ts";
-import { damageOfCurrentFile, openTellingLosses } from "./damage.ts";
+import { damageOfNames, openTellingLosses } from "./damage.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { findGenerations, recoverGenerations, sourceOf } from "./find-generations.ts";
 import { ensureFormat } from "./format.ts";
 import { queueRange, withoutPages } from "./keys.ts";
 import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
+import { makeDirectory } from "./make-directory.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOfDatabase, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
@@ -121,11 +121,6 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
   }
 }
 
-function makeDirectory(directory: string): void {
-  const created = mkdirSync(directory, { recursive: true, mode: 0o700 });
-  if (created !== undefined) chmodSync(directory, 0o700);
-}
-
 async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Database> {
   const { directory } = options;
   const dangerous = await tables.lookThrough();
@@ -174,7 +169,7 @@ async function withLock(directory: string, task: () => Promise<void>): Promise<v
 /** Resolves with the damage when it is corruption; every other error is thrown. */
 async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promise<Attempt> {
   const { directory } = options;
-  const damage = damageOfCurrentFile(directory);
+  const damage = damageOfNames(directory);
   if (damage !== undefined) return { damage };
   try {
     const { database } = await openTellingLosses(directory, openDatabase, options.report);

@@ -76,11 +76,11 @@ class Client {
     this.broker.subscribe(this.entry, filter, plainOptions(2));
   }
 
-  publish(topicName: string, qos: QoS = 1, id = qos === 0 ? 0 : ++this.lastId): number {
+  publish(topicName: string, qos: QoS = 1, id = qos === 0 ? 0 : ++this.lastId, payload = "x"): number {
     const { broker, entry } = this;
     const topic = broker.topics.intern(topicName);
     const from = { receiver: entry.session, identity: entry.identity, isBridge: this.isBridge };
-    receivePublish(broker, entry.session, from, this.link, topic, messageOf(topic.bytes, Buffer.from("x"), { qos, retain: false, receivedMs: 0 }), id);
+    receivePublish(broker, entry.session, from, this.link, topic, messageOf(topic.bytes, Buffer.from(payload), { qos, retain: false, receivedMs: 0 }), id);
     return id;
   }
 
@@ -155,11 +155,12 @@ describe("queue_full block", () => {
     expect(third.link.acknowledged).toEqual([1]);
   });
 
-  it("reads on until twenty messages wait, and again when they have been taken", async () => {
+  it("reads on until a megabyte waits, and again when that has been taken", async () => {
     const { slow, publisher } = fullQueue();
-    for (let count = 0; count < 19; count++) publisher.publish("t");
+    const publishLarge = (): number => publisher.publish("t", 1, undefined, "x".repeat(110_000));
+    for (let count = 0; count < 9; count++) publishLarge();
     expect(publisher.link.isReading).toBe(true);
-    publisher.publish("t");
+    publishLarge();
     expect(publisher.link.isReading).toBe(false);
     slow.attach();
     for (let id = 0; id < 40 && !publisher.link.isReading; id++) {
@@ -167,8 +168,34 @@ describe("queue_full block", () => {
       await pass();
     }
     expect(publisher.link.isReading).toBe(true);
-    expect(publisher.link.acknowledged).toEqual(Array.from({ length: 23 }, (_, index) => index + 1));
-    expect(slow.link.received.length).toBe(23);
+    expect(publisher.link.acknowledged).toEqual(Array.from({ length: 13 }, (_, index) => index + 1));
+    expect(slow.link.received.length).toBe(13);
+  });
+
+  it("reads what a client sends behind a thousand messages: its acknowledgements may make the room", () => {
+    const { publisher } = fullQueue();
+    for (let count = 0; count < 1_000; count++) publisher.publish("t");
+    expect(publisher.link.isReading).toBe(true);
+  });
+
+  it("counts what each message that waits takes: small ones are not without bounds", () => {
+    const { publisher } = fullQueue();
+    for (let count = 0; count < 2_100; count++) publisher.publish("t");
+    expect(publisher.link.isReading).toBe(false);
+  });
+
+  it("reads on for a moment before it disconnects a publisher from which it read no more, and takes no message of it", async () => {
+    const { slow, publisher } = fullQueue();
+    for (let count = 0; count < 2_100; count++) publisher.publish("t");
+    await pass(BLOCK_TIMEOUT_MS - 5_000);
+    expect({ reading: publisher.link.isReading, timeouts }).toEqual({ reading: false, timeouts: [] });
+    for (let second = 0; second < 10 && !publisher.link.isReading; second++) await pass(1_000);
+    expect({ reading: publisher.link.isReading, closed: publisher.link.isClosed }).toEqual({ reading: true, closed: false });
+    slow.attach();
+    publisher.publish("t");
+    await pass(2_000);
+    expect({ timeouts, closed: publisher.link.isClosed, isEmpty: broker.waitingRoom.isEmpty }).toEqual({ timeouts: ["publisher"], closed: true, isEmpty: true });
+    expect({ slow: slow.queued, acknowledged: publisher.link.acknowledged }).toEqual({ slow: 3, acknowledged: [1, 2, 3] });
   });
 
   it("takes a message of QoS 2 once that comes again, and is released, while the copies wait", async () => {
@@ -222,16 +249,16 @@ describe("queue_full block", () => {
     publisher.publish("t");
     publisher.publish("t", 2);
     await pass(BLOCK_TIMEOUT_MS - 10_000);
-    for (let count = 0; count < 18; count++) publisher.publish("t");
+    for (let count = 0; count < 2_100; count++) publisher.publish("t");
     expect({ refused: publisher.link.refused, reading: publisher.link.isReading }).toEqual({ refused: [], reading: false });
     await pass(12_000);
     expect({ refused: publisher.link.refused, closed: publisher.link.isClosed, timeouts }).toEqual({ refused: [4, 5], closed: false, timeouts: [] });
     await pass(BLOCK_TIMEOUT_MS);
-    expect({ refused: publisher.link.refused.length, reading: publisher.link.isReading }).toEqual({ refused: 20, reading: true });
+    expect({ refused: publisher.link.refused.length, reading: publisher.link.isReading }).toEqual({ refused: 2_102, reading: true });
     slow.attach();
     await pass();
     publisher.publish("t");
-    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 24]);
+    expect(publisher.link.acknowledged).toEqual([1, 2, 3, 2_106]);
     expect(slow.link.received.length).toBe(4);
   });
 

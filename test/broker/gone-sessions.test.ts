@@ -40,3 +40,29 @@ it.each([
     await rm(directory, { recursive: true });
   }
 });
+
+it("removes what many sessions have left one after the other, and all of it", async () => {
+  const sessions = Array.from({ length: 200 }, (_, index) => index + 1);
+  const directory = await mkdtemp(join(tmpdir(), "amqtdd-gone-"));
+  const clock = new SystemClock();
+  const store = await openStore({ directory, durability: "power", commitIntervalMs: 0, clock, strict: false, minFreeBytes: 0, reserveBytes: 0, report: () => undefined });
+  try {
+    await untilStored(store, store.touch({ writeTo: (group) => sessions.forEach((session) => group.put(pageKey(session, 0, 1), Buffer.from("page"))) }, "synced"));
+    const records = new Records(store);
+    let reads = 0;
+    let most = 0;
+    const read = store.read.bind(store);
+    store.read = async (...range) => {
+      most = Math.max(most, ++reads);
+      return read(...range).finally(() => reads--);
+    };
+    const gone = new GoneSessions(store, clock, records, () => false);
+    for (const session of sessions) gone.removePages(session, records.put(goneKey(session), Buffer.alloc(0), "synced"));
+    const left = async (): Promise<number> => (await read(pagesOf(1).from, pagesOf(200).to, 100)).length + (await read(goneKey(1), goneKey(201), 100)).length;
+    await expect.poll(left, { timeout: 10_000 }).toBe(0);
+    expect(most).toBe(1);
+  } finally {
+    await store.close();
+    await rm(directory, { recursive: true });
+  }
+});

@@ -46,6 +46,18 @@ describe("a session's expiry", () => {
     expect(isThere(rig, "c")).toBe(false);
   });
 
+  it("ends thousands that are over at once a few at a time, none of which is taken up meanwhile", async () => {
+    const rig = await BrokerRig.start();
+    for (let number = 0; number < 1_000; number++) rig.connect(`c${number}`, { expiryMs: Infinity }).leave();
+    const left = (): number => Array.from({ length: 1_000 }, (_, number) => isThere(rig, `c${number}`)).filter(Boolean).length;
+    await rig.settle(5_000);
+    rig.broker.sessions.expireAfter(1_000, () => undefined);
+    expect(left()).toBeGreaterThan(900);
+    expect(rig.connect("c999", { expiryMs: Infinity }).present).toBe(false);
+    await rig.settle(2_000);
+    expect([left(), isThere(rig, "c999")]).toEqual([1, true]);
+  });
+
   it("is not counted from an earlier connection when a crash follows a take-over", async () => {
     const before = await BrokerRig.start();
     before.connect("c", { expiryMs: 5_000 });

@@ -129,6 +129,17 @@ it("disconnects a publisher that has waited for block_timeout", async () => {
   expect(payloads(away)).toEqual(numbers(1, 4));
 });
 
+it("reads the acknowledgements that a client sends behind what waits for room in its own queue", async () => {
+  const port = await freePort();
+  const daemon = await startDaemon(`listener ${port} 127.0.0.1\nqueue_full block\nmax_queued_messages 10\n`);
+  const client = await connect(port, "client");
+  await client.subscribe("t", 1);
+  await Promise.all(numbers(1, 300).map((number) => client.publish("t", number, { qos: 1 })));
+  await client.waitForMessages(300);
+  expect(payloads(client)).toEqual(numbers(1, 300));
+  expect(linesOf(daemon, "0382W")).toEqual([]);
+});
+
 it("keeps messages of QoS 0 for a client that is away, if asked to, in their place", async () => {
   const port = await freePort();
   await startDaemon(`listener ${port} 127.0.0.1\nqueue_qos0_messages true\n`);

@@ -168,6 +168,24 @@ describe("a store on disk", () => {
     expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
   });
 
+  it("says that a log is missing", async () => {
+    await fillAndClose();
+    for (const name of await readdir(directory)) if (name.endsWith(".log")) await rm(join(directory, name));
+    store = await openStore(optionsFor(directory, events));
+    expect(events).toEqual([{ kind: "repaired", detail: expect.stringMatching(/the log \d+ is missing/) as string }]);
+  });
+
+  it("keeps what a start has made a table of where a power cut takes back that CURRENT was renamed, and not that the log was deleted", async () => {
+    await fillAndClose();
+    const before = join(root, "before");
+    await cp(directory, before, { recursive: true });
+    await (await openStore(optionsFor(directory))).close();
+    for (const name of await readdir(before)) if (name === "CURRENT" || name.startsWith("MANIFEST-")) await cp(join(before, name), join(directory, name));
+    store = await openStore(optionsFor(directory, events));
+    expect(events.map(({ kind }) => kind)).toEqual(["repaired"]);
+    expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
+  });
+
   const beyondRepair = async (): Promise<never> => Promise.reject(Object.assign(new Error("Corruption: block"), { code: "LEVEL_CORRUPTION" }));
 
   it("sets a store aside that is damaged beyond repair, and starts empty", async () => {
