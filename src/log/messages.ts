@@ -60,7 +60,7 @@ export const messages = {
   bridgeRetry: { id: 154, level: "I", text: "Connection {name} tries again in {seconds} seconds" },
   storeOpened: { id: 300, level: "I", text: "Messages are kept in {directory}" },
   persistenceOff: { id: 301, level: "W", text: "Persistence is off: everything is kept in memory and lost when the daemon stops" },
-  storeRepaired: { id: 302, level: "W", text: "The store was damaged and has been repaired: {detail}" },
+  storeRepaired: { id: 302, level: "S", text: "The store was damaged and has been repaired: {detail}" },
   storeSetAside: { id: 303, level: "S", text: "The store could not be repaired and has been set aside; the daemon starts with an empty one: {detail}" },
   storeFailed: { id: 304, level: "E", text: "The store can't be written; nothing that needs it is acknowledged until it can: {detail}" },
   storeRecovered: { id: 305, level: "W", text: "The store can be written again: {detail}" },

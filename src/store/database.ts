@@ -33,13 +33,14 @@ export const openLevelDatabase: OpenDatabase = async (directory) => {
   return database;
 };
 
-/** From so many operations on a chained batch is filled in a tenth of the time. It keeps its bytes until it is collected, and what native code holds does not hurry the collector: so only few. */
+/** From so many operations on a chained batch is filled in a tenth of the time. It keeps its bytes until it is collected, and what native code holds does not hurry the collector: so only few, or those of very many small records. */
 const MANY_OPERATIONS = 100;
 const FEW_BYTES = 64 * 1024;
+const SMALL_BYTES = 128;
 
 /** All of it or nothing. `bytes`: of keys and values. */
 export function writeBatch(database: Database, operations: WriteOperation[], bytes: number, options: { readonly sync: boolean }): Promise<void> {
-  if (operations.length < MANY_OPERATIONS || bytes > FEW_BYTES) return database.batch(operations, options);
+  if (operations.length < MANY_OPERATIONS || bytes > Math.max(FEW_BYTES, operations.length * SMALL_BYTES)) return database.batch(operations, options);
   const batch = database.batch();
   for (const operation of operations) {
     if (operation.type === "put") batch.put(operation.key, operation.value);
