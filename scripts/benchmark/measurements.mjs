@@ -43,8 +43,8 @@ export const firstMessages = (load, messages) => async (name) => {
   }
 };
 
-export const offline = (load) => async (name) => {
-  const { stores, drain } = await measureLoad(name, { kind: "offline", ...load });
+export const offline = (load) => async (name, options) => {
+  const { stores, drain } = await measureLoad(name, { kind: "offline", ...load }, options);
   return { storePerSecond: stores[0].perSecond, storeCpuMicros: stores[0].cpuMicros, drainPerSecond: drain.perSecond, drainCpuMicros: drain.cpuMicros };
 };
 
@@ -61,10 +61,10 @@ export const idle = (connections) => async (name) => {
 };
 
 /** What is published at the broker goes over its bridge to a mosquitto, on the load's core, and from there to the subscriber. */
-export const bridge = (load) => async (name) => {
+export const bridge = (load) => async (name, options) => {
   const upstream = await startBroker("mosquitto", { core: cores.load });
   try {
-    const broker = await startBroker(name, { upstreamPort: upstream.port });
+    const broker = await startBroker(name, { ...options, upstreamPort: upstream.port });
     try {
       const before = cpuSeconds(upstream.pid);
       const job = { kind: "traffic", ...load, place: { ...user, port: broker.port }, subscriberPlace: { ...user, port: upstream.port }, pid: broker.pid };

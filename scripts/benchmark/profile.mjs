@@ -27,7 +27,9 @@ export async function printProfile(mode, scale) {
   try {
     const [run] = runsNamed([mode], scale * LONGER);
     await run.measure("amqtdd", { nodeFlags: ["--cpu-prof", "--cpu-prof-interval=200", `--cpu-prof-dir=${folder}`] });
-    const lines = hottest(JSON.parse(readFileSync(path.join(folder, readdirSync(folder)[0]), "utf8"))).slice(0, LINES);
+    const [file] = readdirSync(folder);
+    if (file === undefined) throw new Error(`there is no profile of ${mode}`);
+    const lines = hottest(JSON.parse(readFileSync(path.join(folder, file), "utf8"))).slice(0, LINES);
     console.log(`\n${run.title}: share of the time that amqtdd was busy\n`);
     for (const { name, percent } of lines) console.log(`${percent.toFixed(1).padStart(6)} %  ${name}`);
     return { mode, lines };
