@@ -175,6 +175,7 @@ export class RetainedCopy implements Holding {
     if (!this.hasRoom || (entry.session.oldestMs ?? Infinity) <= owed.behindMs) return false;
     const { retainedSent, retainedOwed = [] } = entry.remotes;
     const others = retainedOwed.slice(0, -1);
+    let hasRoom = true;
     for (let queued = 0; queued < TURN_QUEUED && this.hasRoom; queued++) {
       const name = owed.names.take();
       if (name === undefined) {
@@ -187,30 +188,38 @@ export class RetainedCopy implements Holding {
         return false;
       }
       if (name === owed.upTo) continue; // several lines match it
+      if (!this.queue(name, owed)) {
+        owed.names.add(name);
+        if (queued === 0) return false; // nothing is to be written at each look
+        hasRoom = false;
+        break;
+      }
       owed.upTo = name;
-      this.queue(name, owed);
     }
     const { mark, upTo, beforeMs, left } = owed;
     this.remember({ retainedOwed: [...others, { mark, upTo, beforeMs, left }], retainedQueuedMs: this.context.clock.nowMs() });
-    return this.hasRoom;
+    return hasRoom && this.hasRoom;
   }
 
   /** Not to a full disk, nor faster than the store takes it, and nothing that limits of the queue would cost, or push out for it. */
   private get hasRoom(): boolean {
     const { entry, context } = this;
-    return this.unstoredBytes < MAX_UNSTORED_BYTES && context.broker.admission.storeTakes && entry.session.bounds.isHalfEmpty;
+    return this.unstoredBytes < MAX_UNSTORED_BYTES && context.broker.admission.storeTakes && entry.session.bounds.takesLater(0);
   }
 
-  private queue(name: string, owed: Owed): void {
+  /** False if the value has to wait for room: one of its size would not be taken, or push others out. */
+  private queue(name: string, owed: Owed): boolean {
     const { context, message } = this;
     const value = context.broker.retained.get(name);
     const mapped = value && this.topics.map(name);
-    if (!mapped) return;
+    if (!mapped) return true;
+    if (!this.entry.session.bounds.takesLater(value.record.length + mapped.name.length)) return false;
     const group = this.handOn(value, mapped, (qos) => this.isOwed(name, qos, owed));
-    if (group <= 0) return; // not for the disk
+    if (group <= 0) return true; // not for the disk
     this.unstoredBytes += message.payloadEnd - message.topicStart;
     this.lastGroup = group;
     context.gate.hold(this);
+    return true;
   }
 
   releaseHeld(upTo: GroupNumber): boolean {

@@ -73,11 +73,15 @@ export class GoneSessions implements Keeper {
         removal.from = justBehind(key); // deleted or not by now
         done.bytes += page.length;
       }
-      this.removals.shift();
       if (pages.length === 0) this.records.delete(goneKey(removal.number), "soon");
-      else this.removals.push(removal);
-    }, () => void this.removals.shift()); // the gone record stays: the next start goes on
-    void slice.then(() => this.goOn(done));
+      return pages.length > 0;
+    }, () => false); // the gone record stays: the next start goes on
+    void slice.then((hasMore) => {
+      // At once: without any, another one that comes would begin a second turn beside this one.
+      this.removals.shift();
+      if (hasMore) this.removals.push(removal);
+      this.goOn(done);
+    });
   }
 
   /** There may be thousands in a slice: with one group they would keep others waiting. */

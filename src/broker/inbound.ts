@@ -24,7 +24,7 @@ export function receivePublish(
   if (!mustWait(broker, session, from, peer, topic, message, packetId)) return take(broker, session, from, peer, topic, message, packetId);
   const waiting = message.copy();
   broker.waitingRoom.add(peer, {
-    bytes: message.payloadLength + topic.bytes.length,
+    bytes: message.payloadLength + topic.bytes.length + message.propertiesEnd - message.propertiesStart,
     isBlocked: () => broker.isBlocked(from, topic, waiting),
     take: () => take(broker, session, from, peer, topic, waiting, packetId),
     refuse: () => {

@@ -94,10 +94,10 @@ export class Bounds {
     );
   }
 
-  /** Whether what can come later may be queued: half of what the limits allow is left to what can't. */
-  get isHalfEmpty(): boolean {
+  /** Whether a message of `bytes` that can come later may be queued: half of what the limits allow is left to what can't. */
+  takesLater(bytes: number): boolean {
     const { waiting, lanes } = this;
-    return waiting === 0 || this.fits(waiting + 1, this.countsBytes ? lanes.waitingBytes : 0);
+    return waiting === 0 || (this.fits(waiting + 1, this.countsBytes ? lanes.waitingBytes : 0) && this.fits(1, bytes));
   }
 
   /** Whether a message has to wait, with its publisher; then it is told when there is room. */

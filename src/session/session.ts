@@ -367,7 +367,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   private leave(queue: Queue): void {
     const { budget } = this.context;
     const mayStay = this.sender !== undefined || !queue.hasGap;
-    if (!this.sender && mayStay) budget.lend(this);
+    if (!this.sender && mayStay && queue.messages > 0) budget.lend(this);
     if (budget.makeRoom() && mayStay) return;
     this.evict(queue);
     if (budget.exceeded) this.bounds.noteDropped(queue.qos0.clear());

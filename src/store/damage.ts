@@ -1,8 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import type { Database, OpenDatabase } from "./database.ts";
 import { LogMark } from "./log-mark.ts";
-import { readManifest } from "./manifest.ts";
+import { endOfManifest, logByEnd } from "./manifest.ts";
 import type { StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
 
@@ -58,6 +58,21 @@ export function damageOfNames(directory: string): string | undefined {
   const current = readFileSync(join(directory, "CURRENT"), "latin1");
   if (!/^MANIFEST-\d+\n$/.test(current)) return "the file CURRENT names no manifest";
   const manifest = current.trimEnd();
-  const log = names.includes(manifest) ? (readManifest(readFileSync(join(directory, manifest)))?.log ?? 0) : 0; // LevelDB tells of a manifest that is missing or damaged
+  const log = names.includes(manifest) ? logNamedBy(join(directory, manifest)) : 0; // LevelDB tells of a manifest that is missing or damaged
   return log === 0 || names.some((name) => name.endsWith(".log") && Number.parseInt(name, 10) === log) ? undefined : `the log ${log} is missing`;
+}
+
+function logNamedBy(manifest: string): number {
+  const file = openSync(manifest, "r");
+  try {
+    const { size } = fstatSync(file);
+    return logByEnd(readFrom(file, endOfManifest(size), size)) ?? logByEnd(readFrom(file, 0, size)) ?? 0;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function readFrom(file: number, from: number, to: number): Buffer {
+  const bytes = Buffer.alloc(to - from);
+  return bytes.subarray(0, readSync(file, bytes, 0, bytes.length, from));
 }

@@ -92,11 +92,11 @@ async function gapBytesOf(before: Buffer, from: Buffer, sizeOf: SizeOf): Promise
   return isPageKey(from) ? bytesBefore + (await sizeOf({ from: firstPageOf(generation), to: from })) : bytesBefore;
 }
 
-/** A range of one queue in slices; one over several queues is no larger than a slice. */
+/** A range of one queue in slices; one over several queues, or with what rode, is no larger than a slice. */
 function cut(from: Buffer, to: Buffer, bytes: number): KeyRange[] {
-  if (!isPageKey(from)) return [{ from, to }];
   const shared = bytesBeforeSeq(from);
-  const parts = from.compare(to, 0, shared, 0, shared) === 0 ? Math.max(1, Math.ceil(bytes / SLICE_BYTES)) : 1;
+  if (!isPageKey(from) || from.compare(to, 0, shared, 0, shared) !== 0) return [{ from, to }];
+  const parts = Math.max(1, Math.ceil(bytes / SLICE_BYTES));
   const first = pageSeq(from);
   const step = (pageSeq(to) - first) / parts;
   return Array.from({ length: parts }, (_, part) => ({

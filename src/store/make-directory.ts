@@ -1,6 +1,6 @@
 import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { isForbidden } from "./store-error.ts";
+import { isForbidden, isUnsupported } from "./store-error.ts";
 
 /**
  * Makes the store's directory, and those above it that are missing. While there is no database in it yet, its name is synced too: a power cut takes a directory
@@ -28,6 +28,9 @@ function syncNamesIn(directory: string): void {
   }
   try {
     fsyncSync(file);
+  } catch (error) {
+    // The file system can't sync directories: a read-only one such as squashfs, in which another one is mounted.
+    if (!isUnsupported(error)) throw error;
   } finally {
     closeSync(file);
   }

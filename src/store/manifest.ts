@@ -25,21 +25,29 @@ const ADDED = 7;
 /** Without these LevelDB calls it corrupt. */
 const NEEDED = [2, 3, 4];
 
-export interface ManifestContents {
-  /** Numbers of the tables that the database has: added, and not removed since. */
-  readonly tables: ReadonlySet<number>;
-  /** Number of the oldest log that is not in tables yet; 0: there has been none. */
-  readonly log: number;
-}
-
-/** What a database holds by its manifest. Undefined if it is damaged; one that ends too early tells what it does, as to LevelDB. */
-export function readManifest(manifest: Buffer): ManifestContents | undefined {
+/** Numbers of the tables that a database has by its manifest: added, and not removed since. Undefined if it is damaged; one that ends too early tells what it does, as to LevelDB. */
+export function tablesOf(manifest: Buffer): ReadonlySet<number> | undefined {
   const records = recordsOf(manifest);
   // A table that is moved to another level is removed from one and added to the other.
   const tables = new Map<string, number>();
   const told = new Map<number, number>();
   for (const record of records ?? []) if (!apply(record, tables, told)) return undefined;
-  return NEEDED.every((tag) => told.has(tag)) ? { tables: new Set(tables.values()), log: told.get(LOG) ?? 0 } : undefined;
+  return NEEDED.every((tag) => told.has(tag)) ? new Set(tables.values()) : undefined;
+}
+
+/** Where the end of a manifest of so many bytes begins, with a block: its last record is in there, unless that one tells of hundreds of tables. */
+export const endOfManifest = (bytes: number): number => Math.max(0, Math.ceil(bytes / BLOCK_BYTES) - 2) * BLOCK_BYTES;
+
+/**
+ * Number of the oldest log that is not in tables yet, by the manifest's end alone: a manifest grows while its database is open, be it for months, and every record but the first
+ * tells of the log. 0 if there has been none, or the end is damaged; undefined if it does not tell.
+ */
+export function logByEnd(end: Buffer): number | undefined {
+  const records = recordsOf(end, { isEnd: true });
+  const last = records?.at(-1);
+  const told = new Map<number, number>();
+  if (records === undefined || (last !== undefined && !apply(last, new Map(), told))) return 0;
+  return told.get(LOG);
 }
 
 /** Notes in `told` what the record tells, the first number of each kind. Returns whether it was understood. */
@@ -66,8 +74,8 @@ function apply(record: Buffer, tables: Map<string, number>, told: Map<number, nu
   return true;
 }
 
-/** Undefined if there is damage. */
-function recordsOf(log: Buffer): Buffer[] | undefined {
+/** Undefined if there is damage. `isEnd`: of a log whose record before these may have begun in an earlier block. */
+function recordsOf(log: Buffer, { isEnd = false } = {}): Buffer[] | undefined {
   const records: Buffer[] = [];
   let parts: Buffer[] = [];
   for (let at = 0; at + HEADER_BYTES <= log.length; ) {
@@ -80,6 +88,11 @@ function recordsOf(log: Buffer): Buffer[] | undefined {
     if (end > at + left) return undefined;
     if (end > log.length) break;
     if (maskedCrc32c(crc32cSum(log, at + 6, end)) !== log.readUInt32LE(at)) return undefined;
+    const isOfEarlier = isEnd && records.length === 0 && parts.length === 0 && kind > FIRST && kind <= LAST;
+    if (isOfEarlier) {
+      at = end;
+      continue;
+    }
     if (kind < FULL || kind > LAST || (kind === FULL || kind === FIRST) !== (parts.length === 0)) return undefined;
     parts.push(log.subarray(at + HEADER_BYTES, end));
     if (kind === FULL || kind === LAST) {

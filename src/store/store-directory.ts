@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { fileStatus } from "./file-status.ts";
 import type { KnownTables } from "./known-tables.ts";
 import { LogMark } from "./log-mark.ts";
-import { readManifest } from "./manifest.ts";
+import { tablesOf } from "./manifest.ts";
 
 const MIB = 1024 * 1024;
 
@@ -178,7 +178,7 @@ export class StoreDirectory {
     const current = (await readFile(join(this.path, "CURRENT"), "latin1")).trimEnd();
     if (!names.includes(current)) return undefined;
     const manifest = join(this.path, current);
-    const tables = readManifest(await readFile(manifest))?.tables;
+    const tables = tablesOf(await readFile(manifest));
     return tables && { manifest, names: names.filter((name) => /^\d+\.ldb$/.test(name) && !tables.has(Number.parseInt(name, 10))) };
   }
 

@@ -62,6 +62,9 @@ export const mayPass = (error: unknown): boolean =>
 export const isForbidden = (error: unknown): boolean =>
   causesOf(error).some(({ code, message }) => /^(EACCES|EPERM)$/.test(code) || /Permission denied|Operation not permitted/i.test(message));
 
+/** The file, or its file system, can't do what was asked for. */
+export const isUnsupported = (error: unknown): boolean => hasCode(error, "EINVAL");
+
 /** The innermost reason, with its code when it is the system's. */
 export function describeError(error: unknown): string {
   const innermost = causesOf(error).at(-1);

@@ -395,6 +395,27 @@ describe("retained messages that a remote is owed", () => {
     }
   });
 
+  it.each(["drop_oldest", "drop_newest", "block"] as const)("wait until there is room for their size, too (%s)", async (queueFull) => {
+    const rig = await retained(0);
+    set(rig, "r/0", "old".padEnd(3_000));
+    set(rig, "r/1", "old".padEnd(7_000));
+    set(rig, "r/2", "old".padEnd(9_500));
+    await rig.settle(100);
+    const bridge = new Bridge(rig);
+    const { session } = bridge.entry;
+    session.bounds.limits = { ...session.bounds.limits, queueFull, maxQueuedBytes: 9_900 };
+    rig.publish("live", 1);
+    bridge.connect();
+    await rig.settle(100);
+    expect({ queued: bridge.queued, dropped: session.bounds.dropped }).toEqual({ queued: 2, dropped: 0 });
+    const writtenIn = bridge.entry.createdIn;
+    bridge.tick();
+    await rig.settle(100);
+    expect(bridge.entry.createdIn).toBe(writtenIn); // a look in vain writes nothing
+    expect((await bridge.drain()).sort()).toEqual(["live=live", ...expected(3)]);
+    expect(session.bounds.dropped).toBe(0);
+  });
+
   it.each([0, 1] as const)("do not include what came in over the connection itself, with QoS %s", async (qos) => {
     const rig = await retained(10);
     const { broker, clock } = rig;

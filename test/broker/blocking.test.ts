@@ -76,11 +76,11 @@ class Client {
     this.broker.subscribe(this.entry, filter, plainOptions(2));
   }
 
-  publish(topicName: string, qos: QoS = 1, id = qos === 0 ? 0 : ++this.lastId, payload = "x"): number {
+  publish(topicName: string, qos: QoS = 1, id = qos === 0 ? 0 : ++this.lastId, payload = "x", properties?: Buffer): number {
     const { broker, entry } = this;
     const topic = broker.topics.intern(topicName);
     const from = { receiver: entry.session, identity: entry.identity, isBridge: this.isBridge };
-    receivePublish(broker, entry.session, from, this.link, topic, messageOf(topic.bytes, Buffer.from(payload), { qos, retain: false, receivedMs: 0 }), id);
+    receivePublish(broker, entry.session, from, this.link, topic, messageOf(topic.bytes, Buffer.from(payload), { qos, retain: false, receivedMs: 0, properties }), id);
     return id;
   }
 
@@ -181,6 +181,15 @@ describe("queue_full block", () => {
   it("counts what each message that waits takes: small ones are not without bounds", () => {
     const { publisher } = fullQueue();
     for (let count = 0; count < 2_100; count++) publisher.publish("t");
+    expect(publisher.link.isReading).toBe(false);
+  });
+
+  it("counts the properties of what waits", () => {
+    const { publisher } = fullQueue();
+    const properties = Buffer.alloc(110_000);
+    for (let count = 0; count < 9; count++) publisher.publish("t", 1, undefined, "x", properties);
+    expect(publisher.link.isReading).toBe(true);
+    publisher.publish("t", 1, undefined, "x", properties);
     expect(publisher.link.isReading).toBe(false);
   });
 

@@ -66,3 +66,39 @@ it("removes what many sessions have left one after the other, and all of it", as
     await rm(directory, { recursive: true });
   }
 });
+
+/** So many promises behind it. */
+function laterThan(promise: Promise<unknown>, later: number): Promise<unknown> {
+  return later === 0 ? promise : laterThan(promise.then(() => undefined), later - 1);
+}
+
+it.concurrent.each([0, 1, 2, 3])("hands on what a session has left once, though it ends in the moment when the removal of another one is over (or %i promises behind it)", async (later) => {
+  const directory = await mkdtemp(join(tmpdir(), "amqtdd-gone-"));
+  const clock = new SystemClock();
+  const store = await openStore({ directory, durability: "power", commitIntervalMs: 0, clock, strict: false, minFreeBytes: 0, reserveBytes: 0, report: () => undefined });
+  try {
+    const pages = [pageKey(2, 0, 1), pageKey(2, 0, 2), pageKey(3, 0, 1)];
+    await untilStored(store, store.touch({ writeTo: (group) => pages.forEach((page) => group.put(page, Buffer.from(page))) }, "synced"));
+    const records = new Records(store);
+    const moved: string[] = [];
+    const gone = new GoneSessions(store, clock, records, (page) => moved.push(page.toString("hex")) > 0);
+    const end = (session: number): void => gone.removePages(session, records.put(goneKey(session), Buffer.from("where"), "synced"), Buffer.from("where"));
+    const read = store.read.bind(store);
+    let hasEnded = false;
+    store.read = (...range) => {
+      const reading = read(...range);
+      // Behind what is done when it was read, before anything else.
+      if (!hasEnded) queueMicrotask(() => void laterThan(reading, later).then(() => [2, 3].forEach(end)));
+      hasEnded = true;
+      return reading;
+    };
+    end(1);
+    const left = async (): Promise<number> => (await read(pagesOf(1).from, pagesOf(3).to, 100)).length + (await read(goneKey(1), goneKey(4), 100)).length;
+    await expect.poll(() => hasEnded, { timeout: 10_000 }).toBe(true);
+    await expect.poll(left, { timeout: 10_000 }).toBe(0);
+    expect(moved).toEqual(pages.map((page) => page.toString("hex")));
+  } finally {
+    await store.close();
+    await rm(directory, { recursive: true });
+  }
+});

@@ -105,6 +105,22 @@ it("a session that has ended asks for no room, and is not kept for it", async ()
   expect({ isAsked, isExceeded: budget.exceeded }).toEqual({ isAsked: false, isExceeded: false });
 });
 
+it("sessions with nothing queued take no room from those that have", async () => {
+  const budget = new MemoryBudget(100_000_000);
+  const rig = await away(budget);
+  for (let sessions = 0; sessions < 110; sessions++) {
+    const other = new SessionRig({ budget });
+    const peer = other.attach();
+    other.session.deliver(message("t"), 1, false);
+    await other.settle();
+    for (const line of peer.take()) other.session.sender?.onPuback(Number(line.split(" ")[3]?.slice(2)));
+    await other.settle();
+    expect(other.session.queuedMessages).toBe(0);
+    other.session.detach();
+  }
+  expect(rig.session.lanes.get(0)?.hasGap).toBe(false);
+});
+
 it("a page that is read to look for old messages does not have another lane's read again, and so on without end", async () => {
   const rig = new SessionRig({ inflight: 2, queued: Infinity, budgetBytes: 1 });
   rig.session.bounds.limits = { ...NO_LIMITS, maxQueuedAgeMs: 10_000 };

@@ -89,6 +89,15 @@ it("has what retained messages leave that rode in generations compacted as well"
   expect(ranges.size).toBe(0);
 });
 
+it("takes pages and the retained messages that rode behind them together, however short a topic is", async () => {
+  const ranges = new DeletedRanges();
+  const page = keyIn(3, pageKey(1, 0, 5));
+  const rider = riderKeyIn(4, retainedKey(Buffer.from("a")));
+  ranges.note(page, 0);
+  ranges.note(rider, 0);
+  expect(await ranges.takeSlices(() => Promise.resolve(1_000), 0, 0)).toEqual([{ from: page, to: rider }]);
+});
+
 describe("what LevelDB has compacted by itself", () => {
   const gone = (): Promise<number> => Promise.resolve(0);
 

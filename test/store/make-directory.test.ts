@@ -10,6 +10,8 @@ import { makeFolder, removeFolder } from "../scenario/process.ts";
 /** Which folders were opened, by file, and which of them were synced. */
 const opened = new Map<number, string>();
 const synced: string[] = [];
+/** A folder on a file system that can't sync folders. */
+let unsyncable: string | undefined;
 
 vi.mock("node:fs", async (original) => {
   const fs = await original<typeof nodeFs>();
@@ -21,6 +23,7 @@ vi.mock("node:fs", async (original) => {
       return file;
     },
     fsyncSync: (file: number) => {
+      if (unsyncable !== undefined && opened.get(file) === unsyncable) throw Object.assign(new Error("EINVAL: invalid argument, fsync"), { code: "EINVAL" });
       synced.push(opened.get(file) ?? "");
       fs.fsyncSync(file);
     },
@@ -33,6 +36,7 @@ let events: StoreEvent[];
 beforeEach(() => {
   folder = makeFolder("made");
   synced.length = 0;
+  unsyncable = undefined;
   events = [];
 });
 afterEach(() => removeFolder(folder));
@@ -54,6 +58,12 @@ it("syncs the store's name where an earlier start was killed before it made a da
   mkdirSync(directory);
   await openAndClose(directory);
   expect(synced).toContain(folder);
+});
+
+it("makes a store in a folder whose file system can't sync names, as where another one is mounted on a read-only one", async () => {
+  unsyncable = folder;
+  await openAndClose(path.join(folder, "store"));
+  expect(events).toEqual([]);
 });
 
 it("syncs no name where there is a database", async () => {
