@@ -14,7 +14,7 @@ export function makeDirectory(directory: string): void {
   const highest = resolve(made ?? directory);
   for (let at = resolve(directory); ; at = dirname(at)) {
     syncNamesIn(dirname(at));
-    if (at === highest) return;
+    if (at === highest || at === dirname(at)) return;
   }
 }
 
