@@ -46,6 +46,7 @@ export class Stage implements Place {
     const endMs = this.elapsedMs + limitMs;
     for (let turn = 0; turn % turnsALook > 0 || !done(); turn++) {
       if (turn % turnsALook === 0) {
+        await settle(); // what has ended without the store
         this.look();
         if (this.elapsedMs > endMs) return this.onViolation(`${what} did not come in ${limitMs / 1000} s`);
       }

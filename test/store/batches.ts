@@ -60,3 +60,10 @@ export function leftOfLogs(written: readonly Written[], first: number, second: n
   };
   return [...written.slice(0, first), ...leftOfLog(written.slice(first, second)), ...leftOfLog(written.slice(second))];
 }
+
+/** Writes the batches to the database in the directory, which nobody has opened. */
+export async function replay(directory: string, written: readonly Written[]): Promise<void> {
+  const database = await openLevelDatabase(directory);
+  for (const { operations } of written) await database.batch([...operations]);
+  await database.close();
+}

@@ -12,7 +12,7 @@ import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Need } from "../../src/store/store.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
-import { leftOfLogs, type Written } from "./batches.ts";
+import { leftOfLogs, replay, type Written } from "./batches.ts";
 import { untilStored } from "./contract.ts";
 
 /** Where a page goes without its queue's record four of these (1, 4, 6, 8) lose messages. */
@@ -208,9 +208,7 @@ it("loses nothing that was stored, and leaves nothing in the end, when pages wai
       await opened.close();
       store = undefined;
       if (isLast) break;
-      const database = await openLevelDatabase(base);
-      for (const { operations } of left) await database.batch([...operations]);
-      await database.close();
+      await replay(base, left);
       directory = base;
     }
   }

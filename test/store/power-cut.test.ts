@@ -9,7 +9,7 @@ import { endOfQueue, generationKey, generationOf, pageKey, pageSeq, queueKey, se
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore } from "../../src/store/open.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
-import { leftOf, notingBatches, type Written } from "./batches.ts";
+import { leftOf, notingBatches, replay, type Written } from "./batches.ts";
 import { untilStored } from "./contract.ts";
 
 /** Of 400 three found records that were older than their pages, before what later groups count on was synced: these, among others. */
@@ -110,9 +110,7 @@ it("never brings a message back that a start did not find, nor one that is done,
       const left = leftOf(written, rng);
       await opened.close();
       store = undefined;
-      const database = await openLevelDatabase(base);
-      for (const { operations } of left) await database.batch([...operations]);
-      await database.close();
+      await replay(base, left);
       directory = base;
     }
     await store?.close();

@@ -4,13 +4,12 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { Timer } from "../../src/clock/clock.ts";
 import { SystemClock } from "../../src/clock/system-clock.ts";
-import { openLevelDatabase } from "../../src/store/database.ts";
 import { isRetainedRider, pageKey, queueKey, retainedKey, retainedRange, sessionKey } from "../../src/store/keys.ts";
 import type { LevelStore } from "../../src/store/level-store.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { Need } from "../../src/store/store.ts";
 import { seededRng } from "../sim/virtual-clock.ts";
-import { leftOf, notingBatches, type Written } from "./batches.ts";
+import { leftOf, notingBatches, replay, type Written } from "./batches.ts";
 import { untilStored } from "./contract.ts";
 
 const SEEDS = 30;
@@ -104,9 +103,7 @@ it("never has an older retained value than the one that was acknowledged last, n
       const left = leftOf(written, rng);
       await opened.close();
       store = undefined;
-      const database = await openLevelDatabase(base);
-      for (const { operations } of left) await database.batch([...operations]);
-      await database.close();
+      await replay(base, left);
       directory = base;
     }
     await store?.close();
