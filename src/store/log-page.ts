@@ -31,13 +31,14 @@ export function fillLogPage(operations: WriteOperation[], logBytes: number): num
   const batchBytes = operations.reduce((sum, operation) => sum + operationBytes(operation), BATCH_HEADER_BYTES);
   if (batchBytes > MAX_GROUP_BYTES) return 0;
   const padding = (LOG_PAGE_BYTES - (endOf(batchBytes, logBytes) % LOG_PAGE_BYTES)) % LOG_PAGE_BYTES;
-  if (padding < PADDING_FRAME_BYTES || padding > Math.min(MAX_PADDING_BYTES, batchBytes * MAX_PADDING_PART)) return 0;
+  if (padding > Math.min(MAX_PADDING_BYTES, batchBytes * MAX_PADDING_PART)) return 0;
   const index = operations.findLastIndex(({ type, key }) => type === "put" && isPageKey(key));
   const page = operations[index];
   if (page?.type !== "put") return 0;
   const { key, value } = page;
   // Its length may take more bytes then.
   const bytes = padding - (varintBytes(value.length + padding) - varintBytes(value.length));
+  if (bytes < PADDING_FRAME_BYTES) return 0;
   operations[index] = { type: "put", key, value: paddedPage(plainKey(key), value, bytes) };
   return bytes;
 }

@@ -32,6 +32,21 @@ async function logBytes(): Promise<number> {
 
 const put = (key: Buffer, bytes: number): WriteOperation => ({ type: "put", key, value: Buffer.alloc(bytes, 1) });
 
+it("is as it was, or ends with a page of the log, however many bytes the lengths in it take", () => {
+  const key = pageKey(1, 0, 1);
+  for (const length of [100, 127, 16_369, 16_370, 16_376, 16_383]) {
+    const added = new Set<number>();
+    for (let from = 0; from < LOG_PAGE; from++) {
+      const operations = [put(queueKey(1, 0), 600), put(key, length)];
+      const bytes = fillLogPage(operations, from);
+      const [, page] = operations;
+      expect(page?.type === "put" && page.value.length).toBe(length + bytes);
+      added.add(bytes);
+    }
+    expect(Math.min(...[...added].filter((bytes) => bytes > 0))).toBe(14);
+  }
+});
+
 describe("a batch", () => {
   let database: Database;
 
