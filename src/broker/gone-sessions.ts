@@ -77,7 +77,7 @@ export class GoneSessions implements Keeper {
       return pages.length > 0;
     }, () => false); // the gone record stays: the next start goes on
     void slice.then((hasMore) => {
-      // At once: without any, another one that comes would begin a second turn beside this one.
+      // In one step with going on: one that came between the two would find none and begin a second turn beside this one.
       this.removals.shift();
       if (hasMore) this.removals.push(removal);
       this.goOn(done);

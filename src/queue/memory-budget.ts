@@ -36,9 +36,9 @@ export class MemoryBudget {
   }
 
   private leaveFirst(): void {
-    for (const first of this.idle) {
-      this.idle.delete(first);
-      return first.leaveToDisk();
-    }
+    const [first] = this.idle;
+    if (!first) return;
+    this.idle.delete(first);
+    first.leaveToDisk();
   }
 }

@@ -211,13 +211,14 @@ export class Riders {
     this.#riding.clear();
     this.#ridingBytes = 0;
     if (before === undefined) return [];
-    const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : putAlone(key, value)));
-    return [...operations, { type: "del", key: ridersKey }];
+    return [...riders.map(byItself), { type: "del", key: ridersKey }];
   }
 }
 
 const sealedPut = (key: Buffer, value: Buffer): WriteOperation => ({ type: "put", key, value: seal(key, value) });
 const putAlone = (key: Buffer, value: Buffer): WriteOperation => (isSealed(key) ? sealedPut(key, value) : { type: "put", key, value });
+/** What has ridden, as it stands by itself. */
+export const byItself = ({ key, value }: Rider): WriteOperation => (value.length === 0 ? { type: "del", key } : putAlone(key, value));
 const putIn = (generation: number, { key, value }: Rider): WriteOperation => sealedPut(riderKeyIn(generation, key), value);
 const areOfOneQueue = (page: Buffer, other: Buffer): boolean => page.compare(other, 0, QUEUE_OF_PAGE_BYTES, 0, QUEUE_OF_PAGE_BYTES) === 0;
 const bytesOf = (keys: readonly Buffer[]): number => keys.reduce((sum, key) => sum + key.length, 0);

@@ -1,10 +1,11 @@
-import { isSealed, seal, unseal } from "./checked.ts";
+import { unseal } from "./checked.ts";
 import type { Database, WriteOperation } from "./database.ts";
 import { type Expectation, lastGeneration } from "./find-generations.ts";
 import type { Generations } from "./generations.ts";
 import { generationOf, keyOfRider, type KeyRange, pagesBehind, plainKey, ridersIn, ridersKey } from "./keys.ts";
 import { type Rider, ridersOf } from "./page-load.ts";
 import { readable } from "./read-range.ts";
+import { byItself } from "./riders.ts";
 import { isCorruption } from "./store-error.ts";
 
 /** So many pages, or generations, are looked at for the last one where what rides is intact. */
@@ -32,8 +33,7 @@ export async function unloadRiders(database: Database, generations: Generations,
 
 /** By itself, so that nothing rides any more. */
 async function write(database: Database, generations: Generations, riders: readonly Rider[]): Promise<void> {
-  const operations = riders.map(({ key, value }): WriteOperation => (value.length === 0 ? { type: "del", key } : { type: "put", key, value: isSealed(key) ? seal(key, value) : value }));
-  operations.push({ type: "del", key: ridersKey });
+  const operations: WriteOperation[] = [...riders.map(byItself), { type: "del", key: ridersKey }];
   generations.place(operations);
   await database.batch(operations, { sync: true });
 }
