@@ -94,6 +94,17 @@ it("messages of QoS 0 wait where messages on disk can leave RAM for them", async
   expect(stored.session.lanes.get(0)?.hasGap).toBe(true);
 });
 
+it("a peer that has come back is not asked before those that are away", async () => {
+  const budget = new MemoryBudget(150_000);
+  const back = await away(budget);
+  const gone = await away(budget);
+  let isAsked = false;
+  back.session.leaveToDisk = () => void (isAsked = true);
+  await visit(back);
+  await away(budget);
+  expect({ isAsked, gone: gone.session.lanes.get(0)?.hasGap }).toEqual({ isAsked: false, gone: true });
+});
+
 it("a session that has ended asks for no room, and is not kept for it", async () => {
   const budget = new MemoryBudget(100_000);
   const ended = await away(budget);
