@@ -2,13 +2,15 @@ import type { Clock, Timer } from "../clock/clock.ts";
 import { type Database, WRITE_BUFFER_BYTES } from "./database.ts";
 import { DeletedRanges } from "./deleted-ranges.ts";
 import type { StoreFigures } from "./figures.ts";
-import { scanGenerations, sourceOf } from "./find-generations.ts";
+import { type GenerationSource, scanGenerations, sourceOf } from "./find-generations.ts";
 import type { Generations } from "./generations.ts";
-import { generationsBetween, type KeyRange } from "./keys.ts";
+import { generationOf, generationsBetween, type KeyRange, ridersIn } from "./keys.ts";
 import type { Batch } from "./riders.ts";
 
 /** What is worth it: the tables at a slice's ends are written anew. */
 const WORTH_BYTES = 4 * 1024 * 1024;
+/** Of what rode in one generation: less is written anew. */
+const WORTH_DELETING_BYTES = 64 * 1024;
 /** While more pages than this are deleted between two looks, the queue's tables hold what is still needed, which would be written anew each time. */
 const QUIET_PAGES = 64;
 /** A table of what is written in order, or of a generation. Under full load half as much again has come before it is cut. */
@@ -41,6 +43,8 @@ export interface CompactorParts {
   readonly database: () => Database | undefined;
   /** Whether somebody waits for a group. */
   readonly isAwaited: () => boolean;
+  /** Generations have left records, which are to be deleted. */
+  readonly onLeft: () => void;
   /** There may be more room. */
   readonly onCompacted: () => void;
 }
@@ -154,7 +158,9 @@ export class Compactor {
   async #run(): Promise<void> {
     const slices = await this.#slices();
     let compacted = 0;
-    for (const { from, to } of slices) {
+    for (const slice of slices) {
+      const { from, to } = slice;
+      if (!this.#isFull) await this.#deleteRidden(slice).catch(() => undefined); // then it is written once more, and deleted later
       await this.#untilNobodyWaits();
       const database = this.#parts.database();
       if (database === undefined || this.#isClosed) break;
@@ -171,8 +177,40 @@ export class Compactor {
     if (compacted === 0 && !(this.#hasLeft && this.#isQuiet)) return;
     const hasLeft = await this.#findEmptied().catch(() => undefined);
     this.#hasLeft = hasLeft ?? true;
+    if (this.#parts.generations.hasLeft) this.#parts.onLeft();
     // Told of a look in vain, the store would have us look again at once while the disk is full.
     if (compacted > 0 || hasLeft !== undefined) this.#parts.onCompacted();
+  }
+
+  /** What has ridden beside the slice's pages rides in a later generation now. With what is left of those it would be written anew, and only then be deleted. */
+  async #deleteRidden({ from, to }: KeyRange): Promise<void> {
+    const { generations, onLeft } = this.#parts;
+    const database = this.#parts.database();
+    if (database === undefined) return;
+    const { firstKeys } = this.#sourceOf(database);
+    const before = Math.min(generationOf(to) + 1, generations.riding);
+    let keys: Buffer[] = [];
+    for (let generation = Math.max(generationOf(from), 1); generation < before; generation++) {
+      const ridden = ridersIn(generation);
+      if ((await database.approximateSize(ridden.from, ridden.to)) >= WORTH_DELETING_BYTES) keys.push(...(await firstKeys(ridden.from, ridden.to, ALL_KEYS)));
+      if (keys.length === 0 || (keys.length <= MOST_KEYS && generation < before - 1)) continue;
+      generations.leave(keys);
+      onLeft();
+      await this.#untilNobodyWaits();
+      keys = [];
+    }
+  }
+
+  /** Of keys until another database is to be opened, or none. */
+  #sourceOf(database: Database): GenerationSource {
+    const source = sourceOf(database);
+    return {
+      ...source,
+      firstKeys: async (...range) => {
+        if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");
+        return source.firstKeys(...range);
+      },
+    };
   }
 
   /**
@@ -181,21 +219,17 @@ export class Compactor {
    */
   async #findEmptied(): Promise<boolean> {
     const { generations } = this.#parts;
-    const { grown } = generations;
+    const { grown, riding } = generations;
     const database = this.#parts.database();
     if (grown === 0) return false;
     if (database === undefined) throw new Error("no database is open");
-    const source = sourceOf(database);
-    const firstKeys: typeof source.firstKeys = (...range) => {
-      if (this.#isClosed || this.#parts.database() !== database) throw new Error("others wait for the database to be closed");
-      return source.firstKeys(...range);
-    };
-    const { places } = await scanGenerations({ ...source, firstKeys }, 0, grown);
+    const source = this.#sourceOf(database);
+    const { places } = await scanGenerations(source, 0, grown);
     const emptied = new Map<number, Buffer[]>();
     let keys = 0;
-    for (const generation of generations.emptied(places, grown)) {
+    for (const generation of generations.emptied(places, riding)) {
       const { from, to } = generationsBetween(generation, generation + 1);
-      const left = await firstKeys(from, to, ALL_KEYS);
+      const left = await source.firstKeys(from, to, ALL_KEYS);
       emptied.set(generation, left);
       keys += left.length;
       if (keys > MOST_KEYS) break;
@@ -223,9 +257,9 @@ export class Compactor {
     return slices;
   }
 
-  /** Nor longer than there is a database: while its replacement waits for us, everybody waits for it. */
+  /** And what generations have left is deleted. Nor longer than there is a database: while its replacement waits for us, everybody waits for it. */
   async #untilNobodyWaits(): Promise<void> {
-    while (!this.#isFull && this.#parts.isAwaited() && this.#parts.database() !== undefined && !this.#isClosed) {
+    while (!this.#isFull && (this.#parts.isAwaited() || this.#parts.generations.hasLeft) && this.#parts.database() !== undefined && !this.#isClosed) {
       await new Promise<void>((end) => (this.#pause = { timer: this.#parts.clock.after(PAUSE_MS, end), end }));
     }
   }

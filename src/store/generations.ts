@@ -10,6 +10,8 @@ const RESERVED = 256;
 const MAX_PLACES = 100_000;
 /** More than so many are put among the others all at once: each by itself would move all behind it. */
 const MANY = 8;
+/** All that rides is put once in so many generations that follow each other, lest each begin with it. A start reads so many. */
+export const REPEATED_EVERY = 8;
 
 /** A generation holds pages of a queue, the oldest of which there were has the key `first` in generation 0, as latin1. */
 export interface Place {
@@ -51,7 +53,7 @@ export class Generations implements Keeper {
   #ridesFrom: number;
   /** No number from here on is noted as used. */
   #reserved: number;
-  /** What generations without pages have left, to be deleted. */
+  /** Of what generations have left, to be deleted. */
   #leftKeys: Buffer[] = [];
   readonly #format: Buffer;
 
@@ -83,6 +85,11 @@ export class Generations implements Keeper {
   /** All that is to be known of generations before this one is where their pages are. */
   get grown(): number {
     return this.#grown;
+  }
+
+  /** What rides is in this generation and later ones, be it that it is in others too. */
+  get riding(): number {
+    return Math.max(this.#grown - REPEATED_EVERY + 1, 0);
   }
 
   /** What rides in generations before this one has been written by itself since. */
@@ -195,7 +202,7 @@ export class Generations implements Keeper {
     return low;
   }
 
-  /** Generations before `before` that are not among `found`, all places that had pages when that was `grown`: they are empty, and stay so. */
+  /** Generations before `before` that are not among `found`, all places that had pages when that was `riding`, or earlier: they are empty, and stay so. */
   emptied(found: readonly Place[], before: number): number[] {
     const held = new Set(found.map(({ generation }) => generation));
     return [...this.#records.keys()].filter((generation) => generation < before && !held.has(generation));
@@ -208,13 +215,18 @@ export class Generations implements Keeper {
       ...found.filter(({ generation }) => generation < before), ...this.#places.filter(({ generation }) => generation >= before || !(held.has(generation) || emptied.has(generation))),
     ]);
     for (const [generation, keys] of emptied) {
-      this.#leftKeys.push(...keys);
+      this.leave(keys);
       this.#records.delete(generation);
     }
   }
 
-  /** Generations that are empty have left records that are to be deleted. */
-  get hasEmptied(): boolean {
+  /** Of records that are not needed any more. */
+  leave(keys: readonly Buffer[]): void {
+    this.#leftKeys.push(...keys);
+  }
+
+  /** There are such that are to be deleted. */
+  get hasLeft(): boolean {
     return this.#leftKeys.length > 0;
   }
 

@@ -98,10 +98,8 @@ export class LevelStore implements Store {
       cutBytes: parts.cutBytes,
       database: () => (this.#failure === undefined ? this.#handle.database : undefined),
       isAwaited: () => this.#isBusy || this.#current.need === "synced",
-      onCompacted: () => {
-        void this.#room.inspect();
-        if (parts.generations.hasEmptied) this.touch(parts.generations, "soon");
-      },
+      onLeft: () => void this.touch(parts.generations, "synced"),
+      onCompacted: () => void this.#room.inspect(),
     });
   }
 

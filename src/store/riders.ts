@@ -1,5 +1,6 @@
 import { isSealed, seal } from "./checked.ts";
 import type { WriteOperation } from "./database.ts";
+import { REPEATED_EVERY } from "./generations.ts";
 import type { GroupRecords } from "./group.ts";
 import { holdsMessages, isPageKey, isRetainedKey, mayRide, QUEUE_OF_PAGE_BYTES, riderKeyIn, ridersKey, startOfGeneration } from "./keys.ts";
 import { loadPage, type Rider, riderBytes } from "./page-load.ts";
@@ -11,16 +12,16 @@ import { loadPage, type Rider, riderBytes } from "./page-load.ts";
 const PATIENCE_GROUPS = 8;
 /** On one page. Each carries all that rides, so that the last page alone is to be found at a start. */
 const MAX_LOAD_BYTES = 4096;
-/** In a generation, which begins with all that rides. */
-const MAX_RIDING_BYTES = 64 * 1024;
-/** A larger retained message is written by itself, lest it drive out all that rides. */
-const MAX_RETAINED_BYTES = 2048;
+/** In generations, one in `REPEATED_EVERY` of which begins with all that rides. */
+const MAX_RIDING_BYTES = 1024 * 1024;
 /** Or this part of the group: many queues that grow have as many records, and much more to store. */
 const MAX_LOAD_PART = 1 / 16;
+/** To put so many there takes some milliseconds. */
+const MAX_RIDERS = 4000;
+/** A larger retained message is written by itself, lest it drive out all that rides. */
+const MAX_RETAINED_BYTES = 2048;
 /** A larger page is one large message: to carry something it would be copied. */
 const MAX_CARRIER_BYTES = 256 * 1024;
-/** Among more small records than that it is not worth while to begin a generation for them to ride in. */
-const MAX_CHANGED = 1000;
 /** Value of a record that has been deleted, while it rides in a generation. Others have some length. */
 const DELETED = Buffer.alloc(0);
 
@@ -56,15 +57,16 @@ interface Shape {
  * tables in the order in which those were written, with nothing to merge: while one queue only grows, on the group's last page; when there are generations, in the one of the pages.
  * Retained messages ride in generations alone, if they are small: a page could carry few.
  *
- * `ridersKey` tells a start where: behind which page of a queue, or from which generation on. Each page behind that one carries all that rides. A generation has all of
- * it too, since the first group that adds pages there puts it there; each group puts there what it changes. So it is on the queue's last page, or in the last generation with pages.
+ * `ridersKey` tells a start where: behind which page of a queue, or from which generation on. Each page behind that one carries all that rides: so it is on the queue's last page. Into a
+ * generation each group puts what it changes, and the first one that adds pages there all that rides, if that was not done lately: so it is in the last `REPEATED_EVERY` generations with pages.
  */
 export class Riders {
   readonly #riding = new Map<string, Rider>();
   #ridingBytes = 0;
   /** The last page of the queue that carries, or the generation that does; undefined while none does. */
   #seat: Buffer | number | undefined;
-  /** All that rides in a generation is to be put there once more. */
+  /** The generation that all that rides has been put in last. */
+  #repeatedIn = 0;
   #mustRepeat = false;
   /** In this generation no more records ride than those that have: they were too many. */
   #leftGeneration = 0;
@@ -164,7 +166,7 @@ export class Riders {
       this.#changed.add(key.toString("latin1"));
       if (isRetainedKey(key) && this.#changed.size > size) this.#changedRetainedBytes += key.length + (values[index]?.length ?? 0);
     }
-    if (this.#changed.size <= MAX_CHANGED && this.#changedRetainedBytes <= MAX_RIDING_BYTES) return true;
+    if (this.#changed.size <= MAX_RIDERS && this.#changedRetainedBytes <= MAX_RIDING_BYTES) return true;
     this.#forgetChanged();
     return false;
   }
@@ -191,17 +193,19 @@ export class Riders {
       this.#ridingBytes += riderBytes(rider) - (before ? riderBytes(before) : 0);
       this.#riding.set(name, rider);
     }
-    return this.#ridingBytes <= maxBytes;
+    return this.#ridingBytes <= maxBytes && this.#riding.size <= MAX_RIDERS;
   }
 
-  /** All that rides, in a generation that it comes to. */
+  /** All that rides, in a generation that it comes to, and now and then in one where it goes on. */
   #moveFrom(before: Buffer | number | undefined): WriteOperation[] {
     const seat = this.#seat;
-    if (typeof seat !== "number" || (seat === before && !this.#mustRepeat)) return [];
-    const operations = [...this.#riding.values()].map((rider) => putIn(seat, rider));
-    if (typeof before !== "number" || this.#mustRepeat) operations.push(sealedPut(ridersKey, startOfGeneration(seat)));
+    if (typeof seat !== "number") return [];
+    const isNew = typeof before !== "number" || this.#mustRepeat;
+    if (!isNew && seat - this.#repeatedIn < REPEATED_EVERY) return [];
+    this.#repeatedIn = seat;
     this.#mustRepeat = false;
-    return operations;
+    const operations = [...this.#riding.values()].map((rider) => putIn(seat, rider));
+    return isNew ? [...operations, sealedPut(ridersKey, startOfGeneration(seat))] : operations;
   }
 
   /** What has ridden, by itself; what the group changes it writes. */

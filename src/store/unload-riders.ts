@@ -1,7 +1,7 @@
 import { unseal } from "./checked.ts";
 import type { Database, WriteOperation } from "./database.ts";
 import { type Expectation, lastGeneration } from "./find-generations.ts";
-import type { Generations } from "./generations.ts";
+import { type Generations, REPEATED_EVERY } from "./generations.ts";
 import { generationOf, keyOfRider, type KeyRange, pagesBehind, plainKey, ridersIn, ridersKey } from "./keys.ts";
 import { type Rider, ridersOf } from "./page-load.ts";
 import { readable } from "./read-range.ts";
@@ -67,13 +67,13 @@ async function lastRiders(database: Database, ranges: readonly KeyRange[]): Prom
   return { riders: [], damage };
 }
 
-/** What rides in the last generation that has anything, and, if some of it is damaged, what the generations before that have of it, back to `first`. */
+/** What rides in the last generations, back to one that began with all of it; if some of it is damaged, what others before have of it. */
 async function ridersSince(database: Database, from: number, { current, ridesFrom }: Generations): Promise<Found> {
   const riders = new Map<string, Rider>();
   let damage: string | undefined;
   const first = Math.max(from, ridesFrom);
   const last = await lastGeneration(database, current - 1);
-  for (let generation = last; generation >= first && (damage === undefined || generation > last - MAX_DAMAGED); generation--) {
+  for (let generation = last; generation >= first && generation > last - (damage === undefined ? REPEATED_EVERY : MAX_DAMAGED); generation--) {
     const riding = ridersIn(generation);
     const state = { isWhole: true };
     const found = await readable(database.iterator({ gte: riding.from, lt: riding.to, fillCache: false }), () => (state.isWhole = false));
@@ -84,7 +84,6 @@ async function ridersSince(database: Database, from: number, { current, ridesFro
       else if (!riders.has(name)) riders.set(name, { key: keyOfRider(key), value });
     }
     if (!state.isWhole) damage ??= `what rode in generation ${generation}`;
-    else if (found.length > 0) break;
   }
   return { riders: [...riders.values()], damage };
 }

@@ -266,12 +266,12 @@ export class SimulatedStore implements Store {
     if (this.#bytes < this.#generationBytes) return;
     this.#bytes = 0;
     this.#generations.begin();
-    const { grown } = this.#generations;
+    const { grown, riding } = this.#generations;
     // What a power cut brings back counts: no progress beyond it is sure.
     const found = placesIn(new Map([...this.#written, ...this.#surviving]));
     const keysOf = (generation: number): Buffer[] => [...this.#written.keys()].map(bytesOf).filter((key) => generationOf(key) === generation);
-    this.#generations.keepOnly(found, grown, new Map(this.#generations.emptied(found, grown).map((generation) => [generation, keysOf(generation)])));
-    if (this.#generations.hasEmptied) this.touch(this.#generations, "soon");
+    this.#generations.keepOnly(found, grown, new Map(this.#generations.emptied(found, riding).map((generation) => [generation, keysOf(generation)])));
+    if (this.#generations.hasLeft) this.touch(this.#generations, "soon");
   }
 }
 
@@ -315,16 +315,15 @@ function databaseOn(disks: readonly [Disk, ...Disk[]]): Database {
   return database as unknown as Database;
 }
 
-/** The disk as it is when what rides in the last generation stands by itself. */
+/** The disk as it is when what rides in generations stands by itself, as it was put last. */
 function withoutRiders(disk: Disk): Disk {
   const isRider = (key: Buffer): boolean => generationOf(key) > 0 && !isPageKey(key) && keyOfRider(key)[0] !== FIRST_OF_NOTE;
-  const riders = [...disk].map(([key, value]) => [bytesOf(key), value] as const).filter(([key]) => isRider(key));
-  const last = Math.max(...riders.map(([key]) => generationOf(key)));
+  const riders = [...disk].map(([key, value]) => [bytesOf(key), value] as const).filter(([key]) => isRider(key)).sort(([a], [b]) => generationOf(a) - generationOf(b));
   const seen = new Map([...disk].filter(([key]) => !isRider(bytesOf(key))));
   const from = disk.get(keyText(ridersKey));
   if (from === undefined || generationOf(from) === 0) return seen;
   for (const [key, sealed] of riders) {
-    if (generationOf(key) !== last) continue;
+    if (generationOf(key) < generationOf(from)) continue;
     const value = unseal(key, sealed);
     if (value === undefined || value.length === 0) seen.delete(keyText(keyOfRider(key)));
     else seen.set(keyText(keyOfRider(key)), isSealed(keyOfRider(key)) ? seal(keyOfRider(key), value) : value);

@@ -3,9 +3,9 @@ import { SystemClock } from "../../src/clock/system-clock.ts";
 import { Compactor } from "../../src/store/compactor.ts";
 import type { Database } from "../../src/store/database.ts";
 import { StoreFigures } from "../../src/store/figures.ts";
-import { Generations } from "../../src/store/generations.ts";
+import { Generations, REPEATED_EVERY } from "../../src/store/generations.ts";
 import { GroupRecords } from "../../src/store/group.ts";
-import { generationKey, generationOf, keyIn, pageKey } from "../../src/store/keys.ts";
+import { firstPageOf, generationKey, generationOf, isPageKey, keyIn, pageKey, retainedKey, riderKeyIn } from "../../src/store/keys.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 
 const MIB = 1024 * 1024;
@@ -24,7 +24,7 @@ it("leaves off looking for generations that are empty when a batch has failed: t
   const generations = new Generations({ places: [], records: new Map(), unused: 2000, ridesFrom: 0 }, Buffer.from("{}"));
   const compactor = new Compactor({
     clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => (hasFailed ? undefined : database),
-    isAwaited: () => false, onCompacted: () => undefined,
+    isAwaited: () => false, onLeft: () => undefined, onCompacted: () => undefined,
   });
   compactor.noteDeleted(pageKey(1, 0, 1));
   compactor.compact(false);
@@ -40,7 +40,7 @@ it("ends a generation to which a thousand queues have come when there was someth
   for (const [queues, ends] of [[1023, false], [1024, true]] as const) {
     const generations = new Generations({ places: [], records: new Map(), unused: 7, ridesFrom: 0 }, Buffer.from("{}"));
     const compactor = new Compactor({
-      clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+      clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted: () => undefined,
     });
     generations.place(Array.from({ length: queues }, (_, queue) => ({ type: "put", key: pageKey(queue + 1, 0, 1), value: Buffer.alloc(1) })));
     const alone = { growth: undefined };
@@ -65,7 +65,7 @@ it("deletes what many generations without pages have left by and by, also when n
     keys: ({ gte, limit }: { gte: Buffer; limit: number }) => iteratorOf(limit === 2 ? [] : Array.from({ length: RECORDS }, (_, record) => generationKey(generationOf(gte), record))),
   } as unknown as Database;
   const generations = new Generations({ places: [], records: new Map(), unused: 1, ridesFrom: 0 }, Buffer.from("{}"));
-  for (let seq = 1; seq <= GENERATIONS + 1; seq++) {
+  for (let seq = 1; seq <= GENERATIONS + REPEATED_EVERY; seq++) {
     generations.begin();
     generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
   }
@@ -75,7 +75,7 @@ it("deletes what many generations without pages have left by and by, also when n
     generations.writeTo(group);
     slices.push(group.count);
   };
-  const compactor = new Compactor({ clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted });
+  const compactor = new Compactor({ clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted });
   compactor.noteDeleted(pageKey(1, 0, 1));
   for (let look = 0; look < 20; look++) {
     compactor.compact(false);
@@ -85,6 +85,36 @@ it("deletes what many generations without pages have left by and by, also when n
   }
   expect(slices.reduce((sum, count) => sum + count, 0)).toBe(GENERATIONS * RECORDS);
   expect(Math.max(...slices)).toBeLessThan(12_000);
+  await compactor.close();
+});
+
+it("deletes what has ridden beside the pages of a slice before that is compacted, but for what still rides", async () => {
+  const GENERATIONS = 20;
+  const did: string[] = [];
+  const ridden = (generation: number): Buffer => riderKeyIn(generation, retainedKey(Buffer.from("topic")));
+  const database = {
+    // Nothing lies between generations, nor before their pages.
+    approximateSize: (from: Buffer, to: Buffer) => Promise.resolve(generationOf(from) === generationOf(to) && !from.equals(firstPageOf(generationOf(from))) ? MIB / 2 : 0),
+    compactRange: (from: Buffer) => Promise.resolve(void (isPageKey(from) && did.push(`compacts from ${generationOf(from)}`))),
+    keys: ({ gte, limit }: { gte: Buffer; limit: number }) => iteratorOf(limit === 2 ? [] : [ridden(generationOf(gte))]),
+  } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map(), unused: 1, ridesFrom: 0 }, Buffer.from("{}"));
+  const compactor = new Compactor({
+    clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+    onLeft: () => {
+      const group = new GroupRecords();
+      generations.writeTo(group);
+      did.push(`deletes in ${group.keys.map(generationOf).join(" ")}`);
+    },
+  });
+  for (let seq = 1; seq <= GENERATIONS; seq++) {
+    generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
+    compactor.noteDeleted(keyIn(generations.current, pageKey(1, 0, seq)));
+    if (seq < GENERATIONS) generations.begin();
+  }
+  compactor.compact(false);
+  await compactor.settled();
+  expect(did.slice(0, 2)).toEqual(["deletes in 1 2 3 4 5 6 7 8 9 10 11 12", "compacts from 1"]);
   await compactor.close();
 });
 
@@ -102,19 +132,19 @@ it("looks for generations without pages another time when it could not", async (
     },
   } as unknown as Database;
   const generations = new Generations({ places: [], records: new Map(), unused: 1, ridesFrom: 0 }, Buffer.from("{}"));
-  for (let seq = 1; seq <= 2; seq++) {
+  for (let seq = 1; seq <= 1 + REPEATED_EVERY; seq++) {
     generations.place([{ type: "put", key: pageKey(1, 0, seq), value: Buffer.alloc(1) }]);
     generations.begin();
   }
   const compactor = new Compactor({
-    clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+    clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted: () => undefined,
   });
   compactor.noteDeleted(pageKey(1, 0, 1));
   for (const forgets of [false, true]) {
     compactor.compact(false);
     await compactor.settled();
     expect(hasFailed).toBe(true);
-    expect(generations.hasEmptied).toBe(forgets);
+    expect(generations.hasLeft).toBe(forgets);
     clock.after(10_000, () => undefined);
     clock.step();
   }
@@ -133,7 +163,7 @@ it("does not look for them again and again on a full disk while it can't", async
   const generations = new Generations({ places: [], records: new Map([[1, 1]]), unused: 2, ridesFrom: 0 }, Buffer.from("{}"));
   let compacted = 0;
   const compactor = new Compactor({
-    clock: new VirtualClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => compacted++,
+    clock: new VirtualClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted: () => compacted++,
   });
   compactor.noteDeleted(pageKey(1, 0, 1));
   // The store looks at the free room whenever there may be more, and then compacts again.
@@ -152,7 +182,7 @@ it("begins a generation with each table once there are generations, also for one
   for (const [unused, ends] of [[0, 0], [7, 8]] as const) {
     const generations = new Generations({ places: [], records: new Map(), unused, ridesFrom: 0 }, Buffer.from("{}"));
     const compactor = new Compactor({
-      clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: 1000, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+      clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: 1000, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted: () => undefined,
     });
     compactor.noteWritten(1000, { growth: "inOrder" });
     expect(generations.current).toBe(ends);
@@ -165,7 +195,7 @@ it("makes no table of what is written without pages, however much that is, nor l
   const database = { compactRange: () => Promise.resolve(void tables++) } as unknown as Database;
   const generations = new Generations({ places: [], records: new Map(), unused: 7, ridesFrom: 0 }, Buffer.from("{}"));
   const compactor = new Compactor({
-    clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: 1000, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+    clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: 1000, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted: () => undefined,
   });
   compactor.noteWritten(999, { growth: "inOrder" });
   compactor.noteWritten(64 * MIB, { growth: "none" });
@@ -179,7 +209,7 @@ it("goes on with the next generation though some groups do more than add pages, 
   const database = { compactRange: () => Promise.resolve() } as unknown as Database;
   const generations = new Generations({ places: [], records: new Map(), unused: 7, ridesFrom: 0 }, Buffer.from("{}"));
   const compactor = new Compactor({
-    clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+    clock: new SystemClock(), figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted: () => undefined,
   });
   const begunBy = async (bytes: number, growth: "ofSeveral" | undefined): Promise<number> => {
     const before = generations.current;
@@ -212,7 +242,7 @@ it("forgets what LevelDB has compacted by itself while pages are still being del
   } as unknown as Database;
   const generations = new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, Buffer.from("{}"));
   const compactor = new Compactor({
-    clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onCompacted: () => undefined,
+    clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted: () => undefined,
   });
   const look = async (): Promise<number> => {
     asked = 0;

@@ -157,8 +157,8 @@ it("goes on with a generation when there are very many places, and finds all pag
 
 /** Forgets all that is emptied. */
 function keepOnly(generations: Generations, found: readonly Place[]): void {
-  const { grown } = generations;
-  generations.keepOnly(found, grown, new Map(generations.emptied(found, grown).map((generation) => [generation, [generationKey(generation, 0)]])));
+  const { grown, riding } = generations;
+  generations.keepOnly(found, grown, new Map(generations.emptied(found, riding).map((generation) => [generation, [generationKey(generation, 0)]])));
 }
 
 /** Of each queue the first page in each generation. */

@@ -72,11 +72,11 @@ describe("records that ride in generations", () => {
 
   /** What the compactor does when a drain has been compacted. */
   async function forgetEmptied(): Promise<void> {
-    const { grown } = generations;
+    const { grown, riding } = generations;
     const source = sourceOf(database);
     const { places } = await scanGenerations(source, 0, grown);
     const keys = new Map<number, Buffer[]>();
-    for (const generation of generations.emptied(places, grown)) {
+    for (const generation of generations.emptied(places, riding)) {
       const { from, to } = generationsBetween(generation, generation + 1);
       keys.set(generation, await source.firstKeys(from, to, 1000));
     }
@@ -119,15 +119,17 @@ describe("records that ride in generations", () => {
     expect(written(new Riders().batchOf(groupOf([page(1, 2), progress(1, 2)]), 3, gone))).toEqual(["q in 3", "riders", "page", "del page"]);
   });
 
-  it("all go to the next generation, synced, with the first group that adds a page there", () => {
-    const flags = ({ mustSync }: Batch): boolean => mustSync;
+  it("go on in the next generation with the first group that adds a page there; all of them, synced, in each eighth", () => {
     riders.batchOf(groupOf([page(1, 1), progress(1, 1)]), 1);
-    expect(flags(riders.batchOf(groupOf([page(1, 2), progress(1, 2)]), 1))).toBe(false);
+    expect(riders.batchOf(groupOf([page(1, 2), progress(1, 2)]), 1).mustSync).toBe(false);
     expect(written(riders.batchOf(groupOf([progress(2, 1)]), 2))).toEqual(["q in 1"]);
-    const next = riders.batchOf(groupOf([page(1, 3), progress(1, 3)]), 2);
-    expect(written(next)).toEqual(["q in 2", "q in 2", "q in 2", "page"]);
-    expect(flags(next)).toBe(true);
-    expect(written(riders.batchOf(groupOf([progress(2, 1)]), 2))).toEqual(["q in 2"]);
+    for (let generation = 2; generation <= 17; generation++) {
+      const next = riders.batchOf(groupOf([page(generation, 1), progress(generation, 1)]), generation);
+      const isEighth = generation % 8 === 1;
+      expect(written(next)).toEqual(isEighth ? [...Array.from({ length: 2 }, () => `q in ${generation}`), "page"] : ["page", `q in ${generation}`]);
+      expect(next.mustSync).toBe(isEighth);
+      expect(written(riders.batchOf(groupOf([progress(2, 1)]), generation))).toEqual([`q in ${generation}`]);
+    }
   });
 
   it("are put there once more after a failure, since a repair may have lost some", () => {
@@ -166,20 +168,20 @@ describe("records that ride in generations", () => {
   });
 
   it("do not make generations begin while they are very many", () => {
-    const growing = Array.from({ length: 3000 }, (_, at) => riders.batchOf(groupOf([page(at + 1, at + 1), progress(1, at + 1)]), 0).growth);
+    const growing = Array.from({ length: 9000 }, (_, at) => riders.batchOf(groupOf([page(at + 1, at + 1), progress(1, at + 1)]), 0).growth);
     expect(growing.filter((growth) => growth === undefined).length).toBeGreaterThanOrEqual(2);
   });
 
   it("are written by themselves when they are too many, and ride again in the next generation", async () => {
     generations.begin();
     let rode = 0;
-    for (let session = 1; session <= 4000; session++) {
+    for (let session = 1; session <= 5000; session++) {
       const { operations } = await write([page(1, session), progress(1, session)]);
       if (operations.some(({ key }) => key.equals(queueKey(session, 0)))) break;
       rode = session;
     }
     expect(rode).toBeGreaterThan(1000);
-    expect(rode).toBeLessThan(4000);
+    expect(rode).toBeLessThan(5000);
     const all = await small();
     expect(all.size).toBe(rode + 1);
     await write([page(2), progress(2)]);
@@ -211,10 +213,10 @@ describe("records that ride in generations", () => {
   it("make generations begin where each message is retained, be it that one queue grows; but not while those are too many to ride, or too large", () => {
     const growthOf = (topics: number, value: string): Set<Batch["growth"]> => {
       const growing = new Riders();
-      return new Set(Array.from({ length: 400 }, (_, at) => growing.batchOf(groupOf([page(at + 1), progress(at + 1), retained(at % topics, value)]), 0).growth));
+      return new Set(Array.from({ length: 4000 }, (_, at) => growing.batchOf(groupOf([page(at + 1), progress(at + 1), retained(at % topics, value)]), 0).growth));
     };
-    expect(growthOf(100, "x".repeat(400))).toEqual(new Set(["ofSeveral"]));
-    expect(growthOf(400, "x".repeat(400))).toContain(undefined);
+    expect(growthOf(2000, "x".repeat(400))).toEqual(new Set(["ofSeveral"]));
+    expect(growthOf(4000, "x".repeat(400))).toContain(undefined);
     expect(growthOf(1, "x".repeat(5_000))).toEqual(new Set([undefined]));
   });
 
@@ -231,7 +233,7 @@ describe("records that ride in generations", () => {
     generations.begin();
     const all = new Map<string, string | undefined>();
     let rode = 0;
-    for (let topic = 1; topic <= 100; topic++) {
+    for (let topic = 1; topic <= 1200; topic++) {
       const value = retained(topic, `value ${topic}`.padEnd(1_000));
       const batch = await write([page(topic), progress(topic), value]);
       all.set(text(value[0]), value[1]);
@@ -239,15 +241,15 @@ describe("records that ride in generations", () => {
       expect(batch.mustSync).toBe(rode === 0);
       rode ||= topic;
     }
-    expect(rode).toBeGreaterThan(50);
-    expect(rode).toBeLessThan(70);
+    expect(rode).toBeGreaterThan(900);
+    expect(rode).toBeLessThan(1050);
     generations.begin();
-    expect(written(await write([page(101), retained(1, "newer")])).slice(0, 3)).toEqual(["r in 2", "riders", "page"]);
+    expect(written(await write([page(1201), retained(1, "newer")])).slice(0, 3)).toEqual(["r in 2", "riders", "page"]);
     await write([retained(2, undefined)]);
     all.set(text(retainedKey(Buffer.from("1"))), "newer");
     all.delete(text(retainedKey(Buffer.from("2"))));
     await start();
-    expect(await small()).toEqual(new Map([...all, [text(queueKey(1, 0)), "progress 1 100"]]));
+    expect(await small()).toEqual(new Map([...all, [text(queueKey(1, 0)), "progress 1 1200"]]));
   });
 
   it("are found by a start, whatever came before and whenever the daemon was killed", { timeout: 60_000 }, async () => {
@@ -387,7 +389,7 @@ describe("records that ride in generations", () => {
     expect(generations.current).toBeGreaterThan(current);
   });
 
-  it("go with their generation when it is empty, but never from the last one that has got pages", async () => {
+  it("go with their generation when it is empty, but never from the last eight that have got pages", async () => {
     generations.begin();
     await write([page(1, 1), progress(1, 1), page(1, 2), progress(1, 2)]);
     const first = generations.current;
@@ -395,10 +397,15 @@ describe("records that ride in generations", () => {
     await write([[pageKey(1, 0, 1), undefined], [pageKey(2, 0, 1), undefined], progress(9, 2)]);
     await forgetEmptied();
     expect(await numbersOfRiders()).toEqual([first]);
-    await write([page(2, 1), progress(2, 1)]);
-    await forgetEmptied();
-    expect(await numbersOfRiders()).toEqual([generations.current]);
+    for (let seq = 2; seq <= 20; seq++) {
+      await write([page(seq, 1), progress(seq, 1)]);
+      await forgetEmptied();
+      const { current } = generations;
+      expect(await numbersOfRiders()).toEqual(Array.from({ length: Math.min(current - first + 1, 8) }, (_, index) => Math.max(first, current - 7) + index));
+      await write([[pageKey(1, 0, seq), undefined]]);
+      generations.begin();
+    }
     await start();
-    expect(await small()).toEqual(new Map([progress(2, 1), progress(9, 2)].map(([key, value]) => [text(key), value])));
+    expect(await small()).toEqual(new Map([progress(20, 1), progress(9, 2)].map(([key, value]) => [text(key), value])));
   });
 });
