@@ -26,7 +26,7 @@ export interface StoreOptions {
   readonly clock: Clock;
   /** Refuse to start on a store that cannot be repaired, instead of setting it aside. */
   readonly strict: boolean;
-  /** Below this, or below half of a smaller disk, the store is `full`. */
+  /** Below this, or without a reserve below its size if that is more, or below half of a smaller disk, the store is `full`. */
   readonly minFreeBytes: number;
   readonly report: (event: StoreEvent) => void;
   /** For tests of failure. */
@@ -86,7 +86,8 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
   const tables = new KnownTables(directory, options.clock);
   const database = await openOrRepair(options, openDatabase, tables);
   const uncertainty = new Uncertainty(directory);
-  const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
+  const reserveBytes = options.reserveBytes ?? RESERVE_BYTES;
+  const storeDirectory = new StoreDirectory(directory, reserveBytes, tables);
   try {
     const { isNoted } = uncertainty;
     const format = await ensureFormat(database, directory, isNoted, options.clock);
@@ -104,6 +105,7 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
       commitIntervalMs: options.commitIntervalMs,
       clock: options.clock,
       minFreeBytes: await storeDirectory.minFreeBytes(options.minFreeBytes),
+      minFreeUnreservedBytes: await storeDirectory.minFreeBytes(Math.max(options.minFreeBytes, reserveBytes)),
       freeBytes: options.freeBytes ?? (() => storeDirectory.freeBytes()),
       openDatabase,
       report: options.report,

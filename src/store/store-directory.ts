@@ -113,10 +113,15 @@ export class StoreDirectory {
     return 2 * this.#reserveBytes;
   }
 
+  /** Whether the reserve is there, whole. */
+  get hasReserve(): boolean {
+    return fileSize(this.#reservePath) === this.#reserveBytes;
+  }
+
   /** Makes the reserve if it is missing or cut short and well within `spareBytes`. Resolves with its size, whole or 0. */
   async makeReserve(spareBytes: number): Promise<number> {
     const bytes = this.#reserveBytes;
-    if (bytes === 0 || fileSize(this.#reservePath) === bytes) return bytes;
+    if (this.hasReserve) return bytes;
     if (spareBytes < this.spareForReserveBytes) return 0;
     try {
       await writeRandom(this.#reservePath, bytes);
