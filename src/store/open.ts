@@ -26,7 +26,7 @@ export interface StoreOptions {
   readonly clock: Clock;
   /** Refuse to start on a store that cannot be repaired, instead of setting it aside. */
   readonly strict: boolean;
-  /** Below this, or without a reserve below its size if that is more, or below half of a smaller disk, the store is `full`. */
+  /** Below this, or without a reserve below its size if that is more, or of a smaller disk below about half, the store is `full`. */
   readonly minFreeBytes: number;
   readonly report: (event: StoreEvent) => void;
   /** For tests of failure. */
@@ -86,8 +86,7 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
   const tables = new KnownTables(directory, options.clock);
   const database = await openOrRepair(options, openDatabase, tables);
   const uncertainty = new Uncertainty(directory);
-  const reserveBytes = options.reserveBytes ?? RESERVE_BYTES;
-  const storeDirectory = new StoreDirectory(directory, reserveBytes, tables);
+  const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
   try {
     const { isNoted } = uncertainty;
     const format = await ensureFormat(database, directory, isNoted, options.clock);
@@ -105,7 +104,7 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
       commitIntervalMs: options.commitIntervalMs,
       clock: options.clock,
       minFreeBytes: await storeDirectory.minFreeBytes(options.minFreeBytes),
-      minFreeUnreservedBytes: await storeDirectory.minFreeBytes(Math.max(options.minFreeBytes, reserveBytes)),
+      minFreeUnreservedBytes: await storeDirectory.minFreeUnreservedBytes(options.minFreeBytes),
       freeBytes: options.freeBytes ?? (() => storeDirectory.freeBytes()),
       openDatabase,
       report: options.report,

@@ -180,8 +180,8 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : 
     expect(daemon.lines.filter((line) => /CWNAN0341|CWNAN\d{4}[SF]/.test(line))).toEqual([]);
   });
 
-  it("too small for the reserve, full whatever store_min_free says, and killed: the start opens the store, which is drained and takes more", { timeout: 120_000 }, async () => {
-    const { daemon, port } = await place("store_min_free 0", 24);
+  it.each([16, 24])("of %i MB, too small for the reserve, full whatever store_min_free says, and killed: the start opens the store, which is drained and takes more", { timeout: 120_000 }, async (megabytes) => {
+    const { daemon, port } = await place("store_min_free 0", megabytes);
     await durableSubscriber(port);
     const publisher = await publisherOn(port, 1);
     await daemon.waitForLine(/CWNAN030[46]E/, { timeoutMs: 60_000 });
