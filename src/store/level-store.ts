@@ -32,6 +32,7 @@ export interface LevelStoreParts {
   readonly commitIntervalMs: number;
   readonly clock: Clock;
   readonly minFreeBytes: number;
+  readonly minFreeUnreservedBytes: number;
   readonly freeBytes: () => Promise<number>;
   readonly openDatabase: OpenDatabase;
   readonly report: (event: StoreEvent) => void;

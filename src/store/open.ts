@@ -26,7 +26,7 @@ export interface StoreOptions {
   readonly clock: Clock;
   /** Refuse to start on a store that cannot be repaired, instead of setting it aside. */
   readonly strict: boolean;
-  /** Below this, or below half of a smaller disk, the store is `full`. */
+  /** Below this, or without a reserve below its size if that is more, or of a smaller disk below about half, the store is `full`. */
   readonly minFreeBytes: number;
   readonly report: (event: StoreEvent) => void;
   /** For tests of failure. */
@@ -104,6 +104,7 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
       commitIntervalMs: options.commitIntervalMs,
       clock: options.clock,
       minFreeBytes: await storeDirectory.minFreeBytes(options.minFreeBytes),
+      minFreeUnreservedBytes: await storeDirectory.minFreeUnreservedBytes(options.minFreeBytes),
       freeBytes: options.freeBytes ?? (() => storeDirectory.freeBytes()),
       openDatabase,
       report: options.report,

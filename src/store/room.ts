@@ -11,6 +11,8 @@ export interface RoomParts {
   readonly directory: StoreDirectory;
   readonly clock: Clock;
   readonly minFreeBytes: number;
+  /** The same while there is no reserve to give up: opening the store needs room, and so does draining it. */
+  readonly minFreeUnreservedBytes: number;
   readonly freeBytes: () => Promise<number>;
   readonly figures: StoreFigures;
   /** It was given up, to open the database or by an earlier process. */
@@ -61,11 +63,11 @@ export class Room {
 
   async #inspectDirectory(): Promise<void> {
     this.#uninspectedBytes = 0;
-    const { directory, freeBytes, minFreeBytes, figures, report, onInspected } = this.#parts;
+    const { directory, freeBytes, figures, report, onInspected } = this.#parts;
     await directory.syncNames();
     const free = await freeBytes();
     figures.freeBytes = free;
-    const wanted = minFreeBytes + (this.#isReserveGiven ? directory.spareForReserveBytes : 0);
+    const wanted = this.#wantedBytes;
     const isShort = free < wanted;
     if (!isShort) this.#isReserveGiven = false;
     if (isShort !== this.isShort) {
@@ -73,6 +75,12 @@ export class Room {
       report({ kind: isShort ? "full" : "roomAgain", detail: `${free} bytes free, ${wanted} wanted` });
     }
     onInspected(isShort);
+  }
+
+  get #wantedBytes(): number {
+    const { directory, minFreeBytes, minFreeUnreservedBytes } = this.#parts;
+    if (this.#isReserveGiven) return minFreeBytes + directory.spareForReserveBytes;
+    return directory.hasReserve ? minFreeBytes : minFreeUnreservedBytes;
   }
 
   /** Beside everything else: 16 MiB take a slow card seconds. */

@@ -19,6 +19,8 @@ export const RESERVE_BYTES = 16 * MIB;
 export const RESERVE_NAME = "reserve";
 /** A disk may have to be free by one part of so many at most. With less room than that a compaction may find none. */
 const MAX_FREE_SHARE = 2;
+/** What a store that fills fast takes beyond that: room is looked at after each MiB. */
+const PASSED_BYTES = 2 * MIB;
 const PROBE_NAME = "probe";
 const PROBE_BYTES = 256 * 1024;
 /** A change to the directory as long ago as this can be told from a later one by its time. */
@@ -58,6 +60,15 @@ export class StoreDirectory {
   async minFreeBytes(wantedBytes: number): Promise<number> {
     const { blocks, bsize } = await statfs(this.path);
     return Math.min(wantedBytes, Math.floor(blocks / MAX_FREE_SHARE) * bsize);
+  }
+
+  /**
+   * The same while there is no reserve: as much as that has. Of a small disk more than a half, since all that is stored may stand in LevelDB's log, which
+   * opening the database writes again, as tables.
+   */
+  async minFreeUnreservedBytes(wantedBytes: number): Promise<number> {
+    const { blocks, bsize } = await statfs(this.path);
+    return Math.min(Math.max(wantedBytes, this.#reserveBytes), Math.floor(blocks / MAX_FREE_SHARE) * bsize + PASSED_BYTES);
   }
 
   /** LevelDB does not fsync the directory when it starts a new log: ext4 commits the name with the file's own fsync, others need not. */
@@ -113,10 +124,15 @@ export class StoreDirectory {
     return 2 * this.#reserveBytes;
   }
 
+  /** Whether the reserve is there, whole. */
+  get hasReserve(): boolean {
+    return fileSize(this.#reservePath) === this.#reserveBytes;
+  }
+
   /** Makes the reserve if it is missing or cut short and well within `spareBytes`. Resolves with its size, whole or 0. */
   async makeReserve(spareBytes: number): Promise<number> {
     const bytes = this.#reserveBytes;
-    if (bytes === 0 || fileSize(this.#reservePath) === bytes) return bytes;
+    if (this.hasReserve) return bytes;
     if (spareBytes < this.spareForReserveBytes) return 0;
     try {
       await writeRandom(this.#reservePath, bytes);

@@ -180,6 +180,21 @@ describe.skipIf(problem !== undefined)(problem === undefined ? "a small disk" : 
     expect(daemon.lines.filter((line) => /CWNAN0341|CWNAN\d{4}[SF]/.test(line))).toEqual([]);
   });
 
+  it.each([16, 24])("of %i MB, too small for the reserve, full whatever store_min_free says, and killed: the start opens the store, which is drained and takes more", { timeout: 120_000 }, async (megabytes) => {
+    const { daemon, port } = await place("store_min_free 0", megabytes);
+    await durableSubscriber(port);
+    const publisher = await publisherOn(port, 1);
+    await daemon.waitForLine(/CWNAN030[46]E/, { timeoutMs: 60_000 });
+    await publisher.until(500);
+    await daemon.kill("SIGKILL");
+    await publisher.client.client.endAsync(true);
+    await daemon.start();
+    await receivesAll(port, publisher.acknowledged.size);
+    const { acknowledged } = await publisherOn(port, 1);
+    await expect.poll(() => acknowledged.size, { timeout: 30_000 }).toBeGreaterThan(100);
+    expect(daemon.lines.filter((line) => /CWNAN0341|CWNAN\d{4}[SF]/.test(line))).toEqual([]);
+  });
+
   it("without a byte left: subscribers are sent what is stored, and with room again all that was acknowledged is there", { timeout: 180_000 }, async () => {
     const { disk, daemon, port } = await place("store_min_free 1000000");
     await durableSubscriber(port);

@@ -452,6 +452,23 @@ describe("a store on disk", () => {
     expect(await readText(store, "r", "s")).toEqual([["r1", "progress"]]);
   });
 
+  it("is full without the room of a reserve as long as there is none, whatever is to be free", async () => {
+    let free = 999;
+    store = await openStore({ ...optionsFor(directory, events), reserveBytes: 1000, freeBytes: () => Promise.resolve(free) });
+    expect(store.state).toBe("full");
+    await store.close();
+
+    free = 2000; // for a reserve, too
+    store = await openStore({ ...optionsFor(directory, events), reserveBytes: 1000, freeBytes: () => Promise.resolve(free) });
+    const { figures } = store;
+    await expect.poll(() => figures.reserveBytes).toBe(1000);
+    await store.close();
+
+    free = 0;
+    store = await openStore({ ...optionsFor(directory, events), reserveBytes: 1000, freeBytes: () => Promise.resolve(free) });
+    expect(store.state).toBe("healthy");
+  });
+
   it("collects for commit_interval_ms what shares one sync, and counts it", async () => {
     const collecting = await openStore({ ...optionsFor(directory), commitIntervalMs: 200 });
     store = collecting;

@@ -29,7 +29,7 @@ export const globalKeywords = [
   { name: "max_packet_size", aliases: ["message_size_limit"], reload: true, type: limit("bytes"), default: 1_048_576, doc: "Largest packet taken from a peer." },
   { name: "max_queue_memory", aliases: [], type: limit("bytes"), default: 16_777_216, doc: "RAM that all queues share: what is on disk stays there, too, while there is room, and is read back otherwise when its turn comes. Without a limit all of it stays." },
   { name: "max_uncommitted_bytes", aliases: [], type: limit("bytes"), default: 8_388_608, doc: "Bytes taken from publishers and not yet on disk; an eighth of it from one connection." },
-  { name: "store_min_free", aliases: [], type: whole(0, Number.MAX_SAFE_INTEGER, "bytes"), default: 67_108_864, doc: "Free room on the store's disk below which it counts as full; of a disk that is smaller than twice this a half." },
+  { name: "store_min_free", aliases: [], type: whole(0, Number.MAX_SAFE_INTEGER, "bytes"), default: 67_108_864, doc: "Free room on the store's disk below which it counts as full: 16 MiB at least where it has had no room for the reserve; of a disk that is smaller than twice this a half, and without the reserve 2 MiB more." },
   { name: "persistence", aliases: ["retained_persistence"], type: boolean, default: true, doc: "Keep messages, subscriptions and retained messages on disk." },
   { name: "persistence_location", aliases: [], type: string, default: undefined, doc: "Prefix of the store's folder; it ends in / to be a folder itself." },
   { name: "durability", aliases: [], type: oneOf("power", "process"), default: "power", doc: "What an acknowledged message survives: power (a power cut; the disk is synced before each acknowledgement) or process (the end of the process)." },
