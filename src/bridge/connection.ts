@@ -322,7 +322,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     if (this.notification.connectionEnded(isLost && !exchange.hasHeard, nowMs - this.stateSinceMs)) {
       context.log.write("bridgeNotificationRefused", { name: this.name, address: addresses.text });
     }
-    addresses.left(entry.session.hasOpenExchanges);
+    addresses.left(entry.session.leavesExchanges);
     this.retainedCopy.connectionEnded(nowMs, exchange.end(isLost));
     this.notification.tellLocal("0");
     if (end.kind === "silent") context.log.write("bridgePingTimeout", { name: this.name });

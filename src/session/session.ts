@@ -226,6 +226,11 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
     return this.inFlightMessages > 0 || this.incoming.size > 0;
   }
 
+  /** The same with those that an earlier connection began and this one has not come to: the peer knows their identifiers. */
+  get leavesExchanges(): boolean {
+    return this.incoming.size > 0 || this.lanes.hasBegun;
+  }
+
   /** Visits what is queued, not done and in no page of the store; `mayBeKnown`: the peer may have it. */
   visitUnwritten(visit: (message: Message, mayBeKnown: boolean) => void): void {
     this.lanes.get(0)?.visitUnwritten(visit);

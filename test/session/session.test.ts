@@ -186,6 +186,31 @@ describe("a new connection", () => {
     expect(peer.take()).toEqual(["PUBLISH a q1 id2 dup", "PUBLISH b q1 id3 dup", "PUBLISH c q1 id4 dup"]);
   });
 
+  it("that ends before it has come to what an earlier one began leaves that open", async () => {
+    const before = new SessionRig({ inflight: 3 });
+    before.attach();
+    before.deliver("a b", 2);
+    await before.settle();
+    before.session.sender?.onPubrec(2);
+    await before.settle();
+    const rig = before.cutPower({ inflight: 3 });
+    const peer = rig.attach();
+    expect(peer.take()).toEqual([]); // it is read from the disk first
+    expect(rig.session.leavesExchanges).toBe(true);
+    rig.session.detach();
+    rig.attach();
+    await rig.settle();
+    rig.session.sender?.onPubcomp(2);
+    expect(rig.session.leavesExchanges).toBe(true);
+    rig.session.sender?.onPubrec(3);
+    await rig.settle();
+    rig.session.sender?.onPubcomp(3);
+    expect(rig.session.leavesExchanges).toBe(false);
+    rig.session.detach();
+    rig.deliver("c", 2);
+    expect(rig.session.leavesExchanges).toBe(false);
+  });
+
   it("with a smaller window gets the rest of the old one later, DUP set", () => {
     const rig = new SessionRig({ inflight: 3 });
     rig.attach();
