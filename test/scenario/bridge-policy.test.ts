@@ -86,6 +86,27 @@ describe("A1.14: start_type", () => {
     await watcher.waitFor("a", "1");
   });
 
+  it("what is stopped and started by hand while a message is under way starts again, and what is stopped stays so over a reload", async () => {
+    const port = await freePort();
+    const upstream = await ScriptedUpstream.start("20 02 00 00");
+    cleanups.push(() => upstream.close());
+    upstream.answers = false;
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream.port, "topic # out", "notifications false")}`);
+    const client = await connect(port);
+    await daemon.waitForLine(/CWNAN0133I/);
+    await client.publish("a", "1", { qos: 1 });
+    await upstream.wait(PUBLISH);
+    ctl(daemon, "stop_connection", "up");
+    expect(ctl(daemon, "start_connection", "up")).toContain("is being started");
+    await daemon.waitForLine(/CWNAN0062I/);
+    await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+    await upstream.wait(PUBLISH, 2);
+    ctl(daemon, "stop_connection", "up");
+    writeFileSync(daemon.configFile, readFileSync(daemon.configFile, "utf8").replace("reconnect_interval 1", "reconnect_interval 2"));
+    ctl(daemon, "reload");
+    expect(ctl(daemon, "status")).toContain("connection up: stopped");
+  });
+
   it("once: goes on trying until it was connected, and then no more", async () => {
     const [port = 0, upstream = 0] = await freePorts(2);
     const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "start_type once", "topic # out")}`);
