@@ -11,7 +11,7 @@ import { connect311, FrameSplitter, type TestClient } from "./clients.ts";
 import { DaemonProcess, freePort, freePorts } from "./daemon.ts";
 import { mosquittoAvailable, mosquittoMissing, MosquittoProcess } from "./mosquitto.ts";
 import { RecordingProxy } from "./proxy.ts";
-import { CONNECT, PUBLISH, PUBREL, ScriptedUpstream } from "./scripted-upstream.ts";
+import { CONNECT, PUBLISH, PUBREL, ScriptedUpstream, SUBSCRIBE, UNSUBSCRIBE } from "./scripted-upstream.ts";
 
 const program = path.join(import.meta.dirname, "..", "..", "dist", "amqtdd.js");
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -594,6 +594,26 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     await here.publish("a", "x", { qos: 1 });
     await there.waitFor("a", "x");
     expect(there.messages).toHaveLength(1);
+  });
+
+  it("gives up at the remote what it no longer subscribes to, however often it has to ask", async () => {
+    const port = await freePort();
+    const upstream = await ScriptedUpstream.start("20 02 01 00");
+    cleanups.push(() => upstream.close());
+    const config = (topic: string): string => `listener ${port} 127.0.0.1\n${connection(upstream.port, "cleansession false", "notifications false", `topic ${topic} in`)}`;
+    const daemon = await start(config("old/#"));
+    await upstream.wait(SUBSCRIBE);
+    writeFileSync(daemon.configFile, readFileSync(daemon.configFile, "utf8").replace("old/#", "new/#"));
+    ctl(daemon, "reload");
+    const [asked] = await upstream.wait(UNSUBSCRIBE);
+    upstream.cut();
+    const again = (await upstream.wait(UNSUBSCRIBE, 2))[1];
+    expect(again?.hex).toBe(asked?.hex);
+    upstream.send(`b0 02 ${again?.frame.toString("hex", 2, 4)}`);
+    const before = upstream.of(SUBSCRIBE).length;
+    upstream.cut();
+    await upstream.wait(SUBSCRIBE, before + 1);
+    expect(upstream.of(UNSUBSCRIBE)).toHaveLength(2);
   });
 
   it("gives up at the remote what it no longer subscribes to", async () => {
