@@ -28,7 +28,7 @@ import { TopicMap } from "./topic-lines.ts";
 type State = "off" | "lazy" | "pausing" | "connecting" | "purging" | "asking" | "established" | "finishing";
 
 /** What follows when an established connection has been left on purpose. */
-type Then = "off" | "lazy" | "primary" | "start";
+type Then = "off" | "lazy" | "primary" | "start" | "again";
 
 const PURGE_PAUSE_MS = 10;
 const MIN_PAUSE_MS = 50;
@@ -340,6 +340,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
       this.addresses.toPrimary();
       return this.connectIn(0);
     }
+    if (this.then === "again") return this.connectIn(0);
     if (this.then === "lazy") return this.enter("lazy");
     this.enter("off");
     this.context.log.write("bridgeStopped", { name: this.name });
@@ -374,6 +375,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     if (nowMs - this.stateSinceMs >= STABLE_MS) {
       this.backoff.succeeded();
       if (this.addresses.isPrimary) this.primaryReturn.stayed();
+      if (this.notification.mustRetry()) return this.finish("again", "its state is told once more");
     }
     const overdue = this.exchange.overdue(nowMs);
     if (overdue !== undefined) return this.remote?.giveUp(overdue);

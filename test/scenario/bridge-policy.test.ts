@@ -584,6 +584,35 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     expect((await late.waitForMessages(1))[0]).toMatchObject({ payload: "0", retain: true });
   }, 300_000);
 
+  it("tells its state again to a remote that was only in trouble when it ended connections right after they were told, and no more to one that goes on so", async () => {
+    for (const isInTrouble of [true, false]) {
+      const told: number[] = [];
+      let connections = 0;
+      const server = net.createServer((socket) => {
+        const splitter = new FrameSplitter();
+        const number = ++connections;
+        socket.on("error", () => undefined);
+        socket.on("data", (bytes: Buffer) => {
+          for (const frame of splitter.push(bytes)) {
+            const type = (frame[0] ?? 0) >> 4;
+            if (type === CONNECT) socket.write(Buffer.from([0x20, 2, 0, 0]));
+            if (type !== PUBLISH) continue;
+            if (frame.at(-1) === 0x31) told.push(number);
+            if (!isInTrouble || number <= 2) socket.destroy();
+          }
+        });
+      });
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      cleanups.push(() => void server.close());
+      const daemon = await start(`listener ${await freePort()} 127.0.0.1\n${connection((server.address() as net.AddressInfo).port, "cleansession true", "topic # out")}`);
+      await daemon.waitForLine(/CWNAN0133I/, { count: isInTrouble ? 4 : 5, timeoutMs: 20_000 });
+      await expect.poll(() => told).toEqual([1, 2, 4]);
+      expect(daemon.lines.filter((line) => line.includes("CWNAN0326W"))).toHaveLength(1);
+      await daemon.kill();
+    }
+  });
+
   it("keeps its state to itself with notifications_local_only", async () => {
     const port = await freePort();
     const upstream = await mosquitto();
