@@ -28,7 +28,7 @@ import { TopicMap } from "./topic-lines.ts";
 type State = "off" | "lazy" | "pausing" | "connecting" | "purging" | "asking" | "established" | "finishing";
 
 /** What follows when an established connection has been left on purpose. */
-type Then = "off" | "lazy" | "primary";
+type Then = "off" | "lazy" | "primary" | "start" | "again";
 
 const PURGE_PAUSE_MS = 10;
 const MIN_PAUSE_MS = 50;
@@ -109,8 +109,9 @@ export class BridgeConnection implements RemoteOwner, Holder {
     return this.state === "established" || this.state === "finishing";
   }
 
+  /** Not wanted, or being left for that. */
   get isOff(): boolean {
-    return this.state === "off";
+    return this.state === "off" || (this.state === "finishing" && this.then === "off");
   }
 
   get stateText(): string {
@@ -140,8 +141,12 @@ export class BridgeConnection implements RemoteOwner, Holder {
     else if (this.config.startType !== "manual") this.connectIn(0);
   }
 
-  /** Begins whatever `start_type` says; false if it has begun already. */
+  /** Begins whatever `start_type` says, when it has been left if it is being left; false if it has begun already. */
   startByHand(): boolean {
+    if (this.state === "finishing" && (this.then === "off" || this.then === "lazy")) {
+      this.then = "start";
+      return true;
+    }
     if (this.state !== "off" && this.state !== "lazy") return false;
     this.backoff.succeeded();
     this.begin();
@@ -322,7 +327,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     if (this.notification.connectionEnded(isLost && !exchange.hasHeard, nowMs - this.stateSinceMs)) {
       context.log.write("bridgeNotificationRefused", { name: this.name, address: addresses.text });
     }
-    addresses.left(entry.session.hasOpenExchanges);
+    addresses.left(entry.session.leavesExchanges);
     this.retainedCopy.connectionEnded(nowMs, exchange.end(isLost));
     this.notification.tellLocal("0");
     if (end.kind === "silent") context.log.write("bridgePingTimeout", { name: this.name });
@@ -335,8 +340,11 @@ export class BridgeConnection implements RemoteOwner, Holder {
       this.addresses.toPrimary();
       return this.connectIn(0);
     }
-    this.enter(this.then);
-    if (this.then === "off") this.context.log.write("bridgeStopped", { name: this.name });
+    if (this.then === "again") return this.connectIn(0);
+    if (this.then === "lazy") return this.enter("lazy");
+    this.enter("off");
+    this.context.log.write("bridgeStopped", { name: this.name });
+    if (this.then === "start") this.startByHand();
   }
 
   /** A server that refuses the protocol, or just closes on the private bit, is asked again without it. */
@@ -367,6 +375,7 @@ export class BridgeConnection implements RemoteOwner, Holder {
     if (nowMs - this.stateSinceMs >= STABLE_MS) {
       this.backoff.succeeded();
       if (this.addresses.isPrimary) this.primaryReturn.stayed();
+      if (this.notification.mustRetry()) return this.finish("again", "its state is told once more");
     }
     const overdue = this.exchange.overdue(nowMs);
     if (overdue !== undefined) return this.remote?.giveUp(overdue);

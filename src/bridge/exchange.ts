@@ -185,7 +185,7 @@ export class Exchange {
         return this.subscriptions.onSuback(link, firstByte, bytes, bodyStart, bodyEnd);
       case PacketType.UNSUBACK:
         decodeUnsuback(version, firstByte, bytes, bodyStart, bodyEnd);
-        return;
+        return this.subscriptions.onUnsuback();
       default:
         throw new ProtocolViolation(Reason.ProtocolError, `packet type ${firstByte >> 4} is not for a server to send now`);
     }

@@ -16,7 +16,9 @@ const UNHEARD_ENDS = 2;
 export class Notification {
   private readonly topic: Buffer;
   private unheardEnds = 0;
+  /** The remote is told nothing: it seems not to like it, or has shown so, since it was told once more after it had kept a connection without. */
   private isRefused = false;
+  private isRetried = false;
   /** Whether the remote retains messages, as far as we know. */
   retains = true;
 
@@ -58,13 +60,24 @@ export class Notification {
    * do so for ever. True if the remote is told nothing from now on.
    */
   connectionEnded(wasLostUnheard: boolean, lastedMs: number): boolean {
+    if (this.isRefused) return false;
     if (!this.tellsRemote || this.topic[0] !== DOLLAR || !wasLostUnheard || lastedMs >= QUICK_END_MS) {
       this.unheardEnds = 0;
+      this.isRetried = false;
       return false;
     }
     this.unheardEnds += 1;
     this.isRefused = this.unheardEnds >= UNHEARD_ENDS;
-    return this.isRefused;
+    return this.isRefused && !this.isRetried;
+  }
+
+  /** A connection stands. True if it is to be made anew, to tell the remote once more: it may just have been in trouble when it ended those before. */
+  mustRetry(): boolean {
+    if (!this.isRefused || this.isRetried) return false;
+    this.isRefused = false;
+    this.isRetried = true;
+    this.unheardEnds = UNHEARD_ENDS - 1;
+    return true;
   }
 }
 

@@ -10,9 +10,11 @@ import { FIRST_REQUEST_ID } from "../session/packet-id.ts";
 const UNSUBSCRIBE_ID = FIRST_REQUEST_ID + 1;
 const SUBACK_LIMIT_MS = 30_000;
 
-/** What a connection has subscribed to at its remote. It is kept in the store: a filter that is configured no more is given up there. */
+/** What a connection has subscribed to at its remote. It is kept in the store: a filter that is configured no more is given up there, until the remote has said that it is. */
 export class RemoteSubscriptions {
   private askedAtMs = 0;
+  /** Filters whose end the remote has not confirmed. */
+  private givenUp: readonly string[] = [];
 
   constructor(
     private readonly wanted: readonly { readonly filter: string; readonly qos: QoS }[],
@@ -28,8 +30,9 @@ export class RemoteSubscriptions {
     const { wanted, entry, sessions } = this;
     const known = [...entry.filters.keys()];
     const obsolete = known.filter((filter) => !wanted.some((one) => one.filter === filter));
-    if (sessionPresent && obsolete.length > 0) link.send(encodeUnsubscribe(link.version, UNSUBSCRIBE_ID, obsolete));
-    for (const filter of sessionPresent ? obsolete : known) sessions.unsubscribe(entry, filter);
+    this.givenUp = sessionPresent ? obsolete : known;
+    if (!sessionPresent) this.onUnsuback();
+    else if (obsolete.length > 0) link.send(encodeUnsubscribe(link.version, UNSUBSCRIBE_ID, obsolete));
     if (wanted.length === 0) return;
     for (const { filter, qos } of wanted) sessions.subscribe(entry, filter, plainOptions(qos));
     link.send(encodeSubscribe(link.version, FIRST_REQUEST_ID, wanted.map((one) => ({ ...one, noLocal: this.noLocal, retainAsPublished: true }))));
@@ -46,6 +49,12 @@ export class RemoteSubscriptions {
       this.sessions.unsubscribe(this.entry, filter);
       this.onRefused(filter, code);
     });
+  }
+
+  /** Also where it refuses: it would each time. */
+  onUnsuback(): void {
+    for (const filter of this.givenUp) this.sessions.unsubscribe(this.entry, filter);
+    this.givenUp = [];
   }
 
   isOverdue(nowMs: number): boolean {

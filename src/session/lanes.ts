@@ -106,6 +106,11 @@ export class Lanes {
     return times.length === 0 ? undefined : Math.min(...times);
   }
 
+  /** Whether messages are not done that were sent, on this connection or an earlier one, or may have been. */
+  get hasBegun(): boolean {
+    return this.queues.some((queue) => queue.hasBeenSent(queue.ackedBelow));
+  }
+
   /** Whether a message is still queued, sent or not. */
   isOpen({ lane, seq }: QueuedMessage): boolean {
     return this.get(lane)?.isOpen(seq) ?? false;

@@ -233,6 +233,7 @@ export class Sender {
     const isSent = peer.publish(flags, record, record.topicStart + view.prefix.length, qos === 0 ? 0 : id, expirySeconds);
     if (!isSent) this.countOversized();
     if (!isSent || qos === 0) queue.acknowledge(seq, sent);
+    if (!isSent && again && qos === 2) this.release(queue, seq);
     return true;
   }
 
@@ -243,12 +244,17 @@ export class Sender {
     return inOrder.map(({ lane, window }) => ({ lane, seq: window.firstUnanswered })).filter(({ seq }) => seq > 0);
   }
 
-  /** The peer may not have the record under the cursor any more. If it has it already, PUBREL has it forget the identifier, which would hide a later message from it. */
+  /** The peer may not have the record under the cursor any more. */
   private withhold(queue: Queue, seq: number): boolean {
     const mayBeKnown = this.lowered(this.record.qos) === 2 && queue.hasBeenSent(seq);
     this.passBy(queue, seq);
-    if (mayBeKnown) this.peer.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, seq), queue.touch("synced"), 0);
+    if (mayBeKnown) this.release(queue, seq);
     return true;
+  }
+
+  /** A QoS 2 message is done that the peer may have already: PUBREL has it forget the identifier, which would hide a later message from it. */
+  private release(queue: Queue, seq: number): void {
+    this.peer.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, seq), queue.touch("synced"), 0);
   }
 
   /** The record under the cursor is done without being sent. */

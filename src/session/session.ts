@@ -154,6 +154,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
     this.sender = new Sender(this, this.context, peer, maxInflight, maxQoS, this.drain);
     this.context.budget.takeBack(this);
     this.lanes.attach();
+    this.release();
     this.pump();
   }
 
@@ -181,9 +182,16 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
       this.unanswered = NONE;
       if (group !== 0) this.noteAwaited();
       // The peer may have kept the identifier: PUBREL has it forgotten, so that the next message under it is not taken for this one.
-      if (qos === 2) this.sender?.peer.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, head.seq), group, 0);
+      if (qos === 2) this.aside.releaseLater({ packetId: packetIdOf(queue.lane, head.seq), after: group });
+      this.release();
       this.pump();
     });
+  }
+
+  private release(): void {
+    const { sender, parking } = this;
+    if (!sender || !parking) return;
+    for (const { packetId, after } of parking.takeReleases()) sender.peer.acknowledge(PUBREL_BYTE, packetId, after, 0);
   }
 
   /** What is put aside, oldest first. Rejects with StoreError when the store can't be read. */
@@ -217,6 +225,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   forgetPeer(): GroupNumber {
     const group = Math.max(this.incoming.clear(), this.lanes.forgetPeer());
     this.bounds.forgetPeer();
+    this.parking?.takeReleases();
     if (this.lanes.awaitsStore) this.noteAwaited();
     return group;
   }
@@ -224,6 +233,11 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   /** Whether messages are on their way, in either direction, whose exchange is not over. */
   get hasOpenExchanges(): boolean {
     return this.inFlightMessages > 0 || this.incoming.size > 0;
+  }
+
+  /** The same with those that an earlier connection began and this one has not come to: the peer knows their identifiers. */
+  get leavesExchanges(): boolean {
+    return this.incoming.size > 0 || this.lanes.hasBegun;
   }
 
   /** Visits what is queued, not done and in no page of the store; `mayBeKnown`: the peer may have it. */

@@ -11,7 +11,7 @@ import { connect311, FrameSplitter, type TestClient } from "./clients.ts";
 import { DaemonProcess, freePort, freePorts } from "./daemon.ts";
 import { mosquittoAvailable, mosquittoMissing, MosquittoProcess } from "./mosquitto.ts";
 import { RecordingProxy } from "./proxy.ts";
-import { CONNECT, PUBLISH, PUBREL, ScriptedUpstream } from "./scripted-upstream.ts";
+import { CONNECT, PUBLISH, PUBREL, ScriptedUpstream, SUBSCRIBE, UNSUBSCRIBE } from "./scripted-upstream.ts";
 
 const program = path.join(import.meta.dirname, "..", "..", "dist", "amqtdd.js");
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -84,6 +84,27 @@ describe("A1.14: start_type", () => {
     expect(ctl(daemon, "status")).toContain("connection up: stopped, 1 messages queued");
     ctl(daemon, "start_connection", "up");
     await watcher.waitFor("a", "1");
+  });
+
+  it("what is stopped and started by hand while a message is under way starts again, and what is stopped stays so over a reload", async () => {
+    const port = await freePort();
+    const upstream = await ScriptedUpstream.start("20 02 00 00");
+    cleanups.push(() => upstream.close());
+    upstream.answers = false;
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream.port, "topic # out", "notifications false")}`);
+    const client = await connect(port);
+    await daemon.waitForLine(/CWNAN0133I/);
+    await client.publish("a", "1", { qos: 1 });
+    await upstream.wait(PUBLISH);
+    ctl(daemon, "stop_connection", "up");
+    expect(ctl(daemon, "start_connection", "up")).toContain("is being started");
+    await daemon.waitForLine(/CWNAN0062I/);
+    await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+    await upstream.wait(PUBLISH, 2);
+    ctl(daemon, "stop_connection", "up");
+    writeFileSync(daemon.configFile, readFileSync(daemon.configFile, "utf8").replace("reconnect_interval 1", "reconnect_interval 2"));
+    ctl(daemon, "reload");
+    expect(ctl(daemon, "status")).toContain("connection up: stopped");
   });
 
   it("once: goes on trying until it was connected, and then no more", async () => {
@@ -563,6 +584,35 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     expect((await late.waitForMessages(1))[0]).toMatchObject({ payload: "0", retain: true });
   }, 300_000);
 
+  it("tells its state again to a remote that was only in trouble when it ended connections right after they were told, and no more to one that goes on so", async () => {
+    for (const isInTrouble of [true, false]) {
+      const told: number[] = [];
+      let connections = 0;
+      const server = net.createServer((socket) => {
+        const splitter = new FrameSplitter();
+        const number = ++connections;
+        socket.on("error", () => undefined);
+        socket.on("data", (bytes: Buffer) => {
+          for (const frame of splitter.push(bytes)) {
+            const type = (frame[0] ?? 0) >> 4;
+            if (type === CONNECT) socket.write(Buffer.from([0x20, 2, 0, 0]));
+            if (type !== PUBLISH) continue;
+            if (frame.at(-1) === 0x31) told.push(number);
+            if (!isInTrouble || number <= 2) socket.destroy();
+          }
+        });
+      });
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      cleanups.push(() => void server.close());
+      const daemon = await start(`listener ${await freePort()} 127.0.0.1\n${connection((server.address() as net.AddressInfo).port, "cleansession true", "topic # out")}`);
+      await daemon.waitForLine(/CWNAN0133I/, { count: isInTrouble ? 4 : 5, timeoutMs: 20_000 });
+      await expect.poll(() => told).toEqual([1, 2, 4]);
+      expect(daemon.lines.filter((line) => line.includes("CWNAN0326W"))).toHaveLength(1);
+      await daemon.kill();
+    }
+  });
+
   it("keeps its state to itself with notifications_local_only", async () => {
     const port = await freePort();
     const upstream = await mosquitto();
@@ -573,6 +623,26 @@ describe.skipIf(!mosquittoAvailable())(mosquittoAvailable() ? "with mosquitto" :
     await here.publish("a", "x", { qos: 1 });
     await there.waitFor("a", "x");
     expect(there.messages).toHaveLength(1);
+  });
+
+  it("gives up at the remote what it no longer subscribes to, however often it has to ask", async () => {
+    const port = await freePort();
+    const upstream = await ScriptedUpstream.start("20 02 01 00");
+    cleanups.push(() => upstream.close());
+    const config = (topic: string): string => `listener ${port} 127.0.0.1\n${connection(upstream.port, "cleansession false", "notifications false", `topic ${topic} in`)}`;
+    const daemon = await start(config("old/#"));
+    await upstream.wait(SUBSCRIBE);
+    writeFileSync(daemon.configFile, readFileSync(daemon.configFile, "utf8").replace("old/#", "new/#"));
+    ctl(daemon, "reload");
+    const [asked] = await upstream.wait(UNSUBSCRIBE);
+    upstream.cut();
+    const again = (await upstream.wait(UNSUBSCRIBE, 2))[1];
+    expect(again?.hex).toBe(asked?.hex);
+    upstream.send(`b0 02 ${again?.frame.toString("hex", 2, 4)}`);
+    const before = upstream.of(SUBSCRIBE).length;
+    upstream.cut();
+    await upstream.wait(SUBSCRIBE, before + 1);
+    expect(upstream.of(UNSUBSCRIBE)).toHaveLength(2);
   });
 
   it("gives up at the remote what it no longer subscribes to", async () => {

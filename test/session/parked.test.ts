@@ -130,6 +130,21 @@ describe("parking", () => {
     expect((await rig.session.parked()).map(({ topic }) => topic)).toEqual(["a"]);
   });
 
+  it("between two connections has the next peer forget the identifier, once, unless it has forgotten all", async () => {
+    for (const forgets of [false, true]) {
+      const rig = new SessionRig({ inflight: 2 });
+      rig.deliver("a b", 2);
+      await connectInVain(rig);
+      await rig.session.parkHead();
+      const group = rig.store.stored + 1;
+      if (forgets) rig.session.forgetPeer();
+      const peer = rig.attach();
+      await rig.settle();
+      expect(peer.take()).toEqual(forgets ? ["PUBLISH b q2 id3"] : [`62020002 after ${group}`, "PUBLISH b q2 id3 dup"]);
+      expect(rig.attach().take()).toEqual(["PUBLISH b q2 id3 dup"]);
+    }
+  });
+
   it("does nothing for a message that has been answered meanwhile, nor where none is left unanswered", async () => {
     const rig = new SessionRig({ inflight: 2 });
     expect(await rig.session.parkHead()).toBeUndefined();

@@ -19,8 +19,11 @@ export class RecordingPeer implements Peer {
   readonly unsentBytes = 0;
   congested = false;
   lines: string[] = [];
+  /** Topics of messages that are larger than it takes. */
+  readonly tooLarge = new Set<string>();
 
   publish(flags: number, { topic, topicEnd }: Message, topicStart: number, packetId: number): boolean {
+    if (this.tooLarge.has(topic.toString("utf8", topicStart, topicEnd))) return false;
     const words = ["PUBLISH", topic.toString("utf8", topicStart, topicEnd), `q${(flags >> 1) & 3}`];
     if (packetId > 0) words.push(`id${packetId}`);
     if ((flags & 8) !== 0) words.push("dup");

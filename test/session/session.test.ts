@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { MemoryStore } from "../../src/store/memory-store.ts";
 import { Admission } from "../../src/session/admission.ts";
-import { message, SessionRig } from "./rig.ts";
+import { message, RecordingPeer, SessionRig } from "./rig.ts";
 
 describe("the in-flight window", () => {
   it("lets as many messages out as the limit, the next with each PUBACK", () => {
@@ -186,6 +186,31 @@ describe("a new connection", () => {
     expect(peer.take()).toEqual(["PUBLISH a q1 id2 dup", "PUBLISH b q1 id3 dup", "PUBLISH c q1 id4 dup"]);
   });
 
+  it("that ends before it has come to what an earlier one began leaves that open", async () => {
+    const before = new SessionRig({ inflight: 3 });
+    before.attach();
+    before.deliver("a b", 2);
+    await before.settle();
+    before.session.sender?.onPubrec(2);
+    await before.settle();
+    const rig = before.cutPower({ inflight: 3 });
+    const peer = rig.attach();
+    expect(peer.take()).toEqual([]); // it is read from the disk first
+    expect(rig.session.leavesExchanges).toBe(true);
+    rig.session.detach();
+    rig.attach();
+    await rig.settle();
+    rig.session.sender?.onPubcomp(2);
+    expect(rig.session.leavesExchanges).toBe(true);
+    rig.session.sender?.onPubrec(3);
+    await rig.settle();
+    rig.session.sender?.onPubcomp(3);
+    expect(rig.session.leavesExchanges).toBe(false);
+    rig.session.detach();
+    rig.deliver("c", 2);
+    expect(rig.session.leavesExchanges).toBe(false);
+  });
+
   it("with a smaller window gets the rest of the old one later, DUP set", () => {
     const rig = new SessionRig({ inflight: 3 });
     rig.attach();
@@ -315,6 +340,23 @@ describe("a QoS 2 message", () => {
     expect(lines.slice(1)).toEqual(["PUBLISH b q2 id3 dup"]);
     expect(again.session.sender?.onPubcomp(2)).toBe(true);
     expect(again.session.queuedMessages).toBe(1);
+  });
+
+  it("that its peer may have and takes no more, as it is too large by now, gets PUBREL: the peer would hide a later message behind its identifier", async () => {
+    const rig = new SessionRig({ inflight: 3 });
+    rig.attach();
+    rig.deliver("a b", 2);
+    await rig.settle();
+    rig.session.detach();
+    rig.deliver("c", 2);
+    await rig.settle();
+    const peer = new RecordingPeer();
+    for (const topic of ["a", "c"]) peer.tooLarge.add(topic);
+    rig.session.attach(peer, 3);
+    await rig.settle();
+    expect(peer.take().map((line) => line.replace(/ after .*/, ""))).toEqual(["62020002", "PUBLISH b q2 id3 dup"]);
+    expect(rig.session.queuedMessages).toBe(1);
+    expect(rig.session.bounds.oversized).toBe(2);
   });
 
   it("takes a place of the window until PUBCOMP", async () => {
