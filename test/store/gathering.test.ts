@@ -13,10 +13,10 @@ function writeOne(gathering: Gathering, changes: number, collected: number, nowM
 describe("a group", () => {
   it("waits until those have come that the last one let go", () => {
     const gathering = new Gathering();
-    const nowMs = writeOne(gathering, 40, 40, 0);
-    expect(gathering.waitMs(40, nowMs)).toBe(SYNC_MS);
-    expect(gathering.waitMs(60, nowMs + 1)).toBe(SYNC_MS - 1);
-    expect(gathering.waitMs(80, nowMs + 2)).toBe(0);
+    const nowMs = writeOne(gathering, 20, 20, 0);
+    expect(gathering.waitMs(20, nowMs)).toBe(SYNC_MS);
+    expect(gathering.waitMs(30, nowMs + 1)).toBe(SYNC_MS - 1);
+    expect(gathering.waitMs(40, nowMs + 2)).toBe(0);
   });
 
   it("waits for nobody who is alone", () => {
@@ -25,10 +25,14 @@ describe("a group", () => {
     expect(gathering.waitMs(1, nowMs + 1)).toBe(0);
   });
 
-  it("waits no longer than the last one took, and no longer than 20 ms", () => {
+  it("waits no longer than the last one took, twice as long if that was large, and no longer than 20 ms", () => {
     const gathering = new Gathering();
-    const nowMs = writeOne(gathering, 40, 40, 0);
-    expect(gathering.waitMs(40, nowMs + SYNC_MS)).toBe(0);
+    const nowMs = writeOne(gathering, 20, 20, 0);
+    expect(gathering.waitMs(20, nowMs + SYNC_MS)).toBe(0);
+    const large = new Gathering();
+    writeOne(large, 40, 20, 0);
+    expect(large.waitMs(20, nowMs + SYNC_MS)).toBe(SYNC_MS);
+    expect(large.waitMs(20, nowMs + 2 * SYNC_MS)).toBe(0);
     const slow = new Gathering();
     slow.waitMs(40, 0);
     slow.begin(40, 500, 500);
@@ -50,12 +54,21 @@ describe("a group", () => {
     expect(waited).toBeLessThan(25);
   });
 
+  it("waits each time behind a large one, though it is in vain", () => {
+    const gathering = new Gathering();
+    let nowMs = writeOne(gathering, 40, 40, 0);
+    for (let group = 0; group < 100; group++) {
+      expect(gathering.waitMs(40, nowMs)).toBe(2 * SYNC_MS);
+      nowMs = writeOne(gathering, 40, 40, nowMs + 2 * SYNC_MS);
+    }
+  });
+
   it("waits each time where it is not", () => {
     const gathering = new Gathering();
-    let nowMs = writeOne(gathering, 80, 0, 0);
+    let nowMs = writeOne(gathering, 30, 0, 0);
     for (let group = 0; group < 100; group++) {
-      expect(gathering.waitMs(40, nowMs)).toBe(SYNC_MS);
-      nowMs = writeOne(gathering, 80, 0, nowMs + 1);
+      expect(gathering.waitMs(15, nowMs)).toBe(SYNC_MS);
+      nowMs = writeOne(gathering, 30, 0, nowMs + 1);
     }
   });
 });
