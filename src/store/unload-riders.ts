@@ -25,7 +25,7 @@ export async function unloadRiders(database: Database, generations: Generations,
   const from = sealed && unseal(ridersKey, sealed);
   // What rode on pages has left them with the first generation: a record that still tells of it is older.
   const isKnown = from !== undefined && (areCertain || generationOf(from) > 0 || generations.current === 0);
-  const { riders, damage } = isKnown ? await ridersFrom(database, generations, from) : await ridersOfAny(database, generations);
+  const { riders, damage } = isKnown ? await ridersFrom(database, generations, from, areCertain) : await ridersOfAny(database, generations);
   if (sealed === undefined && riders.length === 0) return;
   if (damage !== undefined) onDamaged(damage);
   await write(database, generations, riders);
@@ -43,11 +43,11 @@ interface Found {
   readonly damage: string | undefined;
 }
 
-const ridersFrom = (database: Database, generations: Generations, from: Buffer): Promise<Found> =>
-  generationOf(from) > 0 ? ridersSince(database, generationOf(from), generations) : lastRiders(database, [...generations.ranges(...pagesBehind(from))].reverse());
+const ridersFrom = (database: Database, generations: Generations, from: Buffer, areCertain: boolean): Promise<Found> =>
+  generationOf(from) > 0 ? ridersSince(database, generationOf(from), generations, areCertain) : lastRiders(database, [...generations.ranges(...pagesBehind(from))].reverse());
 
 /** It is not known where they ride. If there are generations, it is there. */
-const ridersOfAny = async (database: Database, generations: Generations): Promise<Found> => ({ ...(await ridersSince(database, 1, generations)), damage: "the record of what rides" });
+const ridersOfAny = async (database: Database, generations: Generations): Promise<Found> => ({ ...(await ridersSince(database, 1, generations, false)), damage: "the record of what rides" });
 
 /** `ranges`: where the pages behind that one stand, the last of them first. */
 async function lastRiders(database: Database, ranges: readonly KeyRange[]): Promise<Found> {
@@ -67,13 +67,13 @@ async function lastRiders(database: Database, ranges: readonly KeyRange[]): Prom
   return { riders: [], damage };
 }
 
-/** What rides in the last generations, back to one that began with all of it; if some of it is damaged, what others before have of it. */
-async function ridersSince(database: Database, from: number, { current, ridesFrom }: Generations): Promise<Found> {
+/** What rides in the last generations, back to one that began with all of it. If some of it is damaged, or may be missing without a trace, what others before have of it. */
+async function ridersSince(database: Database, from: number, { current, ridesFrom }: Generations, areCertain: boolean): Promise<Found> {
   const riders = new Map<string, Rider>();
   let damage: string | undefined;
   const first = Math.max(from, ridesFrom);
   const last = await lastGeneration(database, current - 1);
-  for (let generation = last; generation >= first && generation > last - (damage === undefined ? REPEATED_EVERY : MAX_DAMAGED); generation--) {
+  for (let generation = last; generation >= first && generation > last - (areCertain && damage === undefined ? REPEATED_EVERY : MAX_DAMAGED); generation--) {
     const riding = ridersIn(generation);
     const state = { isWhole: true };
     const found = await readable(database.iterator({ gte: riding.from, lt: riding.to, fillCache: false }), () => (state.isWhole = false));

@@ -50,11 +50,11 @@ describe("records that ride in generations", () => {
     await rm(join(directory, ".."), { recursive: true });
   });
 
-  async function start(): Promise<string | undefined> {
-    generations = await recoverGenerations(database, (await database.get(formatKey)) ?? FORMAT, { areCertain: true });
+  async function start(areCertain = true): Promise<string | undefined> {
+    generations = await recoverGenerations(database, (await database.get(formatKey)) ?? FORMAT, { areCertain });
     riders = new Riders();
     let damage: string | undefined;
-    await unloadRiders(database, generations, { areCertain: true }, (detail) => (damage = detail));
+    await unloadRiders(database, generations, { areCertain }, (detail) => (damage = detail));
     return damage;
   }
 
@@ -374,6 +374,19 @@ describe("records that ride in generations", () => {
     await database.put(ridersKey, value);
     expect(await start()).toContain("record");
     expect(await small()).toEqual(new Map([progress(3, 1), progress(3, 2)].map(([key, value]) => [text(key), value])));
+  });
+
+  it("are found in generations before where a repair has left out the table that had all of them", async () => {
+    for (let seq = 1; seq <= 12; seq++) {
+      generations.begin();
+      await write([page(seq, 2), progress(seq, 2), ...(seq === 1 ? [progress(1, 1)] : [])]);
+    }
+    const lost = riderKeyIn(generations.current - 3, queueKey(1, 0));
+    expect(await database.get(lost)).toBeDefined();
+    const { from, to } = generationsBetween(generationOf(lost), generationOf(lost) + 1);
+    await database.clear({ gte: from, lt: to });
+    await start(false);
+    expect(await small()).toEqual(new Map([progress(1, 1), progress(12, 2)].map(([key, value]) => [text(key), value])));
   });
 
   it("are found, and their generation is not used again, when the record of the generations is lost and no page is left", async () => {
