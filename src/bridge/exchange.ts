@@ -254,9 +254,11 @@ export class Exchange {
   /** The remote ends each connection on which it is sent this message, and takes others: it is put aside, so that the queue goes on. */
   private park(): void {
     const { config, context, address } = this;
-    this.entry.session.parkHead().then(
+    const { session } = this.entry;
+    const packet = session.unanswered[0]?.isNoted ? "PUBREL" : "PUBLISH";
+    session.parkHead().then(
       (parked) => {
-        if (parked) context.log.write("bridgeParked", { name: config.name, address, topic: parked.topic, bytes: parked.bytes });
+        if (parked) context.log.write("bridgeParked", { name: config.name, address, packet, topic: parked.topic, bytes: parked.bytes });
       },
       () => undefined, // the store tells of its own failure; the message stays where it is
     );

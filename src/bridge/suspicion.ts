@@ -13,7 +13,7 @@ const TIMES_AS_LONG = 30;
 const MAX_STAND_MS = 60_000;
 
 /**
- * Finds a message that the remote answers by ending the connection. A network that cuts ends connections too, and a remote in trouble ends them
+ * Finds a message that the remote answers by ending the connection, be it PUBLISH or PUBREL of it that it can't stand. A network that cuts ends connections too, and a remote in trouble ends them
  * on any message. So the suspect is held back until the connection has stood for a while, the remote is asked for an answer, and the suspect
  * is sent right after that, alone: only connections that stand without it and end soon with it count, several in a row. A connection that ends while the
  * suspect is held back, or on something else, clears it. Nothing overtakes the suspect meanwhile.
@@ -78,7 +78,7 @@ export class Suspicion {
       this.suspectOnly([]);
       return false;
     }
-    if (first.lane !== this.suspect?.lane || first.seq !== this.suspect.seq) this.suspectOnly(unanswered);
+    if (!isSame(first, this.suspect)) this.suspectOnly(unanswered);
     const wasHeld = this.standMs > 0;
     this.ends += 1;
     this.lastedMs = nowMs - this.sentMs;
@@ -89,3 +89,5 @@ export class Suspicion {
     return true;
   }
 }
+
+const isSame = (one: QueuedMessage, other?: QueuedMessage): boolean => one.lane === other?.lane && one.seq === other.seq && one.isNoted === other.isNoted;

@@ -334,10 +334,10 @@ export class Queue implements Keeper {
     return ackedBelow * (Slot.acknowledged + 1) + state;
   }
 
-  /** Whether the message has been sent, or may be, and neither PUBREC nor an end of it is known: then it is nobody else's. */
-  isOpen(seq: number): boolean {
+  /** Whether no end of the message is known, and PUBREC has come for it, or not, as `isNoted` says. */
+  isOpen(seq: number, isNoted: boolean): boolean {
     const state = this.window.stateOf(seq);
-    return seq >= this.ackedBelow && seq < this.nextSeq && (state === Slot.unsent || state === Slot.sent);
+    return seq >= this.ackedBelow && seq < this.nextSeq && (isNoted ? state === Slot.received : state === Slot.unsent || state === Slot.sent);
   }
 
   /** Puts a message that has not left the window under `message`; false if it is in RAM no more: see `fetch`. */
@@ -355,7 +355,7 @@ export class Queue implements Keeper {
   /** Removes an open message of the window, whose record has `bytes`; returns the group that holds it. */
   takeOut(seq: number, bytes: number): GroupNumber {
     const { window } = this;
-    if (seq < window.passedBelow && window.stateOf(seq) === Slot.sent) {
+    if (seq < window.passedBelow && window.stateOf(seq) !== Slot.unsent) {
       window.inFlight -= 1;
       window.inFlightBytes -= bytes;
     }

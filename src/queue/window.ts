@@ -90,10 +90,13 @@ export class Window {
     this.isShared = true;
   }
 
-  /** The first message that was sent on this connection and has no answer; 0 if there is none. */
+  /** The first message in flight: it, or PUBREL of it, was sent on this connection and has no answer; 0 if there is none. */
   get firstUnanswered(): number {
     if (this.inFlight === 0) return 0;
-    for (let seq = this.ackedBelow; seq < this.passedBelow; seq++) if (this.stateOf(seq) === Slot.sent) return seq;
+    for (let seq = this.ackedBelow; seq < this.passedBelow; seq++) {
+      const state = this.stateOf(seq);
+      if (state === Slot.sent || state === Slot.received) return seq;
+    }
     return 0;
   }
 

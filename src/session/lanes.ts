@@ -12,6 +12,8 @@ const rankOf = ({ lane }: Queue): number => RANKS[lane] ?? 0;
 export interface QueuedMessage {
   readonly lane: number;
   readonly seq: number;
+  /** PUBREC has come for it: PUBREL is what it has to be sent. */
+  readonly isNoted: boolean;
 }
 
 /** Of what sessions share. */
@@ -111,9 +113,9 @@ export class Lanes {
     return this.queues.some((queue) => queue.hasBeenSent(queue.ackedBelow));
   }
 
-  /** Whether a message is still queued, sent or not. */
-  isOpen({ lane, seq }: QueuedMessage): boolean {
-    return this.get(lane)?.isOpen(seq) ?? false;
+  /** Whether a message is still queued, sent or not, and as far as it was. */
+  isOpen({ lane, seq, isNoted }: QueuedMessage): boolean {
+    return this.get(lane)?.isOpen(seq, isNoted) ?? false;
   }
 
   /** What the peer may have has changed. */

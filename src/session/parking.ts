@@ -40,16 +40,16 @@ export class Parking extends Parked {
   }
 
   /**
-   * Puts a message aside that has no answer: in one group it leaves its lane and is kept where nothing is sent from. At once if it lies in RAM, as it
+   * Puts a message aside whose exchange is not over: in one group it leaves its lane and is kept where nothing is sent from. At once if it lies in RAM, as it
    * does on a connection that has come to it. `onParked` is told of it in the same turn. Returns the message; undefined if it has been answered
    * meanwhile, or can't be read, or is not `wanted` any more when it has been. Rejects with StoreError when the store can't be read.
    */
-  async park({ lane, seq }: QueuedMessage, wanted: () => boolean, onParked: (queue: Queue, qos: QoS, group: GroupNumber) => void): Promise<ParkedMessage | undefined> {
+  async park({ lane, seq, isNoted }: QueuedMessage, wanted: () => boolean, onParked: (queue: Queue, qos: QoS, group: GroupNumber) => void): Promise<ParkedMessage | undefined> {
     const queue = this.lanes.get(lane);
-    if (!queue?.isOpen(seq)) return undefined;
+    if (!queue?.isOpen(seq, isNoted)) return undefined;
     const message = new Message();
     if (!queue.readFromRam(message, seq) && !(await queue.fetch(message, seq))) return undefined;
-    if (!wanted() || !queue.isOpen(seq)) return undefined;
+    if (!wanted() || !queue.isOpen(seq, isNoted)) return undefined;
     const { qos } = message;
     const parked = { topic: message.topic.toString("utf8", message.topicStart, message.topicEnd), bytes: message.payloadLength, qos };
     this.add(message, lane);

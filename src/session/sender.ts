@@ -241,7 +241,10 @@ export class Sender {
   get unanswered(): readonly QueuedMessage[] {
     const { sentFirst, lanes } = this;
     const inOrder = [...(sentFirst ? [sentFirst] : []), ...lanes.queues.filter((queue) => queue !== sentFirst)];
-    return inOrder.map(({ lane, window }) => ({ lane, seq: window.firstUnanswered })).filter(({ seq }) => seq > 0);
+    return inOrder.flatMap(({ lane, window }) => {
+      const seq = window.firstUnanswered;
+      return seq === 0 ? [] : { lane, seq, isNoted: window.stateOf(seq) === Slot.received };
+    });
   }
 
   /** The peer may not have the record under the cursor any more. */

@@ -123,7 +123,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
     return this.lanes.get(lane)?.awaited ?? 0;
   }
 
-  /** Whether a message is still queued, sent or not. */
+  /** Whether a message is still queued, sent or not, and as far as it was. */
   isQueued(message: QueuedMessage): boolean {
     return this.lanes.isOpen(message);
   }
@@ -182,7 +182,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
       this.unanswered = NONE;
       if (group !== 0) this.noteAwaited();
       // The peer may have kept the identifier: PUBREL has it forgotten, so that the next message under it is not taken for this one.
-      if (qos === 2) this.aside.releaseLater({ packetId: packetIdOf(queue.lane, head.seq), after: group });
+      if (qos === 2 && !head.isNoted) this.aside.releaseLater({ packetId: packetIdOf(queue.lane, head.seq), after: group });
       this.release();
       this.pump();
     });

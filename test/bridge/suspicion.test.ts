@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
 import { Suspicion } from "../../src/bridge/suspicion.ts";
 
-const first = { lane: 0, seq: 7 };
-const second = { lane: 0, seq: 8 };
+const first = { lane: 0, seq: 7, isNoted: false };
+const second = { lane: 0, seq: 8, isNoted: false };
 
 /** Connections one after the other; the suspect is sent as soon as it is due, and each lasts so long after that. */
 class Connections {
@@ -84,6 +84,12 @@ it("acquits a message that gets through, and counts anew for another", () => {
   expect([connections.end(second), connections.end(first)]).toEqual([false, false]);
 });
 
+it("begins anew when the remote has noted the message, and ends connections on PUBREL of it", () => {
+  const connections = new Connections();
+  for (let count = 0; count < 5; count++) expect(connections.end(first)).toBe(false);
+  expect(connections.untilGuilty({ ...first, isNoted: true }, 10)).toBe(6);
+});
+
 it("does not count what we end ourselves", () => {
   const connections = new Connections();
   for (let count = 0; count < 5; count++) connections.end(first);
@@ -94,7 +100,7 @@ it("does not count what we end ourselves", () => {
 
 it("suspects one message of each lane, one after the other", () => {
   const { suspicion } = new Connections();
-  const other = { lane: 2, seq: 7 };
+  const other = { lane: 2, seq: 7, isNoted: false };
   suspicion.begin(0);
   expect(suspicion.ended([first, other], true, 5)).toBe(false);
   expect(suspicion.suspect).toEqual(first);

@@ -43,13 +43,13 @@ describe("the message that a connection left unanswered first", () => {
     expect(rig.session.unanswered[0]).toBeUndefined();
     for (let time = 0; time < 2; time++) {
       expect(await connectInVain(rig)).toEqual(["a", "b"]);
-      expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 1 });
+      expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 1, isNoted: false });
     }
     rig.attach();
     await rig.settle();
     rig.session.sender?.onPuback(2);
     rig.session.detach();
-    expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 2 });
+    expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 2, isNoted: false });
   });
 
   it("is in the lane that was sent first, whatever its priority", async () => {
@@ -60,17 +60,28 @@ describe("the message that a connection left unanswered first", () => {
     await rig.settle();
     rig.session.sender?.onPuback(32770); // low1; low2 goes out behind high1
     rig.session.detach();
-    expect(rig.session.unanswered[0]).toEqual({ lane: 1, seq: 1 });
+    expect(rig.session.unanswered[0]).toEqual({ lane: 1, seq: 1, isNoted: false });
   });
 
-  it("is not one that got PUBREC, nor one of a connection on which nothing was sent", async () => {
+  it("tells whether PUBREC has come, so that PUBCOMP is missing", async () => {
     const rig = new SessionRig({ inflight: 2 });
     rig.deliver("a b", 2);
     rig.attach();
     await rig.settle();
     rig.session.sender?.onPubrec(2);
     rig.session.detach();
-    expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 2 });
+    expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 1, isNoted: true });
+    await rig.settle();
+    rig.attach();
+    rig.session.sender?.onPubcomp(2);
+    rig.session.detach();
+    expect(rig.session.unanswered[0]).toEqual({ lane: 0, seq: 2, isNoted: false });
+  });
+
+  it("is none of a connection on which nothing was sent", async () => {
+    const rig = new SessionRig({ inflight: 2 });
+    rig.deliver("a b", 2);
+    expect(await connectInVain(rig)).toEqual(["a", "b"]);
     rig.attach(0);
     rig.session.detach();
     expect(rig.session.unanswered[0]).toBeUndefined();
@@ -82,7 +93,7 @@ it("sends one message alone, whatever waits beside it or comes meanwhile", async
   rig.deliver("low1 low2", 1, 2);
   expect(await connectInVain(rig)).toEqual(["low1", "low2"]);
   rig.deliver("high1", 1, 1);
-  const suspect = rig.session.unanswered[0] ?? { lane: -1, seq: 0 };
+  const suspect = rig.session.unanswered[0] ?? { lane: -1, seq: 0, isNoted: false };
   const peer = rig.attach(0);
   await rig.settle();
   rig.deliver("normal1", 1, 0);
@@ -142,6 +153,27 @@ describe("parking", () => {
       await rig.settle();
       expect(peer.take()).toEqual(forgets ? ["PUBLISH b q2 id3"] : [`62020002 after ${group}`, "PUBLISH b q2 id3 dup"]);
       expect(rig.attach().take()).toEqual(["PUBLISH b q2 id3 dup"]);
+    }
+  });
+
+  it("takes a message out whose PUBREL the peer can't stand, sends it no PUBREL again, and gives its place to the next one", async () => {
+    for (const when of ["attached", "detached"]) {
+      const rig = new SessionRig({ inflight: 1 });
+      rig.deliver("a b", 2);
+      rig.attach();
+      await rig.settle();
+      rig.session.sender?.onPubrec(2);
+      await rig.settle();
+      rig.session.detach();
+      const peer = when === "attached" ? rig.attach() : undefined;
+      await rig.settle();
+      if (peer) expect(peer.take()).toEqual([expect.stringContaining("62020002")]);
+      expect(await rig.session.parkHead()).toEqual({ topic: "a", bytes: 1, qos: 2 });
+      const next = peer ?? rig.attach();
+      await rig.settle();
+      expect(next.take()).toEqual(["PUBLISH b q2 id3"]);
+      expect(rig.session.inFlightMessages).toBe(1);
+      expect(await rig.session.parked()).toEqual([{ topic: "a", bytes: 1, qos: 2 }]);
     }
   });
 

@@ -88,14 +88,15 @@ topic poison out 2 "" "" ${this.pick(["high", "normal", "low"])}
     await this.everythingComes();
   }
 
-  /** A few messages that the upstream answers by closing, among others, with a cut now and then. */
+  /** A few messages whose PUBLISH or PUBREL the upstream answers by closing, among others, with a cut now and then. */
   async takePoison(): Promise<void> {
-    this.upstream.closesOn = /^poison/;
+    const closesOn = this.pick(["PUBLISH", "PUBREL"] as const);
+    this.upstream[closesOn === "PUBLISH" ? "closesOn" : "closesOnReleaseOf"] = /^poison/;
     await this.begin(1_000);
     const messages = (this.poison = this.pick([1, 2]));
     for (let number = 1; number <= messages; number++) {
       await this.runFor(this.rng() * 20_000);
-      this.publisher.publish({ topic: "poison", payload: `poison ${number}`, qos: this.pick([1, 2]), retain: false });
+      this.publisher.publish({ topic: "poison", payload: `poison ${number}`, qos: closesOn === "PUBREL" ? 2 : this.pick([1, 2]), retain: false });
     }
     for (let cut = this.pick([0, 2]); cut > 0; cut--) {
       await this.runFor(this.rng() * 20_000);

@@ -108,6 +108,9 @@ export class Upstream {
   isSulking = false;
   /** Payloads that it answers by closing the connection. */
   closesOn: RegExp | undefined;
+  /** Or the PUBREL of whose messages. */
+  closesOnReleaseOf: RegExp | undefined;
+  private readonly poisonousIds = new Set<number>();
   connection: Connection | undefined;
   connects = 0;
   private readonly owed: (() => void)[] = [];
@@ -238,6 +241,10 @@ export class Upstream {
         return true;
       case PacketType.PUBREL: {
         const packetId = decodeAck(connection.version, first, bytes, from, to);
+        if (this.poisonousIds.has(packetId)) {
+          connection.transport.destroy();
+          return true;
+        }
         session.incoming.delete(packetId);
         this.acknowledge(connection, PUBCOMP_BYTE, packetId);
         return true;
@@ -316,6 +323,7 @@ export class Upstream {
     if (qos > 0) unanswered.add(packetId);
     if (unanswered.size > receiveMaximum) this.events.onViolation(`the bridge sent ${unanswered.size} messages at a time, the receive maximum is ${receiveMaximum}`);
     if (this.closesOn?.test(payload)) return connection.transport.destroy();
+    if (this.closesOnReleaseOf?.test(payload)) this.poisonousIds.add(packetId);
     const seen = qos === 0 ? undefined : this.watchRepeat(connection, packetId, topic, payload);
     const isKnown = qos === 2 && session.incoming.has(packetId);
     if (this.refuses > 0 && qos > 0 && !isKnown && connection.version === 5 && topic.startsWith("site/s/")) return this.refuse(connection, qos, packetId, payload);
