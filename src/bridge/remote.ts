@@ -204,7 +204,8 @@ export class Remote implements PacketHandler {
       if (nowMs - this.pingSentMs > this.keepAliveMs) this.end({ kind: "silent", text: "PINGREQ was not answered", byRemote: true });
       return;
     }
-    if (nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) < this.keepAliveMs) return;
+    // At the next look it would be late [MQTT-3.1.2-23].
+    if (nowMs - Math.min(link.lastSentMs, link.lastReceivedMs) + TICK_MS < this.keepAliveMs) return;
     this.ping();
   }
 }
