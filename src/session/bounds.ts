@@ -1,5 +1,6 @@
 import type { Clock } from "../clock/clock.ts";
-import type { Queue, QueueContext } from "../queue/queue.ts";
+import type { Queue } from "../queue/queue.ts";
+import type { QueueContext } from "../queue/queue-contents.ts";
 import { recordExpiresAtMs, recordReceivedMs } from "../queue/record.ts";
 import type { Lanes } from "./lanes.ts";
 import { Replayed } from "./replayed.ts";

@@ -1,6 +1,7 @@
 import type { GroupNumber } from "../store/store.ts";
 import type { SessionNumber } from "../store/keys.ts";
-import { Queue, type QueueContext, type QueueOwner } from "../queue/queue.ts";
+import { Queue, type QueueOwner } from "../queue/queue.ts";
+import type { QueueContext } from "../queue/queue-contents.ts";
 import { IDS_PER_LANE, indexOf, laneOf } from "./packet-id.ts";
 
 /** Where lane 0, the normal one, 1, high, and 2, low, stand in the order in which they are drained. */

@@ -1,5 +1,5 @@
 import type { Clock } from "../clock/clock.ts";
-import type { QueueContext } from "../queue/queue.ts";
+import type { QueueContext } from "../queue/queue-contents.ts";
 import type { QueueLimits } from "./bounds.ts";
 import type { IncomingTotal } from "./incoming.ts";
 
