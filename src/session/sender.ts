@@ -237,7 +237,7 @@ export class Sender {
     return true;
   }
 
-  /** What has no answer yet, the first of each lane; the one that was sent first leads. */
+  /** What is under way, the first message of each lane; the one that was sent first leads. */
   get unanswered(): readonly QueuedMessage[] {
     const { sentFirst, lanes } = this;
     const inOrder = [...(sentFirst ? [sentFirst] : []), ...lanes.queues.filter((queue) => queue !== sentFirst)];

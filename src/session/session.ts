@@ -29,7 +29,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   onRoom: (() => void) | undefined;
   /** Retained messages for new subscriptions that are not all handed over yet. */
   replay: Replay | undefined;
-  /** What the last connection left without any answer, the first of each lane; the one that was sent first leads. */
+  /** What the last connection left open, the first message of each lane; the one that was sent first leads. */
   unanswered: readonly QueuedMessage[] = NONE;
   /** The connection; undefined while none is there. */
   sender: Sender | undefined;
