@@ -37,8 +37,8 @@ export interface Parts {
 }
 
 export function settingsOf(config: Config): Settings {
-  const { limits, connectionMessages, allowEmptyClientId, clientIdPrefix, maxKeepAliveSeconds, maxSessionExpiryMs, sessionExpiryMs, retainAvailable } = config;
-  return { ...limits, connectionMessages, allowEmptyClientId, clientIdPrefix, maxKeepAliveSeconds, maxSessionExpiryMs, sessionExpiryMs, retainAvailable };
+  const { limits, connectionMessages, allowEmptyClientId, maxKeepAliveSeconds, maxSessionExpiryMs, sessionExpiryMs, retainAvailable } = config;
+  return { ...limits, connectionMessages, allowEmptyClientId, maxKeepAliveSeconds, maxSessionExpiryMs, sessionExpiryMs, retainAvailable };
 }
 
 /** A connection's share of what may wait for the disk is an eighth. */

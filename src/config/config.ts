@@ -64,6 +64,8 @@ export interface ListenerOptions {
   readonly maxTopicAlias: number;
   /** Whether a client's user name stands in for its client identifier. */
   readonly userNameIsClientId: boolean;
+  /** Beginning of the identifiers that we give. */
+  readonly clientIdPrefix: string;
 }
 
 export interface ListenerConfig extends Place, ListenerOptions {
@@ -231,8 +233,6 @@ export interface Config {
   readonly retainAvailable: boolean;
   /** Whether a client of MQTT 3.1.1 or 5 may leave its identifier to us. */
   readonly allowEmptyClientId: boolean;
-  /** Beginning of the identifiers that we give. */
-  readonly clientIdPrefix: string;
   readonly connectionMessages: boolean;
   /** Figures below $SYS are published so often; Infinity: at the start only. */
   readonly sysIntervalMs: number;

@@ -70,7 +70,6 @@ export function buildConfig(file: string, { global, listeners, connections }: Se
     maxSessionExpiryMs: global.number("max_session_expiry_interval") * 1000,
     retainAvailable: global.boolean("retain_available"),
     allowEmptyClientId: global.boolean("allow_zero_length_clientid"),
-    clientIdPrefix: global.string("auto_id_prefix") ?? "",
     connectionMessages: global.boolean("connection_messages"),
     sysIntervalMs: global.number("sys_interval") > 0 ? global.number("sys_interval") * 1000 : Infinity,
   };

@@ -79,5 +79,6 @@ function buildOptions(section: Section, global: Section): Omit<ListenerOptions, 
     maxQoS: from("max_qos").number("max_qos") as QoS,
     maxTopicAlias: from("max_topic_alias").number("max_topic_alias"),
     userNameIsClientId: section.boolean("use_username_as_clientid"),
+    clientIdPrefix: section.string("listener_auto_id_prefix") ?? global.string("auto_id_prefix") ?? "",
   };
 }

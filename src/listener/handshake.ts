@@ -74,7 +74,7 @@ export class Handshake {
     const isAssigned = connect.clientId === "";
     const problem = this.takeUserName(connect) ?? this.problemWith(connect);
     if (problem) return this.refuse(problem);
-    if (connect.clientId === "") connect.clientId = context.settings.clientIdPrefix + context.newClientId();
+    if (connect.clientId === "") connect.clientId = this.mount.options.clientIdPrefix + context.newClientId();
     const assigned = isAssigned ? connect.clientId : undefined;
     const { maxPacketSizeBytes } = context.linkLimits;
     this.authenticate(connect, termsOf(connect, assigned, this.mount.options, context.settings, maxPacketSizeBytes), bodyEnd - bodyStart);

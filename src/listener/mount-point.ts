@@ -17,7 +17,6 @@ export interface ListenerSettings {
   readonly connectTimeoutMs: number;
   readonly connectionMessages: boolean;
   readonly allowEmptyClientId: boolean;
-  readonly clientIdPrefix: string;
   readonly maxKeepAliveSeconds: number;
   /** What a client's session expiry interval is cut to, and what ends sessions whatever that is. */
   readonly maxSessionExpiryMs: number;

@@ -51,6 +51,7 @@ describe("a bad line", () => {
       ["listener 1884\nmax_qos 3", "f:2:9: error: max_qos 3: wanted is a whole number from 0 to 2"],
       ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
       ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
+    ["listener_auto_id_prefix x", "f:1:1: error: listener_auto_id_prefix belongs into a listener section"],
     ["listener 1884\nsocket_domain ipv5", "f:2:15: error: socket_domain ipv5: wanted is one of ipv4, ipv6"],
     [`${CONNECTION}bridge_protocol_version mqttv6`, "f:3:25: error: bridge_protocol_version mqttv6: wanted is one of mqttv31, mqttv311, mqttv50, 3.1, 3.1.1, 5"],
     [`${CONNECTION}bridge_receive_maximum 0`, "f:3:24: error: bridge_receive_maximum 0: wanted is a whole number from 1 to 65535 (messages)"],
@@ -231,6 +232,12 @@ describe("a listener", () => {
   it.each([
     ["", undefined], ["socket_domain ipv4", false], ["socket_domain IPV6", true], ["ipv6 false", false], ["ipv6 true\nsocket_domain ipv4", false],
   ])("with %j has ipv6 %s", (lines, ipv6) => expect(configOf(`listener 2000\n${lines}`).listeners[0]?.ipv6).toBe(ipv6));
+
+  it("gives identifiers that begin as it says, or as auto_id_prefix does; the default listener has the latter", () => {
+    const prefixes = (text: string): (string | undefined)[] => configOf(text).listeners.map(({ clientIdPrefix }) => clientIdPrefix);
+    expect(prefixes("listener 2000\nlistener_auto_id_prefix own-\nlistener 2001\nauto_id_prefix all-\nport 2002")).toEqual(["own-", "all-", "all-"]);
+    expect(prefixes('listener 2000\nlistener_auto_id_prefix ""\nlistener 2001')).toEqual(["", "auto-"]);
+  });
 });
 
 describe("values", () => {
@@ -538,7 +545,7 @@ describe("defaults", () => {
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
-        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10, userNameIsClientId: false,
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10, userNameIsClientId: false, clientIdPrefix: "auto-",
         protocol: "mqtt", httpDirectory: undefined, httpPlace: { file: "f", line: 0, column: 1 }, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,
@@ -562,7 +569,6 @@ describe("defaults", () => {
       logDestinations: [{ kind: "stdout" }],
       pidFile: undefined,
       allowEmptyClientId: true,
-      clientIdPrefix: "auto-",
       connectionMessages: true,
       sysIntervalMs: 10_000,
     });

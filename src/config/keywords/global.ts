@@ -50,7 +50,7 @@ export const globalKeywords = [
   { name: "acl_style", aliases: [], reload: true, type: oneOf("amqtdd", "mosquitto"), default: undefined, doc: "amqtdd: rules before the first `user` hold for everybody; mosquitto: for anonymous clients only. Default: mosquitto if the file has pattern, deny or readwrite." },
   { name: "clientid_prefixes", aliases: ["clientid_prefix"], reload: true, type: string, list: true, default: undefined, doc: "Beginnings of client identifiers; a client with another one is refused." },
   { name: "allow_zero_length_clientid", aliases: [], reload: true, type: boolean, default: true, doc: "Give a client without an identifier one, as MQTT 3.1.1 allows; false: refuse it." },
-  { name: "auto_id_prefix", aliases: [], reload: true, type: string, default: "auto-", doc: "Beginning of identifiers that are given to clients without one." },
+  { name: "auto_id_prefix", aliases: [], reload: true, type: string, default: "auto-", doc: "Beginning of identifiers that are given to clients without one, where a listener does not say otherwise." },
   { name: "pid_file", aliases: [], type: string, default: undefined, doc: "File for the process identifier; removed at the stop." },
   { name: "log_dest", aliases: [], type: string, default: "stdout", list: true, doc: "Where console lines go: stdout, stderr, none or `file PATH` (appended to). Several add up." },
   { name: "log_type", aliases: [], reload: true, type: oneOf("none", "error", "warning", "notice", "information", "subscribe", "unsubscribe", "websockets", "debug", "all"), list: true, default: undefined, doc: "mosquitto's form of log_level: the least of the levels that are named." },
