@@ -46,8 +46,10 @@ export class Reloads {
     const placesBefore = String(parts.listeners.places);
     const listeners = await parts.listeners.prepare(config.listeners).catch((error: unknown) => this.refuseReload(String(error)));
     host.config = config;
+    const accessBefore = parts.broker.access;
     const done = this.takeUp(config, new Access(rules, host.surroundings.verifyArgon2id));
     listeners.commit();
+    parts.listeners.recheckAccess(accessBefore); // behind the commit: listeners have a say in it
     if (String(parts.listeners.places) !== placesBefore) done.push(`listening on ${parts.listeners.places.join(", ")}`);
     for (const keyword of restartKeywords(host.startedConfig, config)) this.host.log.write("reloadNeedsRestart", { keyword });
     const what = done.length > 0 ? done.join("; ") : "nothing has changed";
@@ -62,15 +64,13 @@ export class Reloads {
 
   /** Says what was changed. */
   private takeUp(config: Config, access: Access): string[] {
-    const { broker, listeners, bridges, settings, linkLimits, store } = this.parts();
+    const { broker, bridges, settings, linkLimits, store } = this.parts();
     const done: string[] = [];
     Object.assign(settings, settingsOf(config));
     Object.assign(linkLimits, linkLimitsOf(config));
     this.host.log.setLevel(config.logLevel);
     this.onConfig(config);
-    const accessBefore = broker.access;
     broker.access = access;
-    listeners.recheckAccess(accessBefore);
     if (store.state !== "absent") done.push(...this.changeConnections(config.connections));
     for (const bridge of bridges.all()) bridge.bindRights();
     return done;

@@ -9,6 +9,7 @@ import type { VerifyArgon2id } from "./password-hash.ts";
 export interface AccessRules {
   /** Undefined: credentials are not asked for and not looked at. */
   readonly passwords: Passwords | undefined;
+  /** Where a client's listener does not say otherwise. */
   readonly allowAnonymous: boolean;
   /** Beginnings that client identifiers must have; empty: any. */
   readonly clientIdPrefixes: readonly string[];
@@ -47,12 +48,12 @@ export class Access {
     return this.authenticator !== undefined;
   }
 
-  /** Judges a client's CONNECT; a promise only if a slow password hash has to be computed. */
+  /** Judges a client's CONNECT; a promise only if a slow password hash has to be computed. `allowAnonymous`: what its listener says. */
   admit(
-    clientId: string, username: string | undefined, password: Buffer | undefined, asker: Asker = PATIENT,
+    clientId: string, username: string | undefined, password: Buffer | undefined, asker: Asker = PATIENT, allowAnonymous = this.rules.allowAnonymous,
   ): Admission | Promise<Admission> {
     const { authenticator } = this;
-    if (!authenticator || username === undefined) return this.rules.allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
+    if (!authenticator || username === undefined) return allowAnonymous ? this.identify(clientId, undefined) : "anonymous";
     if (password === undefined) return "credentials";
     const right = authenticator.check(username, password, asker);
     const verdict = (answer: boolean | "busy"): Admission => (answer === "busy" ? answer : answer ? this.identify(clientId, username) : "credentials");
@@ -73,11 +74,11 @@ export class Access {
     return clientIdPrefixes.length === 0 || clientIdPrefixes.some((prefix) => clientId.startsWith(prefix));
   }
 
-  /** Whether a client that `before` had admitted may stay. */
-  stillAdmits({ id, user, isProven = false }: Identity, before: Access): boolean {
+  /** Whether a client that `before` had admitted may stay. `allowAnonymous`: what its listener says. */
+  stillAdmits({ id, user, isProven = false }: Identity, before: Access, allowAnonymous = this.rules.allowAnonymous): boolean {
     if (!this.allowsClientId(id)) return false;
     if (isProven) return true;
-    const { passwords, allowAnonymous } = this.rules;
+    const { passwords } = this.rules;
     if (!passwords || user === undefined) return allowAnonymous;
     const known = passwords.get(user);
     return known !== undefined && known.text === before.rules.passwords?.get(user)?.text;

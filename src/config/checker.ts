@@ -21,7 +21,7 @@ export function checkConfig(config: Config): Problem[] {
     for (const [keyword, isGiven] of [["http_dir", listener.httpDirectory !== undefined], ["websockets_origin", listener.webSocketOrigins.length > 0]] as const) {
       if (isGiven && listener.protocol === "mqtt") report(listener, 1, "warning", `${keyword} has no meaning on the listener on ${name}: its protocol is not websockets or auto`);
     }
-    if (config.access.allowAnonymous && socketPath === undefined && !isLoopback(host) && !isClosedByTls(listener)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
+    if ((listener.allowAnonymous ?? config.access.allowAnonymous) && socketPath === undefined && !isLoopback(host) && !isClosedByTls(listener)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
   }
   const names = new Set<string>();
   for (const connection of config.connections) {

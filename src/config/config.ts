@@ -66,6 +66,8 @@ export interface ListenerOptions {
   readonly userNameIsClientId: boolean;
   /** Beginning of the identifiers that we give. */
   readonly clientIdPrefix: string;
+  /** Whether clients without a user name are served; undefined: as the rules of access say. */
+  readonly allowAnonymous: boolean | undefined;
 }
 
 export interface ListenerConfig extends Place, ListenerOptions {
@@ -185,6 +187,7 @@ export interface ConnectionConfig extends Place {
 /** Where the rules of access stand. */
 export interface AccessConfig {
   readonly passwordFile: string | undefined;
+  /** Where a listener does not say otherwise. */
   readonly allowAnonymous: boolean;
   /** Clients of some listener have user names that are in no password file: certificates or keys prove them. */
   readonly provesUsers: boolean;

@@ -2,7 +2,7 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { AclStyle } from "../access/acl-file.ts";
 import { logLevels, type LogLevel } from "../log/console.ts";
-import type { AccessConfig, Config, LogDestination } from "./config.ts";
+import type { AccessConfig, Config, ListenerConfig, LogDestination } from "./config.ts";
 import { buildConnection } from "./connection-section.ts";
 import { buildListeners } from "./listener-section.ts";
 import type { ParseOptions } from "./parse-options.ts";
@@ -47,7 +47,7 @@ export function buildConfig(file: string, { global, listeners, connections }: Se
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       maxUnsentBytes: MAX_UNSENT_BYTES,
     },
-    access: buildAccess(global, lenient, allListeners.some(({ tls }) => tls?.userFrom !== undefined), report),
+    access: buildAccess(global, lenient, allListeners, report),
     listeners: allListeners,
     connections: connections.map((section) => buildConnection(section, report)),
     persistence: global.boolean("persistence"),
@@ -113,22 +113,25 @@ function logDestinationsOf(global: Section, report: Report): LogDestination[] {
   return destinations.length > 0 ? destinations : [{ kind: "stdout" }];
 }
 
-/** `provesUsers`: clients of some listener have user names without a password, from certificates or keys. */
-function buildAccess(global: Section, lenient: boolean, provesUsers: boolean, report: Report): AccessConfig {
+function buildAccess(global: Section, lenient: boolean, listeners: readonly ListenerConfig[], report: Report): AccessConfig {
+  const provesUsers = listeners.some(({ tls }) => tls?.userFrom !== undefined);
+  const opensOne = listeners.some((listener) => listener.allowAnonymous === true);
   const passwordFile = global.path("password_file");
   const aclFile = global.path("acl_file");
   const aclStyle = global.string("acl_style") as AclStyle | undefined;
   const isOpen = global.optionalBoolean("allow_anonymous");
   const allowAnonymous = isOpen ?? passwordFile === undefined;
-  if (!allowAnonymous && passwordFile === undefined && !provesUsers) {
+  const servesNamed = passwordFile !== undefined || provesUsers;
+  const servesNobody = !allowAnonymous && !servesNamed && !opensOne;
+  if (servesNobody) {
     const at = global.place("allow_anonymous");
     // The original let everybody in.
     report(at, at.column, lenient ? "warning" : "error", "allow_anonymous false needs a password_file: without one nobody could connect");
   }
   // With the original there are no rules without users; who says that anonymous clients are served means the rules for them.
-  if (aclFile !== undefined && passwordFile === undefined && !provesUsers && aclStyle !== "mosquitto" && isOpen !== true) {
+  if (aclFile !== undefined && !servesNamed && aclStyle !== "mosquitto" && isOpen !== true && !opensOne) {
     const at = global.place("acl_file");
     report(at, at.column, "error", "acl_file needs a password_file; with allow_anonymous true its rules for anonymous clients and client identifiers hold without one");
   }
-  return { passwordFile, allowAnonymous: allowAnonymous || (passwordFile === undefined && !provesUsers), provesUsers, aclFile, aclStyle, clientIdPrefixes: global.list("clientid_prefixes").map(({ value }) => value) };
+  return { passwordFile, allowAnonymous: allowAnonymous || servesNobody, provesUsers, aclFile, aclStyle, clientIdPrefixes: global.list("clientid_prefixes").map(({ value }) => value) };
 }

@@ -53,6 +53,11 @@ function buildListener(section: Section, global: Section, lenient: boolean, repo
     const isPassedOver = lenient && protocolText !== "mqtts";
     report(section, protocolWord.column, isPassedOver ? "warning" : "error", isPassedOver ? `${message}; taken as mqtt` : message);
   }
+  const tls = buildServerTls(section, global, report);
+  if (section.optionalBoolean("listener_allow_anonymous") === false && !global.has("password_file") && tls.tls?.userFrom === undefined) {
+    const at = section.place("listener_allow_anonymous");
+    report(at, at.column, "error", "listener_allow_anonymous false needs a password_file, or user names from certificates: without them nobody could connect");
+  }
   const address = addressWord?.text === "INADDR_ANY" ? undefined : addressWord?.text.replace(/^\[(.*)\]$/, "$1");
   return {
     port,
@@ -66,7 +71,7 @@ function buildListener(section: Section, global: Section, lenient: boolean, repo
     webSocketOrigins: section.list("websockets_origin").map(({ value }) => value),
     maxHttpHeaderBytes: headerBytesOf(global),
     ...buildOptions(section, global),
-    ...buildServerTls(section, global, report),
+    ...tls,
     ...placeOf(section),
   };
 }
@@ -79,6 +84,7 @@ function buildOptions(section: Section, global: Section): Omit<ListenerOptions, 
     maxQoS: from("max_qos").number("max_qos") as QoS,
     maxTopicAlias: from("max_topic_alias").number("max_topic_alias"),
     userNameIsClientId: section.boolean("use_username_as_clientid"),
+    allowAnonymous: section.optionalBoolean("listener_allow_anonymous"),
     clientIdPrefix: section.string("listener_auto_id_prefix") ?? global.string("auto_id_prefix") ?? "",
   };
 }

@@ -229,7 +229,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
 
   recheckAccess(before: Access): void {
     const { admitted } = this;
-    if (!admitted || this.context.broker.access.stillAdmits(admitted.entry.identity, before)) return;
+    if (!admitted || this.context.broker.access.stillAdmits(admitted.entry.identity, before, this.mount.options.allowAnonymous)) return;
     this.context.log.write("accessRevoked", { client: identityText(admitted.entry.identity) });
     this.close("the rules of access have changed", Reason.NotAuthorized);
   }

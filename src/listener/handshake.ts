@@ -139,7 +139,7 @@ export class Handshake {
     const { logins } = context;
     const address = networkOfPeer(link.remoteAddress);
     const asker = { mayWait: () => logins.beginCheck(address, bytes), isWanted: () => !link.isClosed && !logins.isCrowding(address) };
-    const admission = access.admit(connect.clientId, connect.username, connect.password, asker);
+    const admission = access.admit(connect.clientId, connect.username, connect.password, asker, this.mount.options.allowAnonymous);
     if (!(admission instanceof Promise)) return this.judge(connect, terms, admission);
     this.isAuthenticating = true;
     link.stopReading();

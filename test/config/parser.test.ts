@@ -52,6 +52,9 @@ describe("a bad line", () => {
       ["accept_protocol_versions 4, 5", "f:1:26: error: accept_protocol_versions 4,: wanted is 3, 4 or 5, several with commas between them"],
       ["listener 1884\nprotocol mqtts", "f:2:10: error: protocol mqtts: wanted is one of mqtt, websockets, auto"],
     ["listener_auto_id_prefix x", "f:1:1: error: listener_auto_id_prefix belongs into a listener section"],
+    ["listener_allow_anonymous true", "f:1:1: error: listener_allow_anonymous belongs into a listener section"],
+    ["listener 1884\nlistener_allow_anonymous maybe", "f:2:26: error: listener_allow_anonymous maybe: wanted is true or false"],
+    ["listener 1884\nlistener_allow_anonymous false", "f:2:26: error: listener_allow_anonymous false needs a password_file, or user names from certificates: without them nobody could connect"],
     ["listener 1884\nsocket_domain ipv5", "f:2:15: error: socket_domain ipv5: wanted is one of ipv4, ipv6"],
     [`${CONNECTION}bridge_protocol_version mqttv6`, "f:3:25: error: bridge_protocol_version mqttv6: wanted is one of mqttv31, mqttv311, mqttv50, 3.1, 3.1.1, 5"],
     [`${CONNECTION}bridge_receive_maximum 0`, "f:3:24: error: bridge_receive_maximum 0: wanted is a whole number from 1 to 65535 (messages)"],
@@ -192,7 +195,7 @@ describe("--lenient", () => {
     expect(config.connections.map(({ name, addresses, topics }) => [name, addresses[0]?.host, topics.length])).toEqual([["c", "h", 0], ["d", "j", 0]]);
   });
 
-  it.each(["cafile c", "acl_file a", "listener x", "listener 2000 127.0.0.1 mqtts", "connection", "connection c\naddress h:99999"])(
+  it.each(["cafile c", "acl_file a", "listener x", "listener 2000\nlistener_allow_anonymous false", "listener 2000 127.0.0.1 mqtts", "connection", "connection c\naddress h:99999"])(
     "does not pass over %j: a broker would be open, or without what it is for", (text) => {
       expect(lenient(text).problems.map(({ severity }) => severity)).toEqual(["error"]);
     },
@@ -323,6 +326,16 @@ describe("access", () => {
     expect(accessOf("password_file p\nallow_anonymous true")).toMatchObject({ allowAnonymous: true });
     expect(accessOf("allow_anonymous false\npassword_file p")).toMatchObject({ allowAnonymous: false });
     expect(accessOf("allow_anonymous true")).toMatchObject({ passwordFile: undefined, allowAnonymous: true });
+  });
+
+  it("of a listener is its own where it says so, which may be all that is open", () => {
+    const { access, listeners } = configOf("allow_anonymous false\nlistener 2000\nlistener_allow_anonymous true\nlistener 2001");
+    expect(access).toMatchObject({ allowAnonymous: false });
+    expect(listeners.map(({ allowAnonymous }) => allowAnonymous)).toEqual([true, undefined]);
+    expect(configOf("password_file p\nlistener 2000\nlistener_allow_anonymous false").listeners[0]?.allowAnonymous).toBe(false);
+    expect(accessOf("acl_file a\nlistener 2000\nlistener_allow_anonymous true")).toMatchObject({ allowAnonymous: true });
+    const proven = "listener 2000\ncertfile c\nkeyfile k\ncafile a\nrequire_certificate true\nuse_identity_as_username true\nlistener_allow_anonymous false";
+    expect(configOf(proven).listeners[0]?.allowAnonymous).toBe(false);
   });
 
   it("follows an ACL file, which needs a password file only in our own style", () => {
@@ -545,7 +558,7 @@ describe("defaults", () => {
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
-        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10, userNameIsClientId: false, clientIdPrefix: "auto-",
+        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10, userNameIsClientId: false, clientIdPrefix: "auto-", allowAnonymous: undefined,
         protocol: "mqtt", httpDirectory: undefined, httpPlace: { file: "f", line: 0, column: 1 }, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,

@@ -45,7 +45,7 @@ export const globalKeywords = [
   { name: "ffdc_output", aliases: [], reload: true, type: string, default: undefined, doc: "Beginning of the names of capture files, which internal errors and take_ffdc write; off: none. Default: persistence_location." },
   { name: "sys_interval", aliases: [], reload: true, type: whole(0, DAY_SECONDS, "seconds"), default: 10, doc: "How often the figures below $SYS are published (doc/system-topics.md); 0: at the start only." },
   { name: "password_file", aliases: [], reload: true, type: string, default: undefined, doc: "File of user:password lines, made with `amqtdd passwd`. With it a user name and password that are given must be right." },
-  { name: "allow_anonymous", aliases: [], reload: true, type: boolean, default: undefined, doc: "Serve clients without a user name: default false with a password_file, else true." },
+  { name: "allow_anonymous", aliases: [], reload: true, type: boolean, default: undefined, doc: "Serve clients without a user name, where a listener does not say otherwise: default false with a password_file, else true." },
   { name: "acl_file", aliases: [], reload: true, type: string, default: undefined, doc: "File that says who may read and write which topics. What it does not allow is denied." },
   { name: "acl_style", aliases: [], reload: true, type: oneOf("amqtdd", "mosquitto"), default: undefined, doc: "amqtdd: rules before the first `user` hold for everybody; mosquitto: for anonymous clients only. Default: mosquitto if the file has pattern, deny or readwrite." },
   { name: "clientid_prefixes", aliases: ["clientid_prefix"], reload: true, type: string, list: true, default: undefined, doc: "Beginnings of client identifiers; a client with another one is refused." },
