@@ -76,7 +76,7 @@ export async function assemble({ config, surroundings, log }: Host, store: Store
   const strangers = new Strangers();
   const door = new Door(settings, strangers, log, clock);
   const listeners = new Listeners(
-    { ...common, newClientId: () => surroundings.newClientId(), strangers, logins: new Logins(clock) },
+    { ...common, newClientId: () => surroundings.newClientId(), connected: { clients: 0 }, strangers, logins: new Logins(clock) },
     (listener, accept) => surroundings.listen(listener, { accept, door, strangers, log }),
   );
   return { clock, store, gate, broker, listeners, bridges, added, settings, linkLimits };

@@ -43,6 +43,8 @@ export interface SessionEvents {
 /** All sessions, by kind and client identifier (for bridges: the connection's name). */
 export class Sessions {
   private readonly entries = new Map<string, Entry>();
+  /** How many of them are of clients. */
+  private clientCount = 0;
   private readonly records: Records;
   private readonly bridgeContext: SessionContext<Session>;
   /** Never given before: what is left of a session that has ended must not fall to another one. */
@@ -83,6 +85,11 @@ export class Sessions {
 
   get(kind: SessionKind, clientId: string): Entry | undefined {
     return this.entries.get(`${kind} ${clientId}`);
+  }
+
+  /** Clients that are connected, and those whose session waits for them. */
+  get clients(): number {
+    return this.clientCount;
   }
 
   all(): IterableIterator<Entry> {
@@ -160,6 +167,7 @@ export class Sessions {
     };
     this.setRights(entry);
     this.entries.set(`${kind} ${id}`, entry);
+    if (kind === "client") this.clientCount += 1;
     return entry;
   }
 
@@ -284,6 +292,7 @@ export class Sessions {
   end(entry: Entry): GroupNumber {
     const { session, kind } = entry;
     this.entries.delete(`${kind} ${session.clientId}`);
+    if (kind === "client") this.clientCount -= 1;
     for (const filter of entry.filters.keys()) this.forget(entry, filter);
     this.endedLosses = sumOfLosses(this.endedLosses, { ...lossesOf(session), parked: 0 });
     const left = this.shares.sessionEnds(session);

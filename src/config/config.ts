@@ -41,6 +41,10 @@ export interface Limits extends QueueConfig {
   readonly storeMinFreeBytes: number;
   /** Time a new connection has for its CONNECT. */
   readonly connectTimeoutMs: number;
+  /** Clients that are connected at a time, to all listeners together. */
+  readonly maxConnections: number;
+  /** Clients that are connected or have a session that waits for them. */
+  readonly maxClients: number;
   /** Connections from one address (IPv6: from one /64) at a time, to all listeners together. */
   readonly maxConnectionsPerAddress: number;
   /** Output that waits for a peer to read it before QoS 0 for it is dropped and nothing is read from it. */

@@ -43,6 +43,8 @@ export function buildConfig(file: string, { global, listeners, connections }: Se
       maxUncommittedBytes: global.number("max_uncommitted_bytes"),
       maxPacketSizeBytes: Math.min(global.number("max_packet_size"), MAX_PACKET_BYTES),
       storeMinFreeBytes: global.number("store_min_free"),
+      maxConnections: global.number("global_max_connections"),
+      maxClients: global.number("global_max_clients"),
       maxConnectionsPerAddress: global.number("max_connections_per_address"),
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       maxUnsentBytes: MAX_UNSENT_BYTES,

@@ -20,6 +20,7 @@ import { decodeUnsubscribe, encodeUnsuback } from "../mqtt/unsubscribe.ts";
 import { ProtocolViolation, protocolError } from "../mqtt/violation.ts";
 import { Handshake } from "./handshake.ts";
 import { Incoming } from "./incoming.ts";
+import { whatIsFull } from "./capacity.ts";
 import { publishWill } from "./last-will.ts";
 import type { ListenerContext, MountPoint, OpenConnection } from "./mount-point.ts";
 import { Subscriber } from "./subscriber.ts";
@@ -152,17 +153,16 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     if (needsStore && broker.isStoreAbsent) {
       return this.handshake?.refuse({ code: ConnackCode.serverUnavailable, reason: Reason.ServerUnavailable, text: "the store can't be opened" });
     }
-    const holder = broker.sessions.get("client", connect.clientId)?.holder;
-    const replacesOne = holder instanceof ClientConnection && holder.mount === mount;
-    if (!replacesOne && !mount.admits()) {
-      log.write("listenerFull", { port: mount.port, limit: mount.options.maxConnections });
-      return this.handshake?.refuse({ code: ConnackCode.serverUnavailable, reason: Reason.ServerBusy, text: "the listener's max_connections is reached" });
-    }
+    const known = broker.sessions.get("client", connect.clientId);
+    const holder = known?.holder;
+    const full = whatIsFull(mount, context, known, holder instanceof ClientConnection ? holder.mount : undefined);
+    if (full !== undefined) return this.handshake?.refuse({ code: ConnackCode.serverUnavailable, reason: Reason.ServerBusy, text: `${full} is reached` });
     const { clientId } = connect;
     this.clientId = clientId;
     link.peerName = clientId;
     this.will = connect.will;
     mount.connected += 1;
+    context.connected.clients += 1;
     this.keepAliveMs = terms.keepAliveSeconds * 1500; // one and a half times [MQTT-3.1.2-24]
     link.endHandshake(context.linkLimits.maxPacketSizeBytes);
     link.takeLimits(terms.maxPacketBytes, terms.topicAliasMaximum);
@@ -266,6 +266,7 @@ export class ClientConnection implements PacketHandler, Holder, OpenConnection {
     }
     this.admitted = undefined;
     mount.connected -= 1;
+    this.context.connected.clients -= 1;
     if (reason.kind === "violation") log.write("badPacket", { client: clientId, reason: reason.text });
     else if (reason.kind === "error" || reason.kind === "insecure" || (reason.kind === "peer" && settings.connectionMessages)) log.write("socketError", { client: clientId, reason: reason.text });
     const { entry, source, incoming } = admitted;

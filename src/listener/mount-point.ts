@@ -15,6 +15,10 @@ export interface ListenerSettings {
   readonly maxInflightMessages: number;
   /** Time a new connection has to send its CONNECT. */
   readonly connectTimeoutMs: number;
+  /** Clients that are connected at a time, to all listeners together. */
+  readonly maxConnections: number;
+  /** Clients that are connected or have a session that waits for them. */
+  readonly maxClients: number;
   readonly connectionMessages: boolean;
   readonly allowEmptyClientId: boolean;
   readonly maxKeepAliveSeconds: number;
@@ -34,6 +38,8 @@ export interface ListenerContext {
   readonly settings: ListenerSettings;
   /** The part behind the configured prefix. */
   newClientId(): string;
+  /** Clients that have passed CONNECT, of all listeners together. */
+  readonly connected: { clients: number };
   readonly strangers: Strangers;
   readonly logins: Logins;
 }

@@ -96,6 +96,7 @@ export const messages = {
   tlsNotRenewed: { id: 351, level: "E", text: "The certificate files of the listener on port {port} have changed and can't be used; what they held before stays in use: {problem}" },
   tlsHandshakeFailed: { id: 352, level: "W", text: "The TLS handshake of {address} on port {port} has failed: {reason} ({failures} failures so far)" },
   tooManyOfAddress: { id: 380, level: "W", text: "{sockets} connections from {address} are open, as many as max_connections_per_address allows; new ones are refused" },
+  limitReached: { id: 385, level: "W", text: "{keyword} {limit} is reached; a client is refused" },
   linesDropped: { id: 381, level: "W", text: "{lines} lines were not written: their reader was too slow" },
   linesLeftOut: { id: 384, level: "W", text: "{lines} more lines like {like} were left out" },
   bridgeTlsNotRenewed: { id: 353, level: "E", text: "The certificate files of connection {name} have changed and can't be used; what they held before stays in use: {problem}" },

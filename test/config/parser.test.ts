@@ -296,6 +296,10 @@ describe("values", () => {
     expect(configOf(`max_connections ${word}`).listeners[0]?.maxConnections).toBe(value);
   });
 
+  it.each([["0", Infinity], ["-1", Infinity], ["12", 12]])("global_max_connections and global_max_clients %s are %s: 0 is no limit, as in mosquitto", (word, value) => {
+    expect(configOf(`global_max_connections ${word}\nlistener 2000\nglobal_max_clients ${word}`).limits).toMatchObject({ maxConnections: value, maxClients: value });
+  });
+
   it("of a packet's size stay within what MQTT can say", () => {
     expect(configOf("max_packet_size -1").limits.maxPacketSizeBytes).toBe(268_435_460);
   });
@@ -553,6 +557,8 @@ describe("defaults", () => {
         maxUncommittedBytes: 8 * 1024 ** 2,
         maxPacketSizeBytes: 1024 ** 2,
         storeMinFreeBytes: 64 * 1024 ** 2,
+        maxConnections: Infinity,
+        maxClients: Infinity,
         maxConnectionsPerAddress: Infinity,
         connectTimeoutMs: 10_000,
         maxUnsentBytes: 4 * 1024 ** 2,

@@ -12,6 +12,8 @@ export const globalKeywords = [
   { name: "bind_address", aliases: [], reload: true, type: string, default: undefined, doc: "Address of the default listener; without it all addresses." },
   { name: "max_connections", aliases: [], reload: true, type: connectionCount, default: Infinity, doc: "Clients the default listener serves at one time." },
   { name: "max_connections_per_address", aliases: [], reload: true, type: limit("connections"), default: Infinity, doc: "Connections from one address at a time, to all listeners together; of IPv6 addresses the first 64 bits count. Further ones are closed at once. Devices behind one router or proxy share its address." },
+  { name: "global_max_connections", aliases: [], reload: true, type: limit("clients"), default: Infinity, doc: "Clients that are connected at one time, to all listeners together; further ones are refused as by max_connections. Connections to other brokers do not count." },
+  { name: "global_max_clients", aliases: [], reload: true, type: limit("clients"), default: Infinity, doc: "Clients that are connected or have a session that waits for them. Further ones are refused; who has a session is served." },
   { name: "ipv6", aliases: [], reload: true, type: boolean, default: undefined, doc: "false: the default listener takes IPv4 only." },
   ...tlsListenerKeywords,
   { name: "psk_file", aliases: [], reload: true, type: string, default: undefined, doc: "File of identity:key lines, the keys in hexadecimal digits, for listeners with a psk_hint." },
