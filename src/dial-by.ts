@@ -16,6 +16,7 @@ export const dialBy: Dial = (address, { config, maxPacketBytes, onNotRenewed }, 
     port,
     tls: isSecure(scheme) ? () => clientOf(config, onNotRenewed) : undefined,
     proxy: config.proxy,
+    localAddress: config.localAddress,
     webSocket: isWeb(scheme) ? { url: `${scheme}://${placeOf(address)}${path}`, maxPacketBytes } : undefined,
   };
   return dial(destination, onConnected, onFailed);

@@ -130,6 +130,8 @@ export interface DialConfig {
   readonly tlsPlaces: TlsPlaces;
   /** The HTTP proxy that is asked for a tunnel; undefined: none. */
   readonly proxy: ProxyConfig | undefined;
+  /** Address that we dial from; undefined: the system chooses. */
+  readonly localAddress: string | undefined;
 }
 
 export interface ProxyConfig {

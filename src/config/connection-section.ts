@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { parseAddress, parseProxy } from "./address.ts";
 import type { AddressConfig, ConnectionConfig, ProxyConfig, TopicLine } from "./config.ts";
 import { bridgeProtocols } from "./keywords/connection.ts";
@@ -21,6 +22,17 @@ function buildProxy(section: Section, report: Report): ProxyConfig | undefined {
   return proxy;
 }
 
+/** `dialled`: what the address has to reach. */
+function buildLocalAddress(section: Section, dialled: readonly { readonly host: string }[], report: Report): string | undefined {
+  const localAddress = section.string("bridge_bind_address");
+  if (localAddress === undefined) return undefined;
+  const family = isIP(localAddress);
+  const unreachable = dialled.filter(({ host }) => isIP(host) !== 0 && isIP(host) !== family).map(({ host }) => host);
+  const at = section.place("bridge_bind_address");
+  if (unreachable.length > 0) report(at, at.column, "error", `bridge_bind_address ${localAddress}: ${unreachable.join(" and ")} can't be reached from an IPv${family} address`);
+  return localAddress;
+}
+
 export function buildConnection(section: ConnectionSection, report: Report): ConnectionConfig {
   const addresses: AddressConfig[] = [];
   const usual = trustsSomebody(section) ? "mqtts" : "mqtt";
@@ -30,10 +42,11 @@ export function buildConnection(section: ConnectionSection, report: Report): Con
     else report(given, given.column, "error", `address ${given.value}: wanted is host or host:port, behind mqtt://, mqtts://, ws://, wss:// or nothing`);
   }
   const maxReconnectSeconds = section.optionalNumber("max_reconnect_interval");
+  const proxy = buildProxy(section, report);
   return {
     name: section.title[0]?.text ?? "",
     addresses,
-    dial: { ...buildClientTls(section, addresses, report), proxy: buildProxy(section, report) },
+    dial: { ...buildClientTls(section, addresses, report), proxy, localAddress: buildLocalAddress(section, proxy ? [proxy] : addresses, report) },
     topics: section.topics,
     clientId: section.string("clientid"),
     cleanSession: section.optionalBoolean("cleansession") ?? addresses.length > 1,

@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+
 /** What a value may be; `parse` gives the value or says what is accepted. */
 export interface ValueType {
   readonly name: string;
@@ -37,6 +39,12 @@ export const boolean: ValueType = {
 };
 
 export const string: ValueType = { name: "text", parse: (text) => text };
+
+/** One of our own; whether it is one is seen when it is used. */
+export const localAddress: ValueType = {
+  name: "an IPv4 or IPv6 address of this machine",
+  parse: (text) => (isIP(text) !== 0 ? text : new Unaccepted("an IPv4 or IPv6 address of this machine")),
+};
 
 /** A whole number in a range. */
 export function whole(min: number, max: number, unit = ""): ValueType {

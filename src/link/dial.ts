@@ -10,6 +10,8 @@ import type { Transport, TransportListener } from "./transport.ts";
 export interface Destination {
   readonly host: string;
   readonly port: number;
+  /** An address of this machine that the connection is made from; undefined: the system chooses. */
+  readonly localAddress: string | undefined;
   /** Undefined: TCP without TLS. */
   readonly tls: (() => Promise<TlsClient>) | undefined;
   /** Undefined: no proxy. */
@@ -33,20 +35,21 @@ export function dial(
 }
 
 /** Rejects with the reason. */
-async function connect({ host, port, tls, proxy, webSocket }: Destination, attempt: Attempt): Promise<Dialled> {
+async function connect({ host, port, localAddress, tls, proxy, webSocket }: Destination, attempt: Attempt): Promise<Dialled> {
   // With what they need, of no use to others; loaded before there is a connection, whose end nobody would hear meanwhile.
   const { openTunnel } = proxy ? await import("./proxy.ts") : {};
   const client = await tls?.();
   const { connectWebSocket } = webSocket ? await import("./websocket-client.ts") : {};
-  const carrier = await connectTcp(proxy ?? { host, port }, attempt);
+  const carrier = await connectTcp(proxy ?? { host, port }, localAddress, attempt);
   if (proxy && openTunnel) await openTunnel(carrier, { host, port }, proxy);
   const dialled = client ? await client.connect(carrier, host, attempt) : { socket: carrier, carrier, transport: (listener: TransportListener) => plainTransport(carrier, listener) };
   return webSocket && connectWebSocket ? connectWebSocket(dialled, webSocket.url, webSocket.maxPacketBytes) : dialled;
 }
 
-function connectTcp({ host, port }: { host: string; port: number }, attempt: Attempt): Promise<net.Socket> {
+function connectTcp({ host, port }: { host: string; port: number }, localAddress: string | undefined, attempt: Attempt): Promise<net.Socket> {
   const ask: LookupFunction = (name, options, callback) => lookUp(name, options, callback, () => attempt.hasEnded);
-  const socket = attempt.own(net.connect({ host, port, allowHalfOpen: true, lookup: ask }));
+  const from = localAddress === undefined ? {} : { localAddress, family: net.isIP(localAddress) };
+  const socket = attempt.own(net.connect({ host, port, ...from, allowHalfOpen: true, lookup: ask }));
   return new Promise((resolve, reject) => {
     socket.on("error", reject); // stays: an error behind the connect must not go unheard
     socket.once("connect", () => resolve(socket));

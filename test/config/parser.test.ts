@@ -58,6 +58,9 @@ describe("a bad line", () => {
     ["listener 1884\nsocket_domain ipv5", "f:2:15: error: socket_domain ipv5: wanted is one of ipv4, ipv6"],
     [`${CONNECTION}bridge_protocol_version mqttv6`, "f:3:25: error: bridge_protocol_version mqttv6: wanted is one of mqttv31, mqttv311, mqttv50, 3.1, 3.1.1, 5"],
     [`${CONNECTION}bridge_receive_maximum 0`, "f:3:24: error: bridge_receive_maximum 0: wanted is a whole number from 1 to 65535 (messages)"],
+    [`${CONNECTION}bridge_bind_address eth0`, "f:3:21: error: bridge_bind_address eth0: wanted is an IPv4 or IPv6 address of this machine"],
+    ["connection c\naddress a 10.0.0.1 [::1]:1 ::2\nbridge_bind_address 10.0.0.2", "f:3:21: error: bridge_bind_address 10.0.0.2: ::1 and ::2 can't be reached from an IPv4 address"],
+    ["connection c\naddress ::1\nbridge_proxy http://10.0.0.1:80\nbridge_bind_address ::2", "f:4:21: error: bridge_bind_address ::2: 10.0.0.1 can't be reached from an IPv6 address"],
     ["log_type error loud", "f:1:16: error: log_type loud: wanted is one of none, error, warning, notice, information, subscribe, unsubscribe, websockets, debug, all"],
     ["include_dir", "f:1:1: error: include_dir needs a folder"],
     // values
@@ -308,6 +311,14 @@ describe("values", () => {
     expect(configOf(`autosave_interval ${word}`).autosaveIntervalMs).toBe(value);
   });
 
+  it("of bridge_bind_address are addresses, of the family of what is dialled, which with a proxy is the proxy", () => {
+    const localAddress = (lines: string): unknown => configOf(`connection c\n${lines}`).connections[0]?.dial.localAddress;
+    expect(localAddress("address h")).toBeUndefined();
+    expect(localAddress("address h 10.0.0.1\nbridge_bind_address 10.0.0.2")).toBe("10.0.0.2");
+    expect(localAddress("address [fe80::1%eth0]:1\nbridge_bind_address fe80::2%eth0")).toBe("fe80::2%eth0");
+    expect(localAddress("address ::1\nbridge_proxy http://10.0.0.1:80\nbridge_bind_address 10.0.0.2")).toBe("10.0.0.2");
+  });
+
   it("of keepalive_interval are at least 5 seconds", () => {
     const keepAlive = (seconds: number): number | undefined => configOf(`${CONNECTION}keepalive_interval ${seconds}`).connections[0]?.keepAliveMs;
     expect([0, 4, 5, 6].map(keepAlive)).toEqual([5000, 5000, 5000, 6000]);
@@ -495,7 +506,7 @@ describe("keywords", () => {
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
     bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", bridge_tls_version: "tlsv1.2", bridge_psk: "00",
-    bridge_fatal_sub_errors: "false", local_cleansession: "false", bridge_reload_type: "lazy", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
+    bridge_fatal_sub_errors: "false", local_cleansession: "false", bridge_reload_type: "lazy", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", bridge_bind_address: "::2", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
 

@@ -1,5 +1,5 @@
 import type { ProtocolVersion } from "../../mqtt/protocol.ts";
-import { age, boolean, limit, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
+import { age, boolean, limit, localAddress, oneOf, only, string, Unaccepted, whole, type Keyword, type ValueType } from "../keyword.ts";
 import { tlsConnectionKeywords } from "./tls.ts";
 
 const DAY_SECONDS = 86_400;
@@ -58,6 +58,7 @@ export const connectionKeywords = [
   { name: "bridge_tcp_user_timeout", aliases: [], type: string, default: undefined, doc: NOTICED },
   { name: "bridge_max_packet_size", aliases: [], type: limit("bytes"), default: Infinity, doc: "Largest packet sent to the remote; a larger message is dropped for it, logged and counted. With MQTT 5 the smaller of this and what the remote takes." },
   ...tlsConnectionKeywords,
+  { name: "bridge_bind_address", aliases: [], type: localAddress, default: undefined, doc: "Address of this machine that the connection is made from, where it is to take a certain network; a remote's name is then looked up for its family only." },
   { name: "bridge_proxy", aliases: [], type: string, default: undefined, doc: "HTTP proxy that is asked for a tunnel (CONNECT) to each address: http://[user:password@]host:port." },
   { name: "local_cleansession", aliases: [], type: only("false"), default: "false", doc: "The queue is kept while the connection is down." },
   { name: "local_clientid", aliases: [], type: string, default: undefined, doc: LOCAL },
