@@ -228,7 +228,7 @@ class RunningDaemon implements Daemon, Host {
       await listeners.add(listener);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      throw new StartError(`listener ${listener.socketPath ?? `${listener.host ?? "all addresses"}:${listener.port}`} (line ${listener.line}): ${reason}`);
+      throw new StartError(`listener ${listener.socketPath ?? `${listener.host ?? listener.bindInterface ?? "all addresses"}:${listener.port}`} (line ${listener.line}): ${reason}`);
     }
   }
 

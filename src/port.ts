@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import type { ListenerConfig } from "./config/config.ts";
+import { listenedAddresses } from "./config/interface-addresses.ts";
 import { freeSocketPath } from "./control/socket-path.ts";
 import type { Door } from "./link/door.ts";
 import type { Accepted } from "./link/secure.ts";
@@ -26,35 +27,51 @@ interface Taker {
 
 /** Opens a listener's port. Rejects with the system's error. */
 export async function openPort(config: ListenerConfig, context: PortContext): Promise<Server> {
-  const { port, host, ipv6, socketPath } = config;
+  const { port, socketPath } = config;
   const taker = await takerOf(config, context);
   const secure = config.tls && (await secureBy(config, context.log));
   const close = (): void => {
     taker.close?.();
     secure?.close();
   };
-  const server = new TcpServer((accepted) => taker.take(accepted), context.door, secure);
-  // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
-  const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
+  const servers: TcpServer[] = [];
+  const closeServers = (): void => servers.forEach((server) => server.close());
+  const open = async (place: { port: number; host?: string } | { path: string }): Promise<void> => {
+    const server = new TcpServer((accepted) => taker.take(accepted), context.door, secure);
+    await server.listen(place);
+    servers.push(server);
+  };
   try {
-    if (socketPath !== undefined) await freeSocketPath(socketPath);
-    const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : await addressOf(wanted);
-    await server.listen(socketPath !== undefined ? { path: socketPath } : { port, ...(address === undefined ? {} : { host: address }) });
+    if (socketPath !== undefined) {
+      await freeSocketPath(socketPath);
+      await open({ path: socketPath });
+    } else {
+      for (const host of await hostsOf(config)) await open({ port, ...(host === undefined ? {} : { host }) });
+    }
   } catch (error) {
+    closeServers();
     close();
     throw error;
   }
   return {
-    port: server.port,
+    port: servers[0]?.port ?? port,
     change: async (changed) => {
       const changes = [await taker.change?.(changed), secure?.change(changed)];
       return () => changes.forEach((change) => change?.());
     },
     close: () => {
-      server.close();
+      closeServers();
       close();
     },
   };
+}
+
+/** The addresses that a listener is at; undefined: all. */
+async function hostsOf({ host, ipv6, bindInterface }: ListenerConfig): Promise<(string | undefined)[]> {
+  // Without an address: IPv6 and IPv4 where the system offers both, IPv4 alone if the configuration says `ipv6 false`.
+  const wanted = host ?? (ipv6 === false ? "0.0.0.0" : undefined);
+  const address = wanted === undefined || isIP(wanted) !== 0 ? wanted : await addressOf(wanted);
+  return bindInterface === undefined ? [address] : listenedAddresses(bindInterface, address);
 }
 
 async function addressOf(host: string): Promise<string> {

@@ -1,5 +1,6 @@
 import { isIPv6 } from "node:net";
 import { hostname, networkInterfaces } from "node:os";
+import { interfaceAddresses, isSame } from "./interface-addresses.ts";
 import type { AddressConfig, ListenerConfig, ProxyConfig, Scheme } from "./config.ts";
 
 const DEFAULT_PORTS: Readonly<Record<Scheme, number>> = { mqtt: 1883, mqtts: 8883, ws: 80, wss: 443 };
@@ -61,6 +62,8 @@ export function reaches(address: Pick<AddressConfig, "host" | "port">, listener:
   if (address.port !== listener.port) return false;
   const dialled = address.host.toLowerCase();
   const host = listener.host?.toLowerCase();
+  const { bindInterface } = listener;
+  if (bindInterface !== undefined && !interfaceAddresses(bindInterface).some((own) => isSame(own, dialled) || (dialled === "localhost" && isLoopback(own)))) return false;
   if (host === undefined) return isOurs(dialled) && !(listener.ipv6 === false && isIPv6(dialled));
   if (host === "::") return isOurs(dialled);
   if (host === "0.0.0.0") return isOurs(dialled) && !isIPv6(dialled);

@@ -2,6 +2,7 @@ import { filtersOverlap } from "../topic/matching.ts";
 import { filterProblem, hasWildcard } from "../topic/validity.ts";
 import { isLoopback, reaches } from "./address.ts";
 import type { AddressConfig, Config, ConnectionConfig, ListenerConfig, Place, Problem, TopicLine } from "./config.ts";
+import { interfaceAddresses } from "./interface-addresses.ts";
 import type { Report } from "./section.ts";
 
 const MAX_CLIENT_ID_BYTES_31 = 23;
@@ -11,17 +12,18 @@ export function checkConfig(config: Config): Problem[] {
   const problems: Problem[] = [];
   const report: Report = ({ file, line }, column, severity, message) => problems.push({ file, line, column, severity, message });
   for (const [index, listener] of config.listeners.entries()) {
-    const { host, port, socketPath } = listener;
+    const { port, socketPath, bindInterface } = listener;
     const name = socketPath ?? `port ${port}`;
-    const twin = config.listeners.slice(0, index).find((other) => other.port === port && other.socketPath === socketPath && (other.host === host || isEverywhere(other) || isEverywhere(listener)));
-    if (twin) report(listener, 1, "error", `the listener on ${name} is defined twice${twin.host === host ? "" : ": one of the two takes all addresses"}`);
+    const twin = config.listeners.slice(0, index).find((other) => other.port === port && other.socketPath === socketPath && (isAtSameAddress(other, listener) || isEverywhere(other) || isEverywhere(listener)));
+    if (twin) report(listener, 1, "error", `the listener on ${name} is defined twice${isAtSameAddress(twin, listener) ? "" : ": one of the two takes all addresses"}`);
     if (hasWildcard(listener.mountPoint) || filterProblem(`${listener.mountPoint}#`) !== undefined) {
       report(listener, 1, "error", `mount_point ${listener.mountPoint}: it must end in / and contain no wildcard, or its clients could not subscribe to #`);
     }
     for (const [keyword, isGiven] of [["http_dir", listener.httpDirectory !== undefined], ["websockets_origin", listener.webSocketOrigins.length > 0]] as const) {
       if (isGiven && listener.protocol === "mqtt") report(listener, 1, "warning", `${keyword} has no meaning on the listener on ${name}: its protocol is not websockets or auto`);
     }
-    if ((listener.allowAnonymous ?? config.access.allowAnonymous) && socketPath === undefined && !isLoopback(host) && !isClosedByTls(listener)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
+    if (bindInterface !== undefined && socketPath !== undefined) report(listener, 1, "warning", `bind_interface has no meaning on the listener on ${name}: it is a Unix socket`);
+    if ((listener.allowAnonymous ?? config.access.allowAnonymous) && socketPath === undefined && !isOnLoopback(listener) && !isClosedByTls(listener)) report(listener, 1, "warning", `the listener on port ${port} can be used by anyone who reaches it`);
   }
   const names = new Set<string>();
   for (const connection of config.connections) {
@@ -33,6 +35,15 @@ export function checkConfig(config: Config): Problem[] {
   checkClientIds(config.connections, report);
   warnOfLoopsBetween(config.connections, report);
   return problems;
+}
+
+const isAtSameAddress = (a: ListenerConfig, b: ListenerConfig): boolean => a.host === b.host && a.bindInterface === b.bindInterface;
+
+/** Nobody reaches it from another machine. */
+function isOnLoopback({ host, bindInterface }: ListenerConfig): boolean {
+  if (bindInterface === undefined || isLoopback(host)) return isLoopback(host);
+  const addresses = interfaceAddresses(bindInterface);
+  return addresses.length > 0 && addresses.every(isLoopback);
 }
 
 /** Nobody comes in without a certificate or a key. */
@@ -158,7 +169,7 @@ function sharedAddress(one: ConnectionConfig, other: ConnectionConfig): AddressC
   return one.addresses.find(({ host, port }) => other.addresses.some((address) => address.port === port && address.host.toLowerCase() === host.toLowerCase()));
 }
 
-const isEverywhere = ({ host }: ListenerConfig): boolean => host === undefined || host === "::" || host === "0.0.0.0";
+const isEverywhere = ({ host, bindInterface }: ListenerConfig): boolean => bindInterface === undefined && (host === undefined || host === "::" || host === "0.0.0.0");
 
 /** A line as it is named in a problem that stands at `at`. */
 const lineOf = ({ file, line }: Place, at: Place): string => (file === at.file ? `line ${line}` : `${file}:${line}`);

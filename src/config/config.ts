@@ -81,6 +81,8 @@ export interface ListenerConfig extends Place, ListenerOptions {
   readonly socketPath?: string;
   /** Undefined: all addresses. */
   readonly host: string | undefined;
+  /** The network interface whose addresses these have to be; undefined: any. */
+  readonly bindInterface: string | undefined;
   readonly ipv6: boolean | undefined;
   readonly mountPoint: string;
   /** auto: told apart by the first byte. */

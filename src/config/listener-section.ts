@@ -12,11 +12,12 @@ const DEFAULT_HTTP_HEADER_BYTES = 8_192;
 /** The default listener exists if one of its keywords is given, or if there is no other; it is opened last. */
 export function buildListeners(global: Section, sections: readonly Section[], { port, lenient = false }: ParseOptions, report: Report): ListenerConfig[] {
   const listeners = sections.map((section) => buildListener(section, global, lenient, report));
-  const wanted = port !== undefined || ["port", "bind_address", "max_connections", "ipv6", ...tlsListenerKeywords.map(({ name }) => name)].some((name) => global.has(name));
+  const wanted = port !== undefined || ["port", "bind_address", "bind_interface", "max_connections", "ipv6", ...tlsListenerKeywords.map(({ name }) => name)].some((name) => global.has(name));
   if (wanted || sections.length === 0) {
     listeners.push({
       port: port ?? global.number("port"),
       host: global.string("bind_address"),
+      bindInterface: global.string("bind_interface"),
       ipv6: global.optionalBoolean("ipv6"),
       mountPoint: "",
       maxConnections: global.number("max_connections"),
@@ -62,6 +63,7 @@ function buildListener(section: Section, global: Section, lenient: boolean, repo
   return {
     port,
     ...(socketPath === undefined ? { host: address ?? section.string("bind_address") } : { host: undefined, socketPath }),
+    bindInterface: section.string("bind_interface"),
     ipv6: section.has("socket_domain") ? section.string("socket_domain") === "ipv6" : section.optionalBoolean("ipv6"),
     mountPoint: section.string("mount_point") ?? "",
     maxConnections: section.number("max_connections"),

@@ -24,7 +24,7 @@ is warned of and its line left out, and so is a second connection of one name; a
     codeBlock("listener PORT [ADDRESS [PROTOCOL]]"),
     `Begins the section of one more listener; it goes on to the next \`listener\` or \`connection\` line. ADDRESS is that of a network interface,
 INADDR_ANY or nothing for all of them; \`listener 0 PATH\` is a Unix socket. PROTOCOL is ${wordList(listenerProtocols)}. The default listener (\`port\`, \`bind_address\`,
-\`max_connections\`, \`ipv6\` outside a listener section) exists if one of its keywords is given, or if there is no listener section.`,
+\`bind_interface\`, \`max_connections\`, \`ipv6\` outside a listener section) exists if one of its keywords is given, or if there is no listener section.`,
     table(listenerKeywords),
     "## connection",
     codeBlock("connection NAME"),

@@ -124,7 +124,7 @@ export class Listeners {
 /** What can't change under clients that are connected. */
 function isSame(a: ListenerConfig, b: ListenerConfig): boolean {
   return (
-    a.port === b.port && a.socketPath === b.socketPath && a.host === b.host && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && a.protocol === b.protocol &&
+    a.port === b.port && a.socketPath === b.socketPath && a.host === b.host && a.bindInterface === b.bindInterface && a.ipv6 === b.ipv6 && a.mountPoint === b.mountPoint && a.protocol === b.protocol &&
     a.maxHttpHeaderBytes === b.maxHttpHeaderBytes && isSameProof(a, b)
   );
 }

@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { checkConfig } from "../../src/config/checker.ts";
@@ -17,6 +17,9 @@ function checked(text: string): string[] {
 
 /** With a topic line, if none is among the lines. */
 const connection = (...lines: string[]): string => ["connection c", ...lines, ...(lines.some((line) => line.startsWith("topic")) ? [] : ["topic t out"])].join("\n");
+
+/** The interface of the loopback address. */
+const [loopback = ""] = Object.entries(networkInterfaces()).find(([, addresses]) => addresses?.some(({ address }) => address === "127.0.0.1")) ?? [];
 
 describe("checkConfig", () => {
   it.each([
@@ -41,6 +44,15 @@ describe("checkConfig", () => {
     ],
     ["listener 2000 ::1\nlistener 2000 ::1", ["f:3:1: error: the listener on port 2000 is defined twice"]],
     ["listener 2000 ::1\nlistener 2000 127.0.0.1", []],
+    [`listener 2000\nbind_interface ${loopback}`, []],
+    ["listener 2000\nbind_interface nothing0", ["f:2:1: warning: the listener on port 2000 can be used by anyone who reaches it"]],
+    [`listener 2000\nbind_interface ${loopback}\nlistener 2000\nbind_interface ${loopback}`, ["f:4:1: error: the listener on port 2000 is defined twice"]],
+    [`listener 2000\nbind_interface ${loopback}\nlistener 2000 127.0.0.2`, []],
+    [
+      `password_file p\nlistener 2000\nbind_interface ${loopback}\nlistener 2000`,
+      ["f:5:1: error: the listener on port 2000 is defined twice: one of the two takes all addresses"],
+    ],
+    ["listener 0 /a\nbind_interface eth0", ["f:2:1: warning: bind_interface has no meaning on the listener on /a: it is a Unix socket"]],
     ["listener 1883 127.0.0.1", ["f: error: the listener on port 1883 is defined twice"]],
     [connection("address h"), []],
     [connection(), ["f:2:1: error: connection c has no address"]],
@@ -151,6 +163,10 @@ describe("a bridge to ourselves", () => {
     expect(self(listener, address)).toEqual([`f:3:1: error: connection c is a bridge to ourselves: its address ${named} is our listener on port ${port}`]);
   });
 
+  it.each(["127.0.0.1", "localhost"])("is an error at the addresses of a listener's network interface: %s", (host) => {
+    expect(self(`listener 2000\nbind_interface ${loopback}`, `${host}:2000`)).toHaveLength(1);
+  });
+
   it.each([
     ["", "127.0.0.2"],
     ["", "::1"],
@@ -159,6 +175,8 @@ describe("a bridge to ourselves", () => {
     ["listener 2000 0.0.0.0", "[::1]:2000"],
     ["listener 2000\nipv6 false", "[::1]:2000"],
     ["listener 2000 10.0.0.1", "localhost:2000"],
+    [`listener 2000\nbind_interface ${loopback}`, "127.0.0.2:2000"],
+    ["listener 2000\nbind_interface nothing0", "localhost:2000"],
   ])("is not: %j, address %s", (listener, address) => expect(self(listener, address)).toEqual([]));
 });
 

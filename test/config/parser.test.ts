@@ -222,7 +222,7 @@ describe("sections", () => {
     const ports = (text: string, options = {}): number[] => configOf(text, options).listeners.map(({ port }) => port);
     expect(ports("")).toEqual([1883]);
     expect(ports("listener 2000")).toEqual([2000]);
-    for (const line of ["max_connections 5", "ipv6 false", "bind_address ::1", "port 1883"]) expect(ports(`${line}\nlistener 2000`)).toEqual([2000, 1883]);
+    for (const line of ["max_connections 5", "ipv6 false", "bind_interface eth0", "bind_address ::1", "port 1883"]) expect(ports(`${line}\nlistener 2000`)).toEqual([2000, 1883]);
     expect(ports("listener 2000\nport 2001")).toEqual([2000, 2001]);
     expect(ports("port 1884\nlistener 2000", { port: 1999 })).toEqual([2000, 1999]);
   });
@@ -238,6 +238,11 @@ describe("a listener", () => {
   it.each([
     ["", undefined], ["socket_domain ipv4", false], ["socket_domain IPV6", true], ["ipv6 false", false], ["ipv6 true\nsocket_domain ipv4", false],
   ])("with %j has ipv6 %s", (lines, ipv6) => expect(configOf(`listener 2000\n${lines}`).listeners[0]?.ipv6).toBe(ipv6));
+
+  it("is at a network interface of its own, which the default listener's is not", () => {
+    const places = configOf("bind_interface eth0\nlistener 2000 10.0.0.1\nbind_interface eth1\nlistener 2001").listeners.map(({ port, host, bindInterface }) => [port, host, bindInterface]);
+    expect(places).toEqual([[2000, "10.0.0.1", "eth1"], [2001, undefined, undefined], [1883, undefined, "eth0"]]);
+  });
 
   it("gives identifiers that begin as it says, or as auto_id_prefix does; the default listener has the latter", () => {
     const prefixes = (text: string): (string | undefined)[] => configOf(text).listeners.map(({ clientIdPrefix }) => clientIdPrefix);
@@ -575,7 +580,7 @@ describe("defaults", () => {
         maxUnsentBytes: 4 * 1024 ** 2,
       },
       listeners: [{
-        port: 1883, host: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10, userNameIsClientId: false, clientIdPrefix: "auto-", allowAnonymous: undefined,
+        port: 1883, host: undefined, bindInterface: undefined, ipv6: undefined, mountPoint: "", maxConnections: Infinity, protocolVersions: [3, 4, 5], maxQoS: 2, maxTopicAlias: 10, userNameIsClientId: false, clientIdPrefix: "auto-", allowAnonymous: undefined,
         protocol: "mqtt", httpDirectory: undefined, httpPlace: { file: "f", line: 0, column: 1 }, webSocketOrigins: [], maxHttpHeaderBytes: 8192, tls: undefined, tlsPlaces: new Map(), file: "f", line: 0,
       }],
       maxKeepAliveSeconds: Infinity,

@@ -10,6 +10,7 @@ const COMPATIBLE_END = "Read for compatibility; has no meaning here.";
 export const globalKeywords = [
   { name: "port", aliases: [], reload: true, type: whole(1, 65535), default: 1883, doc: "Port of the default listener." },
   { name: "bind_address", aliases: [], reload: true, type: string, default: undefined, doc: "Address of the default listener; without it all addresses." },
+  { name: "bind_interface", aliases: [], reload: true, type: string, default: undefined, doc: "Network interface of the default listener, see the keyword of a listener." },
   { name: "max_connections", aliases: [], reload: true, type: connectionCount, default: Infinity, doc: "Clients the default listener serves at one time." },
   { name: "max_connections_per_address", aliases: [], reload: true, type: limit("connections"), default: Infinity, doc: "Connections from one address at a time, to all listeners together; of IPv6 addresses the first 64 bits count. Further ones are closed at once. Devices behind one router or proxy share its address." },
   { name: "global_max_connections", aliases: [], reload: true, type: limit("clients"), default: Infinity, doc: "Clients that are connected at one time, to all listeners together; further ones are refused as by max_connections. Connections to other brokers do not count." },

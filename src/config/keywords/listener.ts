@@ -7,6 +7,7 @@ export const listenerKeywords = [
   { name: "max_connections", aliases: [], reload: true, type: connectionCount, default: Infinity, doc: "Clients this listener serves at one time." },
   { name: "mount_point", aliases: [], reload: true, type: string, default: "", doc: "Put before all topics of this listener's clients, and taken off what they receive; normally ends in /." },
   { name: "bind_address", aliases: [], reload: true, type: string, default: undefined, doc: "Address of this listener, if the listener line has none." },
+  { name: "bind_interface", aliases: [], reload: true, type: string, default: undefined, doc: "Network interface, as eth0: the listener is at the addresses only that it has when the listener is opened, all of them or, with an address or `ipv6 false`, those that this leaves." },
   { name: "ipv6", aliases: [], reload: true, type: boolean, default: undefined, doc: "false: this listener takes IPv4 only." },
   { name: "protocol", aliases: [], reload: true, type: oneOf(...listenerProtocols), default: "mqtt", doc: "What is spoken on the listener: MQTT, MQTT over WebSocket, or auto, both on one port, told apart by the first byte that a client sends." },
   { name: "http_dir", aliases: [], reload: true, type: string, default: undefined, doc: "Folder whose files are served over HTTP on a listener with WebSockets, see doc/websockets.md; without it there is nothing but WebSockets." },
