@@ -39,6 +39,8 @@ export interface Limits extends QueueConfig {
   readonly maxPacketSizeBytes: number;
   /** Free room on the store's disk below which it counts as full. */
   readonly storeMinFreeBytes: number;
+  /** Largest CONNECT taken; what a stranger announces beyond it is refused unread. */
+  readonly maxConnectBytes: number;
   /** Time a new connection has for its CONNECT. */
   readonly connectTimeoutMs: number;
   /** Clients that are connected at a time, to all listeners together. */

@@ -46,6 +46,7 @@ export function buildConfig(file: string, { global, listeners, connections }: Se
       maxConnections: global.number("global_max_connections"),
       maxClients: global.number("global_max_clients"),
       maxConnectionsPerAddress: global.number("max_connections_per_address"),
+      maxConnectBytes: global.number("packet_max_connect"),
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
       maxUnsentBytes: MAX_UNSENT_BYTES,
     },

@@ -6,8 +6,6 @@ import type { Transport, TransportListener } from "../link/transport.ts";
 import { ClientConnection } from "./client.ts";
 import type { ListenerContext, MountPoint } from "./mount-point.ts";
 
-/** Largest first packet: a CONNECT with a will of moderate size; announced lengths beyond it are refused unread. */
-const MAX_CONNECT_BYTES = 256 * 1024;
 const SWEEP_MS = 500;
 
 /** The server's side of connections: gives each a link and a handler, and ends those that are silent. */
@@ -35,8 +33,8 @@ export class Listener {
   accept(open: (listener: TransportListener) => Transport, user?: string): void {
     const { context } = this;
     const connection = new ClientConnection(this.mount, context, user);
-    const { clock, gate, linkLimits } = context;
-    const link = new Link(connection, linkLimits, clock, gate, Math.min(MAX_CONNECT_BYTES, linkLimits.maxPacketSizeBytes));
+    const { clock, gate, linkLimits, settings } = context;
+    const link = new Link(connection, linkLimits, clock, gate, Math.min(settings.maxConnectBytes, linkLimits.maxPacketSizeBytes));
     connection.use(link);
     this.mount.open.add(connection);
     context.strangers.add(connection, () => connection.giveWay());

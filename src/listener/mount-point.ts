@@ -13,6 +13,8 @@ import type { Logins } from "./logins.ts";
 
 export interface ListenerSettings {
   readonly maxInflightMessages: number;
+  /** Largest CONNECT taken; what a stranger announces beyond it is refused unread. */
+  readonly maxConnectBytes: number;
   /** Time a new connection has to send its CONNECT. */
   readonly connectTimeoutMs: number;
   /** Clients that are connected at a time, to all listeners together. */

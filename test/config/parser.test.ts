@@ -308,6 +308,11 @@ describe("values", () => {
     expect(configOf(`global_max_connections ${word}\nlistener 2000\nglobal_max_clients ${word}`).limits).toMatchObject({ maxConnections: value, maxClients: value });
   });
 
+  it("of packet_max_connect are 256 KiB, unless given", () => {
+    expect([configOf(""), configOf("packet_max_connect 20")].map(({ limits }) => limits.maxConnectBytes)).toEqual([262_144, 20]);
+    expect(problemsOf("packet_max_connect 19")).toEqual(["f:1:20: error: packet_max_connect 19: wanted is a whole number from 20 to 268435455 (bytes)"]);
+  });
+
   it("of a packet's size stay within what MQTT can say", () => {
     expect(configOf("max_packet_size -1").limits.maxPacketSizeBytes).toBe(268_435_460);
   });
@@ -511,7 +516,7 @@ describe("keywords", () => {
   const VALUES: Readonly<Record<string, string>> = { trace_output: "protocol", persistent_client_expiration: "14d",
     acl_style: "mosquitto", log_dest: "stderr", log_type: "all", socket_domain: "ipv4", protocol: "mqtt", max_qos: "2", start_type: "lazy",
     bridge_protocol_version: "mqttv31", upgrade_outgoing_qos: "false", bridge_tls_version: "tlsv1.2", bridge_psk: "00",
-    bridge_fatal_sub_errors: "false", local_cleansession: "false", bridge_reload_type: "lazy", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", bridge_bind_address: "::2", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
+    bridge_fatal_sub_errors: "false", local_cleansession: "false", bridge_reload_type: "lazy", tls_version: "tlsv1.3", queue_full: "block", bridge_proxy: "http://p:1", bridge_bind_address: "::2", packet_max_connect: "20", max_inflight_bytes: "0", memory_limit: "0", bridge_max_packet_size: "0",
   };
   const sections = [["", globalKeywords], ["listener 2000\n", listenerKeywords], [CONNECTION, connectionKeywords]] as const;
 
@@ -575,6 +580,7 @@ describe("defaults", () => {
         storeMinFreeBytes: 64 * 1024 ** 2,
         maxConnections: Infinity,
         maxClients: Infinity,
+        maxConnectBytes: 262_144,
         maxConnectionsPerAddress: Infinity,
         connectTimeoutMs: 10_000,
         maxUnsentBytes: 4 * 1024 ** 2,

@@ -100,3 +100,16 @@ describe("listener_allow_anonymous", () => {
     expect(await (await send(one, ANONYMOUS)).frame()).toBe(TAKEN);
   });
 });
+
+it("packet_max_connect bounds the first packet of a connection, unread, and no others, and is taken up by a reload", async () => {
+  const [port = 0] = await freePorts(1);
+  const daemon = await start(`packet_max_connect 100\nlistener ${port} 127.0.0.1`);
+  const connect = (bytes: number): string => `10 LL <MQTT> 04 02 0000 <${"x".repeat(bytes - 14)}>`;
+  const client = await send(port, connect(100));
+  expect(await client.frame()).toBe("20020000");
+  client.send(bytesOf(`82 LL 0001 <${"a/".repeat(100)}> 00`).toString("hex"));
+  expect(await client.frame()).toBe("9003000100");
+  await (await send(port, "10 63")).closed(); // 101 bytes; the rest is not waited for
+  await reload(daemon, "packet_max_connect 100", "packet_max_connect 101");
+  expect(await (await send(port, connect(101))).frame()).toBe("20020000");
+});
