@@ -68,6 +68,8 @@ export interface ListenerOptions {
   readonly maxQoS: QoS;
   /** Topic aliases that a client of MQTT 5 may use. */
   readonly maxTopicAlias: number;
+  /** Topic aliases that it is sent. */
+  readonly maxTopicAliasSent: number;
   /** Whether a client's user name stands in for its client identifier. */
   readonly userNameIsClientId: boolean;
   /** Beginning of the identifiers that we give. */

@@ -19,7 +19,7 @@ export interface Terms {
   readonly receiveMaximum: number;
   /** Largest packet that the client takes. */
   readonly maxPacketBytes: number;
-  /** Highest topic alias that the client takes, and that we take. */
+  /** Highest topic alias that we use, and that we take. */
   readonly topicAliasMaximum: number;
   readonly topicAliasesTaken: number;
   readonly maxQoS: QoS;
@@ -32,7 +32,7 @@ export interface Terms {
 
 /** `assignedClientId`: the client identifier if it is ours; `maxPacketBytes`: the largest packet that we take. */
 export function termsOf(
-  connect: Connect, assignedClientId: string | undefined, { maxQoS, maxTopicAlias }: ListenerOptions, settings: ListenerSettings, maxPacketBytes: number,
+  connect: Connect, assignedClientId: string | undefined, { maxQoS, maxTopicAlias, maxTopicAliasSent }: ListenerOptions, settings: ListenerSettings, maxPacketBytes: number,
 ): Terms {
   const { version, properties = {}, cleanStart } = connect;
   const { retainAvailable, maxKeepAliveSeconds } = settings;
@@ -45,7 +45,7 @@ export function termsOf(
     keepAliveSeconds: isTooLong ? maxKeepAliveSeconds : connect.keepAliveSeconds,
     receiveMaximum: properties.receiveMaximum ?? Infinity,
     maxPacketBytes: properties.maximumPacketBytes ?? Infinity,
-    topicAliasMaximum: properties.topicAliasMaximum ?? 0,
+    topicAliasMaximum: Math.min(properties.topicAliasMaximum ?? 0, maxTopicAliasSent),
     topicAliasesTaken: version === 5 ? maxTopicAlias : 0,
     maxQoS,
     retainAvailable,

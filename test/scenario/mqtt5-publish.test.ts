@@ -7,10 +7,11 @@ import { DaemonProcess, freePorts } from "./daemon.ts";
 let daemon: DaemonProcess;
 let port: number;
 let mountedPort: number;
+let sparingPort: number;
 
 beforeAll(async () => {
-  [port = 0, mountedPort = 0] = await freePorts(2);
-  daemon = await DaemonProcess.start(`max_queued_messages 2\nlistener ${port} 127.0.0.1\nlistener ${mountedPort} 127.0.0.1\nmount_point m/`);
+  [port = 0, mountedPort = 0, sparingPort = 0] = await freePorts(3);
+  daemon = await DaemonProcess.start(`max_queued_messages 2\nlistener ${port} 127.0.0.1\nlistener ${mountedPort} 127.0.0.1\nmount_point m/\nlistener ${sparingPort} 127.0.0.1\nmax_topic_alias_broker 3`);
 });
 
 afterEach(destroyClients5);
@@ -132,8 +133,11 @@ describe("topic aliases", () => {
     expect(topics).toEqual(["alias/one", "alias/ten", "alias/one", "alias/new", "alias/new", "alias/ten"]);
   });
 
-  it("of ours stay within the client's maximum, and stand for the topic that they were sent with [MQTT-3.1.2-26]", async () => {
-    const subscriber = await connect("short-sub", { properties: { topicAliasMaximum: 3 } });
+  it.each([
+    ["the client's maximum [MQTT-3.1.2-26]", 3, () => port],
+    ["max_topic_alias_broker", 10, () => sparingPort],
+  ])("of ours stay within %s, and stand for the topic that they were sent with", async (_, topicAliasMaximum, at) => {
+    const subscriber = await connect("short-sub", { properties: { topicAliasMaximum } }, at());
     await subscriber.subscribe("long/#");
     const publisher = await connect("short-pub");
     const names = Array.from({ length: 8 }, (_, i) => `long/topic/${i}`);

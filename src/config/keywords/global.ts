@@ -76,6 +76,7 @@ export const globalKeywords = [
   { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: "3,4,5", doc: "Protocol versions that are served, where a listener does not say otherwise." },
   { name: "max_qos", aliases: ["maximum_qos"], reload: true, type: whole(0, 2), default: 2, doc: "Highest QoS, where a listener does not say otherwise." },
   { name: "max_topic_alias", aliases: [], reload: true, type: whole(0, 65535), default: 10, doc: "Topic aliases that a client of MQTT 5 may use, where a listener does not say otherwise; 0: none." },
+  { name: "max_topic_alias_broker", aliases: [], reload: true, type: whole(0, 65535), default: 65535, doc: "Topic aliases that we use to a client of MQTT 5, no more than it takes, where a listener does not say otherwise; 0: none." },
   { name: "max_keepalive", aliases: [], reload: true, type: limit("seconds"), default: Infinity, doc: "Longest keep alive of a client. One of MQTT 5 is told to keep it; others that ask for a longer one, or for none, are refused." },
   { name: "max_session_expiry_interval", aliases: [], reload: true, type: limit("seconds"), default: Infinity, doc: "Longest time for which a client of MQTT 5 may have its session kept; it is told so. See also persistent_client_expiration." },
   { name: "max_inflight_bytes", aliases: [], type: only("0"), default: "0", doc: "The in-flight window has no limit in bytes." },

@@ -16,6 +16,7 @@ export const listenerKeywords = [
   { name: "accept_protocol_versions", aliases: [], reload: true, type: protocolVersions, default: undefined, doc: "Protocol versions that this listener serves." },
   { name: "max_qos", aliases: ["maximum_qos"], reload: true, type: whole(0, 2), default: undefined, doc: "Highest QoS of this listener: more is not taken, nor granted." },
   { name: "max_topic_alias", aliases: [], reload: true, type: whole(0, 65535), default: undefined, doc: "Topic aliases that a client of this listener may use; 0: none." },
+  { name: "max_topic_alias_broker", aliases: [], reload: true, type: whole(0, 65535), default: undefined, doc: "Topic aliases that we use to a client of this listener, no more than it takes; 0: none." },
   { name: "listener_allow_anonymous", aliases: [], reload: true, type: boolean, default: undefined, doc: "Serve clients without a user name on this listener; without it as allow_anonymous says." },
   { name: "listener_auto_id_prefix", aliases: [], reload: true, type: string, default: undefined, doc: "Beginning of identifiers that are given to clients of this listener; without it auto_id_prefix." },
   { name: "use_username_as_clientid", aliases: [], reload: true, type: boolean, default: false, doc: "A client's user name takes the place of its client identifier; a client without one is refused." },

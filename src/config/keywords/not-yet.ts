@@ -6,7 +6,7 @@ export const notYetKeywords = [
   {
     about: "Others",
     names: [
-      "bridge_bind_interface", "max_topic_alias_broker", "enable_control_api", "enable_proxy_protocol", "proxy_protocol_v2_require_tls",
+      "bridge_bind_interface", "enable_control_api", "enable_proxy_protocol", "proxy_protocol_v2_require_tls",
       "packet_max_auth", "packet_max_simple", "packet_max_sub", "packet_max_un",
     ],
   },
