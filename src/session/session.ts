@@ -173,6 +173,11 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
     return this.parking?.messages ?? 0;
   }
 
+  /** What goes with the session: queued, or put aside. */
+  get keptMessages(): number {
+    return this.queuedMessages + this.parkedMessages;
+  }
+
   /** Puts the first of `unanswered` aside (see `Parking.park`); undefined if there is none. */
   async parkHead(): Promise<ParkedMessage | undefined> {
     const { unanswered } = this;
