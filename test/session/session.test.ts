@@ -382,6 +382,29 @@ describe("a QoS 2 message", () => {
     expect(rig.session.bounds.oversized).toBe(2);
   });
 
+  it("that is ended with PUBREL on a connection which breaks before that may leave has it sent on the next one, once", async () => {
+    const rig = new SessionRig();
+    rig.deliver("a", 2);
+    rig.attach();
+    await rig.settle();
+    const connect = async (breaks: "at once" | "later"): Promise<string[]> => {
+      const peer = new RecordingPeer();
+      peer.tooLarge.add("a");
+      rig.session.attach(peer, 10);
+      if (breaks === "later") await rig.settle();
+      rig.session.detach();
+      await rig.settle();
+      return peer.take();
+    };
+    rig.session.detach();
+    await rig.settle();
+    const [released, ...others] = await connect("at once");
+    expect({ released, others }).toEqual({ released: expect.stringMatching(/^62020002 after /), others: [] });
+    expect(rig.session.queuedMessages).toBe(0);
+    expect(await connect("later")).toEqual([released]);
+    expect(await connect("later")).toEqual([]);
+  });
+
   it("takes a place of the window until PUBCOMP", async () => {
     const rig = new SessionRig({ inflight: 1 });
     const peer = rig.attach();
