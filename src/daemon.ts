@@ -145,8 +145,8 @@ class RunningDaemon implements Daemon, Host {
   }
 
   private reportOrphans({ bridges }: Parts): void {
-    for (const { clientId, queuedMessages } of bridges.leaveUnconfigured()) {
-      this.log.write("bridgeQueueKept", { name: clientId, messages: queuedMessages });
+    for (const { clientId, keptMessages } of bridges.leaveUnconfigured()) {
+      this.log.write("bridgeQueueKept", { name: clientId, messages: keptMessages });
     }
   }
 

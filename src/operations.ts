@@ -89,14 +89,14 @@ export class Operations implements Administration {
 
   deleteConnection(name: string): Promise<string> {
     const { bridges, added, broker } = this.parts;
-    const { queuedMessages } = this.bridge(name);
+    const { keptMessages } = this.bridge(name).session;
     bridges.remove(name);
     this.reloads.deleted.add(name);
     const entry = broker.sessions.get("bridge", name);
     const group = Math.max(added.delete(name), entry ? broker.sessions.end(entry) : 0);
     this.host.log.write("bridgeDeleted", { name });
-    if (queuedMessages > 0) this.host.log.write("queueDropped", { name, messages: queuedMessages });
-    return this.onDisk(group, `connection ${name} is deleted, with ${queuedMessages} queued messages`);
+    if (keptMessages > 0) this.host.log.write("queueDropped", { name, messages: keptMessages });
+    return this.onDisk(group, `connection ${name} is deleted, with ${keptMessages} queued messages`);
   }
 
   addConnection(name: string, text: string): Promise<string> {
@@ -129,10 +129,10 @@ export class Operations implements Administration {
     if (!entry) throw new CommandError(`there is no session ${name}`);
     if (entry === bridge && bridges.get(name)) throw new CommandError(`connection ${name} is configured: delete_connection drops it with its queue`);
     if (entry.holder) throw new CommandError(`client ${name} is connected`);
-    const { queuedMessages } = entry.session;
+    const { keptMessages } = entry.session;
     const group = broker.sessions.end(entry);
-    this.host.log.write("queueDropped", { name, messages: queuedMessages });
-    return this.onDisk(group, `session ${name} is dropped, with ${queuedMessages} queued messages`);
+    this.host.log.write("queueDropped", { name, messages: keptMessages });
+    return this.onDisk(group, `session ${name} is dropped, with ${keptMessages} queued messages`);
   }
 
   clearRetained(filter: string): Promise<string> {

@@ -190,10 +190,10 @@ export class Queue extends QueueContents {
     return ackedBelow * (Slot.acknowledged + 1) + state;
   }
 
-  /** Whether no end of the message is known, and PUBREC has come for it, or not, as `isNoted` says. */
+  /** Whether no end of the message is known, nor PUBREC of it unless it `isNoted`: a peer that has forgotten that is to note it again. */
   isOpen(seq: number, isNoted: boolean): boolean {
     const state = this.window.stateOf(seq);
-    return seq >= this.ackedBelow && seq < this.nextSeq && (isNoted ? state === Slot.received : state === Slot.unsent || state === Slot.sent);
+    return seq >= this.ackedBelow && seq < this.nextSeq && state !== Slot.acknowledged && (isNoted || state !== Slot.received);
   }
 
   /** Removes an open message of the window, whose record has `bytes`; returns the group that holds it. */

@@ -44,6 +44,17 @@ export class Window {
     for (const { seq, state } of slots) this.set(seq, state);
   }
 
+  /** From now on there are so many slots, if there were fewer; a power of two. */
+  widen(size: number): void {
+    if (size <= this.size) return;
+    const { ackedBelow, slots, mask, isShared } = this;
+    this.slots = unsentSlots(size);
+    this.isShared = true;
+    this.mask = size - 1;
+    if (isShared) return;
+    for (let seq = ackedBelow; seq < ackedBelow + slots.length; seq++) this.set(seq, slots[seq & mask] ?? Slot.unsent);
+  }
+
   /** Whether the ring reaches to the message. */
   reaches(seq: number): boolean {
     return seq - this.ackedBelow < this.slots.length;

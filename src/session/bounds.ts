@@ -103,9 +103,10 @@ export class Bounds {
 
   /** Whether a message has to wait, with its publisher; then it is told when there is room. */
   blocks(bytes: number, copies: number): boolean {
-    const { queueFull, maxQueuedBytes } = this.limits;
+    const { queueFull, maxQueuedBytes, maxTotalQueuedMessages, maxTotalQueuedBytes } = this.limits;
+    if (queueFull !== "block" || this.fits(1, bytes, copies)) return false;
     // For one that can never be kept there is nothing to wait for.
-    if (queueFull !== "block" || bytes > maxQueuedBytes || this.fits(1, bytes, copies)) return false;
+    if (bytes > maxQueuedBytes || copies > maxTotalQueuedMessages || bytes * copies > maxTotalQueuedBytes) return false;
     this.isAwaited = true;
     return true;
   }

@@ -45,10 +45,13 @@ export class Lanes {
     return this.get(lane) ?? this.make(lane);
   }
 
+  /** The ring is at least four windows wide, so that one message whose acknowledgement is late does not stop the others at once. */
+  private get windowSlots(): number {
+    return Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.context.limits.maxInflightMessages * 4)));
+  }
+
   private make(lane: number): Queue {
-    // The ring is at least four windows wide, so that one message whose acknowledgement is late does not stop the others at once.
-    const windowSlots = Math.min(IDS_PER_LANE, 2 ** Math.ceil(Math.log2(this.context.limits.maxInflightMessages * 4)));
-    const queue = new Queue(this.session, lane, this.durable, windowSlots, this.context, this.owner);
+    const queue = new Queue(this.session, lane, this.durable, this.windowSlots, this.context, this.owner);
     if (this.isAttached) queue.attach();
     this.queues = this.queues.concat(queue).sort((one, other) => rankOf(one) - rankOf(other));
     return queue;
@@ -57,7 +60,10 @@ export class Lanes {
   /** A connection begins. */
   attach(): void {
     this.isAttached = true;
-    for (const queue of this.queues) queue.attach();
+    for (const queue of this.queues) {
+      queue.window.widen(this.windowSlots); // the limit may have been raised
+      queue.attach();
+    }
   }
 
   detach(): void {

@@ -8,17 +8,8 @@ import type { GroupNumber, Store } from "../store/store.ts";
 import type { Lanes, QueuedMessage } from "./lanes.ts";
 import { PARKED_LANE } from "./packet-id.ts";
 
-/** A packet identifier that the peer is to forget, once the group is stored. */
-export interface Release {
-  readonly packetId: number;
-  readonly after: GroupNumber;
-}
-
 /** What a session has put aside: messages that its remote answers by closing. */
 export class Parking extends Parked {
-  /** Of messages that were put aside while no peer was there: it may know them. */
-  private releases: Release[] = [];
-
   constructor(
     session: SessionNumber,
     durable: boolean,
@@ -27,16 +18,6 @@ export class Parking extends Parked {
     private readonly lanes: Lanes,
   ) {
     super(session, PARKED_LANE, durable, store, onLost);
-  }
-
-  /** The next peer is told. After a start it is not. */
-  releaseLater(release: Release): void {
-    this.releases.push(release);
-  }
-
-  /** Once each: it may be the message's end that the peer can't stand. */
-  takeReleases(): readonly Release[] {
-    return this.releases.splice(0);
   }
 
   /**

@@ -37,6 +37,8 @@ export interface SenderOwner {
   readonly bounds: Bounds;
   /** Something has to wait for the store. */
   noteAwaited(): void;
+  /** The peer is to forget the packet identifier, once the group is stored. */
+  release(packetId: number, after: GroupNumber): void;
   /** Sends what the window allows, of all lanes. */
   pump(): void;
   /** The peer has taken something. */
@@ -257,7 +259,7 @@ export class Sender {
 
   /** A QoS 2 message is done that the peer may have already: PUBREL has it forget the identifier, which would hide a later message from it. */
   private release(queue: Queue, seq: number): void {
-    this.peer.acknowledge(PUBREL_BYTE, packetIdOf(queue.lane, seq), queue.touch("synced"), 0);
+    this.session.release(packetIdOf(queue.lane, seq), queue.touch("synced"));
   }
 
   /** The record under the cursor is done without being sent. */

@@ -21,6 +21,13 @@ import type { SessionContext } from "./session-context.ts";
 import { type ReadRights, View } from "./view.ts";
 
 const NONE: readonly QueuedMessage[] = [];
+const NO_RELEASES: readonly Release[] = [];
+
+/** A packet identifier that the peer is to forget, once the group is stored. */
+interface Release {
+  readonly packetId: number;
+  readonly after: GroupNumber;
+}
 
 /** One peer's MQTT session, whichever side dialled: the in-flight window over its queues, and the incoming QoS 2 identifiers. */
 export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
@@ -40,6 +47,8 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   private drain: Drain | undefined;
   /** Once something was put aside. */
   private parking: Parking | undefined;
+  /** Of messages that are done and that the peer may know: each goes to one connection that stands when its group is stored. After a start none does. */
+  private releases = NO_RELEASES;
 
   constructor(
     readonly number: SessionNumber,
@@ -151,16 +160,18 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
 
   /** A connection takes the session up: what is unacknowledged is sent again, in order, DUP set [MQTT-4.4.0-1]. `maxQoS`: the peer takes no higher one. */
   attach(peer: Peer, maxInflight: number, maxQoS: QoS = 2): void {
+    this.forgetReleased();
     this.sender = new Sender(this, this.context, peer, maxInflight, maxQoS, this.drain);
     this.context.budget.takeBack(this);
     this.lanes.attach();
-    this.release();
+    for (const { packetId, after } of this.releases) peer.acknowledge(PUBREL_BYTE, packetId, after, 0);
     this.pump();
   }
 
   detach(): void {
     const unanswered = this.sender?.unanswered ?? this.unanswered;
     this.unanswered = unanswered.length > 0 ? unanswered : NONE;
+    this.forgetReleased();
     this.sender = undefined;
     this.drain?.stop();
     this.lanes.detach();
@@ -173,6 +184,11 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
     return this.parking?.messages ?? 0;
   }
 
+  /** What goes with the session: queued, or put aside. */
+  get keptMessages(): number {
+    return this.queuedMessages + this.parkedMessages;
+  }
+
   /** Puts the first of `unanswered` aside (see `Parking.park`); undefined if there is none. */
   async parkHead(): Promise<ParkedMessage | undefined> {
     const { unanswered } = this;
@@ -182,16 +198,24 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
       this.unanswered = NONE;
       if (group !== 0) this.noteAwaited();
       // The peer may have kept the identifier: PUBREL has it forgotten, so that the next message under it is not taken for this one.
-      if (qos === 2 && !head.isNoted) this.aside.releaseLater({ packetId: packetIdOf(queue.lane, head.seq), after: group });
-      this.release();
+      if (qos === 2 && !head.isNoted) this.release(packetIdOf(queue.lane, head.seq), group);
       this.pump();
     });
   }
 
-  private release(): void {
-    const { sender, parking } = this;
-    if (!sender || !parking) return;
-    for (const { packetId, after } of parking.takeReleases()) sender.peer.acknowledge(PUBREL_BYTE, packetId, after, 0);
+  /** Once: it may be the message's end that the peer can't stand. */
+  release(packetId: number, after: GroupNumber): void {
+    const { sender } = this;
+    this.forgetReleased();
+    this.releases = [...this.releases, { packetId, after }];
+    sender?.peer.acknowledge(PUBREL_BYTE, packetId, after, 0);
+  }
+
+  /** Forgets those that the present peer has been sent. A connection that ends takes with it what waits for the store. */
+  private forgetReleased(): void {
+    if (!this.sender || this.releases === NO_RELEASES) return;
+    const left = this.releases.filter(({ after }) => after > this.context.store.stored);
+    this.releases = left.length > 0 ? left : NO_RELEASES;
   }
 
   /** What is put aside, oldest first. Rejects with StoreError when the store can't be read. */
@@ -225,7 +249,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   forgetPeer(): GroupNumber {
     const group = Math.max(this.incoming.clear(), this.lanes.forgetPeer());
     this.bounds.forgetPeer();
-    this.parking?.takeReleases();
+    this.releases = NO_RELEASES;
     if (this.lanes.awaitsStore) this.noteAwaited();
     return group;
   }

@@ -280,6 +280,20 @@ describe("queue_full block", () => {
     expect({ queued: slow.queued, dropped: slow.entry.session.bounds.dropped }).toEqual({ queued: 3, dropped: 1 });
   });
 
+  it("drops a message whose copies are more than all queues together may ever hold: nobody waits for that", async () => {
+    rig = await BrokerRig.start(new Map(), { limits: { queueFull: "block", maxTotalQueuedMessages: 3 } });
+    ({ broker, timeouts } = rig);
+    const slow = ["a", "b", "c", "d"].map((name) => new Client(broker, name));
+    for (const client of slow) client.subscribe("t");
+    const publisher = new Client(broker, "publisher");
+    publisher.publish("t");
+    publisher.publish("elsewhere");
+    await pass(BLOCK_TIMEOUT_MS + 2_000);
+    expect({ acknowledged: publisher.link.acknowledged, timeouts }).toEqual({ acknowledged: [1, 2], timeouts: [] });
+    expect(slow.map(({ queued }) => queued)).toEqual([1, 1, 1, 0]);
+    expect(slow.map(({ entry }) => entry.session.bounds.dropped)).toEqual([0, 0, 0, 1]);
+  });
+
   it("takes nothing from a connection that has ended meanwhile", async () => {
     const { slow, publisher } = fullQueue();
     publisher.publish("t");

@@ -376,18 +376,22 @@ describe("what a remote can't take", () => {
   it("a message that it answers by ending the connection is put aside, the queue goes on in order, and an operator may retry or drop it", async () => {
     const [port = 0, upstream = 0] = await freePorts(2);
     const remote = await start(`max_packet_size 2000\nlistener ${upstream} 127.0.0.1`);
-    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "topic # out")}`);
-    await daemon.waitForLine(/CWNAN0133I/);
+    const other = connection(upstream, "topic poison out").replace("connection up", "connection other");
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(upstream, "topic # out")}\n${other}`);
+    await Promise.all([daemon.waitForLine(/CWNAN0133I .* up /), daemon.waitForLine(/CWNAN0133I .* other /)]);
     const [client, watcher] = [await connect(port), await connect(upstream, "#")];
     await client.publish("a", "before", { qos: 1 });
     await client.publish("poison", "x".repeat(3000), { qos: 1 });
     for (const payload of ["1", "2", "3"]) await client.publish("a", payload, { qos: 2 });
-    await daemon.waitForLine(/CWNAN0329E .*poison \(3000 bytes\)/, { timeoutMs: 25_000 });
+    const parked = (name: string) => daemon.waitForLine(new RegExp(`CWNAN0329E .* ${name}: .*poison \\(3000 bytes\\)`), { timeoutMs: 25_000 });
+    await Promise.all([parked("up"), parked("other")]);
     await watcher.waitFor("a", "3");
     expect(payloads(watcher)).toEqual(["before", "1", "2", "3"]);
     expect(ctl(daemon, "status")).toContain("0 messages queued, 1 put aside");
     await daemon.restart("SIGKILL");
     expect(ctl(daemon, "parked", "up")).toContain("poison: 3000 bytes, QoS 1");
+    expect(ctl(daemon, "delete_connection", "other")).toContain("with 1 queued messages");
+    await daemon.waitForLine(/CWNAN0064W 1 .* other /);
     writeFileSync(remote.configFile, readFileSync(remote.configFile, "utf8").replace("2000", "0"));
     ctl(remote, "reload");
     expect(ctl(daemon, "parked", "up", "retry")).toContain("1 messages");

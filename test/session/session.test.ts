@@ -221,6 +221,29 @@ describe("a new connection", () => {
     expect(peer.take()).toEqual(["PUBLISH b q1 id3 dup", "PUBLISH c q1 id4 dup", "PUBLISH d q1 id5"]);
   });
 
+  it("has the window of a limit that was raised meanwhile, and knows where the messages of the old one stand", async () => {
+    const rig = new SessionRig({ inflight: 1 });
+    rig.deliver("a b c", 2);
+    await rig.settle();
+    const before = rig.attach();
+    await rig.settle();
+    rig.session.sender?.onPubrec(2);
+    await rig.settle();
+    expect(before.take()).toEqual(["PUBLISH a q2 id2", "62020002 after 3"]);
+    rig.session.detach();
+    Object.assign(rig.limits, { maxInflightMessages: 100 });
+    rig.deliver(Array.from({ length: 50 }, (_, index) => `m${index}`).join(" "), 1);
+    await rig.settle();
+    const peer = rig.attach();
+    await rig.settle();
+    const sent = peer.take();
+    expect(sent.slice(0, 3)).toEqual(["62020002 after 3", "PUBLISH b q2 id3", "PUBLISH c q2 id4"]);
+    expect(sent.length).toBe(3 + 50);
+    rig.session.sender?.onPuback(5);
+    rig.session.sender?.onPubcomp(2);
+    expect({ inFlight: rig.session.inFlightMessages, queued: rig.session.queuedMessages }).toEqual({ inFlight: 51, queued: 51 });
+  });
+
   it("whose peer acknowledges at once what its last connection brought has the window it asked for", () => {
     const rig = new SessionRig({ inflight: 3 });
     rig.attach();
@@ -357,6 +380,29 @@ describe("a QoS 2 message", () => {
     expect(peer.take().map((line) => line.replace(/ after .*/, ""))).toEqual(["62020002", "PUBLISH b q2 id3 dup"]);
     expect(rig.session.queuedMessages).toBe(1);
     expect(rig.session.bounds.oversized).toBe(2);
+  });
+
+  it("that is ended with PUBREL on a connection which breaks before that may leave has it sent on the next one, once", async () => {
+    const rig = new SessionRig();
+    rig.deliver("a", 2);
+    rig.attach();
+    await rig.settle();
+    const connect = async (breaks: "at once" | "later"): Promise<string[]> => {
+      const peer = new RecordingPeer();
+      peer.tooLarge.add("a");
+      rig.session.attach(peer, 10);
+      if (breaks === "later") await rig.settle();
+      rig.session.detach();
+      await rig.settle();
+      return peer.take();
+    };
+    rig.session.detach();
+    await rig.settle();
+    const [released, ...others] = await connect("at once");
+    expect({ released, others }).toEqual({ released: expect.stringMatching(/^62020002 after /), others: [] });
+    expect(rig.session.queuedMessages).toBe(0);
+    expect(await connect("later")).toEqual([released]);
+    expect(await connect("later")).toEqual([]);
   });
 
   it("takes a place of the window until PUBCOMP", async () => {

@@ -14,6 +14,8 @@ const PARKED = /CWNAN0329/;
 export class SuspectBridge extends Stage {
   cuts = 0;
   private readonly ledger = new Ledger();
+  /** Then the upstream knows nothing on each connection, and what it had is sent as new: with QoS 2 it may get that twice. */
+  private readonly isForgotten = this.pick([false, false, true]);
   private readonly watch = new Watch("upstream", this.ledger, { prefix: "site/", onViolation: (text) => this.onViolation(text) });
   private readonly edge = new SimulatedDaemon("edge", `
 listener ${EDGE_PORT}
@@ -25,6 +27,7 @@ address central:${CENTRAL_PORT}
 reconnect_interval 1
 max_reconnect_interval ${this.pick([1, 4])}
 keepalive_interval 10
+cleansession ${this.isForgotten}
 topic s/# out 2 "" site/
 topic h/# out 2 "" site/ high
 topic poison out 2 "" "" ${this.pick(["high", "normal", "low"])}
@@ -60,7 +63,7 @@ topic poison out 2 "" "" ${this.pick(["high", "normal", "low"])}
     await this.until(() => this.upstream.isConnected, "the first connection");
     const publish = (): void => {
       if (!this.isPublishing) return;
-      const qos = this.pick([1, 2] as const);
+      const qos = this.isForgotten ? 1 : this.pick([1, 2] as const);
       const topic = `${this.pick(["s", "h"])}/publisher/${qos}`;
       this.publisher.publish({ topic, payload: this.ledger.add(topic, "value"), qos, retain: false });
       this.clock.after(this.rng() * maxPauseMs, publish);

@@ -281,7 +281,10 @@ export class Upstream {
       connection.write(encodeConnack(version, false, version === 5 ? (REASONS[answer] ?? Reason.UnspecifiedError) : answer));
       return connection.transport.end();
     }
-    if (connect.cleanStart) this.session = undefined;
+    if (connect.cleanStart) {
+      this.session = undefined;
+      this.seen.clear();
+    }
     const isPresent = this.session !== undefined;
     this.session ??= { incoming: new Set(), outgoing: [], nextId: 1, isSubscribed: false };
     this.connection?.transport.destroy();
