@@ -21,7 +21,6 @@ import type { SessionContext } from "./session-context.ts";
 import { type ReadRights, View } from "./view.ts";
 
 const NONE: readonly QueuedMessage[] = [];
-const NO_RELEASES: readonly Release[] = [];
 
 /** A packet identifier that the peer is to forget, once the group is stored. */
 interface Release {
@@ -48,7 +47,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   /** Once something was put aside. */
   private parking: Parking | undefined;
   /** Of messages that are done and that the peer may know: each goes to one connection that stands when its group is stored. After a start none does. */
-  private releases = NO_RELEASES;
+  private releases: Release[] | undefined;
 
   constructor(
     readonly number: SessionNumber,
@@ -164,7 +163,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
     this.sender = new Sender(this, this.context, peer, maxInflight, maxQoS, this.drain);
     this.context.budget.takeBack(this);
     this.lanes.attach();
-    for (const { packetId, after } of this.releases) peer.acknowledge(PUBREL_BYTE, packetId, after, 0);
+    for (const { packetId, after } of this.releases ?? []) peer.acknowledge(PUBREL_BYTE, packetId, after, 0);
     this.pump();
   }
 
@@ -206,16 +205,16 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   /** Once: it may be the message's end that the peer can't stand. */
   release(packetId: number, after: GroupNumber): void {
     const { sender } = this;
-    this.forgetReleased();
-    this.releases = [...this.releases, { packetId, after }];
     sender?.peer.acknowledge(PUBREL_BYTE, packetId, after, 0);
+    if (after > 0) this.noteAwaited();
+    if (after > 0 || !sender) (this.releases ??= []).push({ packetId, after });
   }
 
   /** Forgets those that the present peer has been sent. A connection that ends takes with it what waits for the store. */
   private forgetReleased(): void {
-    if (!this.sender || this.releases === NO_RELEASES) return;
+    if (!this.sender || !this.releases) return;
     const left = this.releases.filter(({ after }) => after > this.context.store.stored);
-    this.releases = left.length > 0 ? left : NO_RELEASES;
+    this.releases = left.length > 0 ? left : undefined;
   }
 
   /** What is put aside, oldest first. Rejects with StoreError when the store can't be read. */
@@ -249,7 +248,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   forgetPeer(): GroupNumber {
     const group = Math.max(this.incoming.clear(), this.lanes.forgetPeer());
     this.bounds.forgetPeer();
-    this.releases = NO_RELEASES;
+    this.releases = undefined;
     if (this.lanes.awaitsStore) this.noteAwaited();
     return group;
   }
@@ -443,6 +442,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   /** Group `upTo` is on disk: QoS 2 messages that waited for it go, what lies on disk may leave RAM. True if no later group is awaited. */
   onStored(upTo: GroupNumber): boolean {
     this.parking?.onStored(upTo);
+    this.forgetReleased();
     for (const queue of this.lanes.queues) {
       if (!queue.onStored(upTo)) continue;
       this.sender?.pump(queue);
