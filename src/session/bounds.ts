@@ -41,6 +41,8 @@ const NEAR = 0.8;
 /** What may come beyond a limit while the oldest message, which is to go, is being read from the disk. */
 const SLACK_MESSAGES = 1_000;
 const SLACK_BYTES = 1024 * 1024;
+/** The share of `max_queue_memory` that queues which have no disk may hold each when it is used up. */
+const SHARE_OF_MEMORY = 1 / 16;
 
 /** Keeps one session's queues within their limits. All of them touch only what was never sent. */
 export class Bounds {
@@ -91,8 +93,16 @@ export class Bounds {
       this.waiting + messages <= limits.maxQueuedMessages &&
       (limits.maxQueuedBytes === Infinity || this.lanes.waitingBytes + bytes <= limits.maxQueuedBytes) &&
       totals.messages + messages * copies <= limits.maxTotalQueuedMessages &&
-      totals.bytes + bytes * copies <= limits.maxTotalQueuedBytes
+      totals.bytes + bytes * copies <= limits.maxTotalQueuedBytes &&
+      !this.crowdsMemory
     );
+  }
+
+  /** RAM is used up, and much of it by these queues, which nothing but RAM holds. Who sets no limit of messages wants all of it. */
+  private get crowdsMemory(): boolean {
+    const { lanes, limits } = this;
+    const { budget } = this.context;
+    return budget.exceeded && !lanes.durable && limits.maxQueuedMessages !== Infinity && lanes.waitingBytes > budget.maxBytes * SHARE_OF_MEMORY && !budget.makeRoom();
   }
 
   /** Whether a message of `bytes` that can come later may be queued: half of what the limits allow is left to what can't. */

@@ -30,7 +30,7 @@ export class Lanes {
 
   constructor(
     private readonly session: SessionNumber,
-    private readonly durable: boolean,
+    readonly durable: boolean,
     private readonly context: LanesContext,
     private readonly owner: QueueOwner,
   ) {}

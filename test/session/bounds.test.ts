@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { Admission } from "../../src/session/admission.ts";
-import type { QueueLimits } from "../../src/session/bounds.ts";
+import type { QueueFull, QueueLimits } from "../../src/session/bounds.ts";
+import { MemoryBudget } from "../../src/queue/memory-budget.ts";
 import { decodeProgress } from "../../src/queue/progress.ts";
 import { queueKey } from "../../src/store/keys.ts";
-import { message, NO_LIMITS, SessionRig } from "./rig.ts";
+import { message, NO_LIMITS, type RecordingPeer, SessionRig } from "./rig.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 
 const RECORD_OVERHEAD_BYTES = 23;
@@ -258,5 +259,50 @@ describe("the limit of all clients together", () => {
     expect(other.session.queuedMessages).toBe(6);
     other.session.discard();
     expect(totals).toEqual({ messages: 0, bytes: 0 });
+  });
+});
+
+describe("max_queue_memory, for a session that ends with its connection", () => {
+  const MESSAGES = 100;
+  const BUDGET_BYTES = 1 << 20;
+
+  /** Its peer takes two messages and acknowledges none, of 100 KB each. */
+  function flooded(queueFull: QueueFull, queued: number, budget = new MemoryBudget(BUDGET_BYTES)): { rig: SessionRig; peer: RecordingPeer } {
+    const rig = new SessionRig({ durable: false, inflight: 2, queued, budget });
+    rig.session.bounds.limits = { ...rig.limits, queueFull };
+    const peer = rig.attach();
+    for (let number = 0; number < MESSAGES; number++) rig.session.deliver(message(`t${number}`, "x".repeat(100_000)), 1, false);
+    return { rig, peer };
+  }
+
+  it("is all that it may hold where messages are limited, and what comes is dropped", () => {
+    const budget = new MemoryBudget(BUDGET_BYTES);
+    const { rig } = flooded("drop_newest", 1000, budget);
+    expect(budget.usedBytes).toBeLessThan(BUDGET_BYTES + 300_000);
+    expect(rig.session.queuedMessages + rig.session.bounds.dropped).toBe(MESSAGES);
+  });
+
+  it("with drop_oldest leaves the newest", () => {
+    const { rig, peer } = flooded("drop_oldest", 1000);
+    expect(rig.session.queuedMessages + rig.session.bounds.dropped).toBe(MESSAGES);
+    const sent: string[] = [];
+    for (let lines = peer.take(); lines.length > 0; lines = peer.take()) {
+      for (const line of lines) rig.session.sender?.onPuback(Number(/id(\d+)/.exec(line)?.[1]));
+      sent.push(...lines);
+    }
+    expect(sent.at(-1)).toContain("PUBLISH t99 ");
+  });
+
+  it("is no limit without one of messages", () => {
+    expect(flooded("drop_newest", Infinity).rig.session.bounds.dropped).toBe(0);
+  });
+
+  it("costs none of those that hold little when others have used it up", () => {
+    const budget = new MemoryBudget(BUDGET_BYTES);
+    flooded("drop_newest", 1000, budget);
+    const rig = new SessionRig({ durable: false, inflight: 2, budget });
+    rig.attach();
+    rig.deliver(numbers(1, 100), 1);
+    expect(rig.session.bounds.dropped).toBe(0);
   });
 });
