@@ -49,7 +49,7 @@ export async function readRange(database: Database, { from, to }: KeyRange, foun
     } catch (error) {
       if (!isCorruption(error) || !isPageKey(from)) throw error;
       onDamaged(describeError(error));
-      entries = await readable(database.iterator(options));
+      entries = await readable(() => database.iterator(options));
     }
     for (const [key, value] of entries) {
       if (value === undefined) continue; // removed meanwhile
@@ -69,12 +69,25 @@ export async function readRange(database: Database, { from, to }: KeyRange, foun
   }
 }
 
+/** An iterator of LevelDB's that has not been asked yet. */
+interface Unread<T> {
+  all(): Promise<T[]>;
+  nextv(size: number): Promise<T[]>;
+  close(): Promise<void>;
+}
+
 /**
- * What an iterator can read. LevelDB passes over a block that it can't, and says so when it has come to the end: by then everything else must have been taken. `onDamaged` is
- * called then.
+ * What can be read of what `begin` iterates over. One by one costs many times as much as all at once. But LevelDB passes over a block that it can't read, and says so when it has come to
+ * the end: by then everything else must have been taken. `onDamaged` is called then.
  */
-export async function readable<T>(iterator: { nextv(size: number): Promise<T[]>; close(): Promise<void> }, onDamaged: () => void = () => undefined): Promise<T[]> {
+export async function readable<T>(begin: () => Unread<T>, onDamaged: () => void = () => undefined): Promise<T[]> {
+  try {
+    return await begin().all();
+  } catch (error) {
+    if (!isCorruption(error)) throw error;
+  }
   const found: T[] = [];
+  const iterator = begin();
   try {
     for (let next = await iterator.nextv(1); next.length > 0; next = await iterator.nextv(1)) found.push(...next);
   } catch (error) {

@@ -76,7 +76,7 @@ async function ridersSince(database: Database, from: number, { current, ridesFro
   for (let generation = last; generation >= first && generation > last - (areCertain && damage === undefined ? REPEATED_EVERY : MAX_DAMAGED); generation--) {
     const riding = ridersIn(generation);
     const state = { isWhole: true };
-    const found = await readable(database.iterator({ gte: riding.from, lt: riding.to, fillCache: false }), () => (state.isWhole = false));
+    const found = await readable(() => database.iterator({ gte: riding.from, lt: riding.to, fillCache: false }), () => (state.isWhole = false));
     for (const [key, sealed] of found) {
       const value = unseal(key, sealed);
       const name = key.toString("latin1", riding.from.length - 1);
