@@ -10,6 +10,7 @@ import { Generations } from "../../src/store/generations.ts";
 import { DatabaseHandle } from "../../src/store/handle.ts";
 import { endOfQueue, generationOf, justBehind, keyIn, type KeyRange, MAX_GENERATION, pageKey, pageSeq, plainKey, queueKey, riderKeyIn, ridersKey, sessionKey, startOfGeneration } from "../../src/store/keys.ts";
 import { Found, readRange } from "../../src/store/read-range.ts";
+import { loadPage } from "../../src/store/page-load.ts";
 import { StoreDirectory } from "../../src/store/store-directory.ts";
 import { mendedTable } from "../../src/store/table.ts";
 import { Uncertainty } from "../../src/store/uncertainty.ts";
@@ -171,6 +172,29 @@ describe("where a table can't be opened for a while", () => {
     await expect(scanGenerations(sourceOf(open), 0, MAX_GENERATION)).rejects.toThrow();
     show();
     expect((await scanGenerations(sourceOf(open), 0, MAX_GENERATION)).places).toHaveLength(4 * SESSIONS);
+  });
+
+  it("no other page is taken for the last one, on which all rides", async () => {
+    await open.close();
+    const riding = path.join(folder, "riding");
+    for (const seq of [1, 2, 3]) {
+      const each = await openLevelDatabase(riding);
+      const key = pageKey(1, 0, seq);
+      const value = loadPage(key, page(), [{ key: queueKey(1, 0), value: Buffer.from(`${seq}`) }]);
+      await each.put(key, value);
+      if (seq === 1) await each.put(ridersKey, seal(ridersKey, pageKey(1, 0, 0)));
+      await each.compactRange(Buffer.from([0]), Buffer.from([0]));
+      await each.close();
+    }
+    database = open = await openLevelDatabase(riding);
+    const unload = (): Promise<void> => unloadRiders(open, new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, Buffer.from('{"format":3}')), { areCertain: true }, () => undefined);
+    const name = path.join(riding, readdirSync(riding).filter((entry) => entry.endsWith(".ldb")).sort().at(-1) ?? expect.fail("no table"));
+    renameSync(name, `${name}.aside`);
+    symlinkSync(name, name);
+    await expect(unload()).rejects.toThrow();
+    renameSync(`${name}.aside`, name);
+    await unload();
+    expect((await open.get(queueKey(1, 0)))?.toString("latin1", 0, 1)).toBe("3");
   });
 
   it("no other generation is taken for the last one", async () => {
