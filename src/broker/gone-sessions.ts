@@ -1,12 +1,15 @@
 import type { Clock } from "../clock/clock.ts";
 import { goneKey, goneRange, justBehind, MAX_SESSION_NUMBER, pageLane, pageSeq, pagesBetween, pagesOf, sessionNumberOf, type SessionNumber } from "../store/keys.ts";
 import type { GroupNumber, GroupWriter, Keeper, Store } from "../store/store.ts";
+import { StoreError } from "../store/store-error.ts";
 import { readAll } from "./read-all.ts";
 import type { Records } from "./records.ts";
 
 /** How many bytes of gone sessions' pages are removed in one go, and the pause after it: 10 MiB a second at most. */
 const REMOVAL_SLICE_BYTES = 512 * 1024;
 const REMOVAL_PAUSE_MS = 50;
+/** What can't be read is tried again so long afterwards. */
+const RETRY_MS = 5_000;
 /** So many times it is read before a pause: thousands of sessions may end at a time, and each is read twice. */
 const READS_AT_ONCE = 20;
 const NOTHING = Buffer.alloc(0);
@@ -55,8 +58,8 @@ export class GoneSessions implements Keeper {
     if (this.removals.length === 1) this.pause();
   }
 
-  private pause(): void {
-    this.clock.after(REMOVAL_PAUSE_MS, () => this.goOn({ bytes: 0, reads: 0 }));
+  private pause(ms = REMOVAL_PAUSE_MS): void {
+    this.clock.after(ms, () => this.goOn({ bytes: 0, reads: 0 }));
   }
 
   /** One slice of one session at a time: each in turn, whoever has many pages. */
@@ -74,13 +77,14 @@ export class GoneSessions implements Keeper {
         done.bytes += page.length;
       }
       if (pages.length === 0) this.records.delete(goneKey(removal.number), "soon");
-      return pages.length > 0;
-    }, () => false); // the gone record stays: the next start goes on
-    void slice.then((hasMore) => {
+      return pages.length > 0 ? "goesOn" : "done";
+    }, (error: unknown) => (error instanceof StoreError && error.code === "closed" ? "done" : "failed")); // the gone record stays: the next start goes on
+    void slice.then((result) => {
       // In one step with going on: one that came between the two would find none and begin a second turn beside this one.
       this.removals.shift();
-      if (hasMore) this.removals.push(removal);
-      this.goOn(done);
+      if (result !== "done") this.removals.push(removal);
+      if (result === "failed") this.pause(RETRY_MS);
+      else this.goOn(done);
     });
   }
 

@@ -24,6 +24,8 @@ const MOST_OTHERS = 4;
 /** So many records of generations without pages are deleted at a time, or a few more. */
 const MOST_KEYS = 10_000;
 const ALL_KEYS = 0x7fff_ffff;
+/** A compaction of the whole store that has found no room is not tried again sooner: it may write much before it fails. */
+const WHOLE_AGAIN_MS = 60_000;
 const LOOK_MS = 4_000;
 /** Looking may cost this part of the time. */
 const LOOKING_PART = 1 / 50;
@@ -52,7 +54,7 @@ export interface CompactorParts {
 /**
  * Gives the room of deleted pages back. LevelDB does so with what is written later, which after a drain may be long; so when a drain is over the
  * ranges of deleted pages are compacted, in slices, each begun while nobody waits for a group. On a full disk, to which little is written, everything
- * that was deleted is compacted at once, and the first time after a start the whole store: what was deleted before is not known.
+ * that was deleted is compacted at once, and the first time after a start, or a failure, the whole store: what was deleted before is not known.
  */
 export class Compactor {
   readonly #parts: CompactorParts;
@@ -75,7 +77,9 @@ export class Compactor {
   /** The current generation has had so many queues that it is time for another: of this one none is forgotten. */
   #isCrowded = false;
   #isFull = false;
+  /** The whole store has been compacted since the start, or since a failure. */
   #knowsAll = false;
+  #wholeFromMs = 0;
   #running: Promise<void> | undefined;
   #pause: { readonly timer: Timer; readonly end: () => void } | undefined;
   #isClosed = false;
@@ -136,6 +140,11 @@ export class Compactor {
     this.#running = work
       .catch(() => undefined) // the next batch fails too, then
       .finally(() => (this.#running = undefined));
+  }
+
+  /** A write has failed, perhaps because a compaction has: LevelDB tells of that with the next write alone. What was compacted may still be there. */
+  noteFailure(): void {
+    this.#knowsAll = false;
   }
 
   /** Called every few seconds, or more often. `isFull`: what can be had is to be had now. */
@@ -243,14 +252,15 @@ export class Compactor {
   async #slices(): Promise<readonly KeyRange[]> {
     const database = this.#parts.database();
     if (database === undefined) return [];
-    if (this.#isFull && !this.#knowsAll) {
+    const startMs = this.#parts.clock.nowMs();
+    if (this.#isFull && !this.#knowsAll && startMs >= this.#wholeFromMs) {
       this.#knowsAll = true;
+      this.#wholeFromMs = startMs + WHOLE_AGAIN_MS;
       return [{ from: FIRST_KEY, to: LAST_KEY }];
     }
     if (this.#isQuiet) this.#hasNew = false;
     // Before it is quiet it is only seen what need not be remembered.
     const worthBytes = this.#isFull ? 0 : this.#isQuiet ? WORTH_BYTES : Infinity;
-    const startMs = this.#parts.clock.nowMs();
     const slices = await this.#deleted.takeSlices(({ from, to }) => database.approximateSize(from, to), worthBytes, this.#writtenBytes);
     const nowMs = this.#parts.clock.nowMs();
     this.#nextLookMs = Math.max(this.#nextLookMs, nowMs + (nowMs - startMs) / LOOKING_PART);

@@ -3,7 +3,7 @@ import type { Database } from "./database.ts";
 import { hasGenerations } from "./format.ts";
 import { allNotes, type FoundGenerations, Generations, type Place } from "./generations.ts";
 import { bytesBeforeSeq, endOfQueue, firstPageOf, generationKey, generationOf, generationsBetween, generationsKey, isPageKey, justBehind, keyIn, MAX_GENERATION, pageKey, plainKey } from "./keys.ts";
-import { readable } from "./read-range.ts";
+import { firstKeys, readable } from "./read-range.ts";
 import { isCorruption } from "./store-error.ts";
 
 /** In the record of all generations; there may be none. */
@@ -27,16 +27,15 @@ export interface GenerationSource {
   firstKeys(from: Buffer, to: Buffer, limit: number): Promise<Buffer[]>;
 }
 
-/** What can be read of it. One by one costs three times as much as all at once. */
+/** What can be read of it. */
 export const sourceOf = (database: Database): GenerationSource => ({
   getMany: (keys) => database.getMany(keys),
   firstKeys: async (gte, lt, limit) => {
-    const range = { gte, lt, limit, fillCache: false };
     try {
-      return await database.keys(range).all();
+      return await firstKeys(database, { gte, lt, limit });
     } catch (error) {
       if (!isCorruption(error)) throw error;
-      return readable(database.keys(range));
+      return readable(() => database.keys({ gte, lt, limit, fillCache: false }));
     }
   },
 });
@@ -98,7 +97,9 @@ export async function recoverGenerations(database: Database, format: Buffer, { a
 export async function lastGeneration(database: Database, orElse: number): Promise<number> {
   const { from, to } = generationsBetween(0, MAX_GENERATION);
   try {
-    const [last] = await database.keys({ gte: from, lt: to, reverse: true, limit: 1, fillCache: false }).all();
+    const [found] = await database.keys({ gte: from, lt: to, reverse: true, limit: 1, fillCache: false }).all();
+    // Behind it nothing is: LevelDB says here if there is something that it can't read.
+    const last = found && ((await database.keys({ gt: found, lt: to, fillCache: false }).all()).at(-1) ?? found);
     return last === undefined ? 0 : generationOf(last);
   } catch (error) {
     if (isCorruption(error)) return orElse;

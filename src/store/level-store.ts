@@ -283,6 +283,7 @@ export class LevelStore implements Store {
     const { clock, report } = this.#parts;
     this.#handle.spoil();
     this.#riders.repeat();
+    this.#compactor.noteFailure();
     this.figures.failures++;
     const outOfRoom = isOutOfRoom(error);
     if (this.#failure === undefined) report({ kind: "writeFailed", detail: describeError(error) });

@@ -1,6 +1,6 @@
 import { isSealed, unseal } from "./checked.ts";
 import type { Database } from "./database.ts";
-import { isPageKey, type KeyRange, plainKey } from "./keys.ts";
+import { isPageKey, justBehind, type KeyRange, plainKey } from "./keys.ts";
 import { recordsOf } from "./page-load.ts";
 import type { StoredRecord } from "./store.ts";
 import { describeError, isCorruption } from "./store-error.ts";
@@ -43,13 +43,13 @@ export async function readRange(database: Database, { from, to }: KeyRange, foun
     const options = { ...range, lt: to, limit: wanted, fillCache: false };
     let entries: (readonly [key: Buffer, value: Buffer | undefined])[];
     try {
-      const keys = await database.keys(options).all();
+      const keys = await firstKeys(database, options);
       const values = await database.getMany(keys, { fillCache: false });
       entries = keys.map((key, index) => [key, values[index]]);
     } catch (error) {
       if (!isCorruption(error) || !isPageKey(from)) throw error;
       onDamaged(describeError(error));
-      entries = await readable(database.iterator(options));
+      entries = await readable(() => database.iterator(options));
     }
     for (const [key, value] of entries) {
       if (value === undefined) continue; // removed meanwhile
@@ -70,11 +70,35 @@ export async function readRange(database: Database, { from, to }: KeyRange, foun
 }
 
 /**
- * What an iterator can read. LevelDB passes over a block that it can't, and says so when it has come to the end: by then everything else must have been taken. `onDamaged` is
- * called then.
+ * The first keys of a range, `limit` or, seldom, more. LevelDB passes over a table that it can't open or read, as when there are too many open files, and says so to who comes to the end of
+ * the range, not to who stops before: so what there is up to the last key is read to its end once more. Rejects with LevelDB's error.
  */
-export async function readable<T>(iterator: { nextv(size: number): Promise<T[]>; close(): Promise<void> }, onDamaged: () => void = () => undefined): Promise<T[]> {
+export async function firstKeys(database: Database, range: { readonly gte?: Buffer; readonly gt?: Buffer; readonly lt: Buffer; readonly limit: number }): Promise<Buffer[]> {
+  const keys = await database.keys({ ...range, fillCache: false }).all();
+  const last = keys.at(-1);
+  if (last === undefined || keys.length < range.limit) return keys;
+  return database.keys({ ...range, lt: justBehind(last), limit: -1, fillCache: false }).all();
+}
+
+/** An iterator of LevelDB's that has not been asked yet. */
+interface Unread<T> {
+  all(): Promise<T[]>;
+  nextv(size: number): Promise<T[]>;
+  close(): Promise<void>;
+}
+
+/**
+ * What can be read of what `begin` iterates over. One by one costs many times as much as all at once. But LevelDB passes over a block that it can't read, and says so when it has come to
+ * the end: by then everything else must have been taken. `onDamaged` is called then.
+ */
+export async function readable<T>(begin: () => Unread<T>, onDamaged: () => void = () => undefined): Promise<T[]> {
+  try {
+    return await begin().all();
+  } catch (error) {
+    if (!isCorruption(error)) throw error;
+  }
   const found: T[] = [];
+  const iterator = begin();
   try {
     for (let next = await iterator.nextv(1); next.length > 0; next = await iterator.nextv(1)) found.push(...next);
   } catch (error) {

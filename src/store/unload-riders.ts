@@ -49,6 +49,15 @@ const ridersFrom = (database: Database, generations: Generations, from: Buffer, 
 /** It is not known where they ride. If there are generations, it is there. */
 const ridersOfAny = async (database: Database, generations: Generations): Promise<Found> => ({ ...(await ridersSince(database, 1, generations, false)), damage: "the record of what rides" });
 
+/** Reads up to the end what stands behind the key. LevelDB passes over a table that it can't open, and says so there alone; what is damaged is passed over all the same. Rejects with LevelDB's error. */
+async function behind(database: Database, key: Buffer, to: Buffer): Promise<void> {
+  try {
+    await database.keys({ gt: key, lt: to, fillCache: false }).all();
+  } catch (error) {
+    if (!isCorruption(error)) throw error;
+  }
+}
+
 /** `ranges`: where the pages behind that one stand, the last of them first. */
 async function lastRiders(database: Database, ranges: readonly KeyRange[]): Promise<Found> {
   let damage: string | undefined;
@@ -56,8 +65,12 @@ async function lastRiders(database: Database, ranges: readonly KeyRange[]): Prom
     try {
       for await (const [key, value] of database.iterator({ gte: from, lt: to, reverse: true, limit: MAX_DAMAGED, fillCache: false })) {
         const riders = ridersOf(plainKey(key), value);
-        if (riders !== undefined) return { riders, damage };
-        damage ??= `what rode on page ${key.toString("hex")}`;
+        if (riders === undefined) {
+          damage ??= `what rode on page ${key.toString("hex")}`;
+          continue;
+        }
+        await behind(database, key, to);
+        return { riders, damage };
       }
     } catch (error) {
       if (!isCorruption(error)) throw error;
@@ -76,7 +89,7 @@ async function ridersSince(database: Database, from: number, { current, ridesFro
   for (let generation = last; generation >= first && generation > last - (areCertain && damage === undefined ? REPEATED_EVERY : MAX_DAMAGED); generation--) {
     const riding = ridersIn(generation);
     const state = { isWhole: true };
-    const found = await readable(database.iterator({ gte: riding.from, lt: riding.to, fillCache: false }), () => (state.isWhole = false));
+    const found = await readable(() => database.iterator({ gte: riding.from, lt: riding.to, fillCache: false }), () => (state.isWhole = false));
     for (const [key, sealed] of found) {
       const value = unseal(key, sealed);
       const name = key.toString("latin1", riding.from.length - 1);

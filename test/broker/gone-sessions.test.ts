@@ -6,7 +6,7 @@ import { GoneSessions } from "../../src/broker/gone-sessions.ts";
 import { Records } from "../../src/broker/records.ts";
 import { SystemClock } from "../../src/clock/system-clock.ts";
 import { goneKey, pageKey, pagesOf } from "../../src/store/keys.ts";
-import { openStore } from "../../src/store/open.ts";
+import { openStore, StoreError } from "../../src/store/open.ts";
 import { countingBatches } from "../store/batches.ts";
 import { untilStored } from "../store/contract.ts";
 
@@ -61,6 +61,25 @@ it("removes what many sessions have left one after the other, and all of it", as
     const left = async (): Promise<number> => (await read(pagesOf(1).from, pagesOf(200).to, 100)).length + (await read(goneKey(1), goneKey(201), 100)).length;
     await expect.poll(left, { timeout: 10_000 }).toBe(0);
     expect(most).toBe(1);
+  } finally {
+    await store.close();
+    await rm(directory, { recursive: true });
+  }
+});
+
+it("goes on with what can't be read for a moment", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "amqtdd-gone-"));
+  const clock = Object.assign(new SystemClock(), { after: (ms: number, task: () => void) => new SystemClock().after(ms / 100, task) });
+  const store = await openStore({ directory, durability: "power", commitIntervalMs: 0, clock, strict: false, minFreeBytes: 0, reserveBytes: 0, report: () => undefined });
+  try {
+    await untilStored(store, store.touch({ writeTo: (group) => [1, 2, 3].forEach((session) => group.put(pageKey(session, 0, 1), Buffer.from("page"))) }, "synced"));
+    const records = new Records(store);
+    const read = store.read.bind(store);
+    let failures = 0;
+    store.read = (...range) => (failures++ < 4 ? Promise.reject(new StoreError("unwritable", "too many open files")) : read(...range));
+    const gone = new GoneSessions(store, clock, records, () => false);
+    for (const session of [1, 2, 3]) gone.removePages(session, records.put(goneKey(session), Buffer.alloc(0), "synced"));
+    await expect.poll(async () => (await read(pagesOf(1).from, pagesOf(3).to, 100)).length + (await read(goneKey(1), goneKey(4), 100)).length).toBe(0);
   } finally {
     await store.close();
     await rm(directory, { recursive: true });

@@ -291,7 +291,8 @@ function placesIn(disk: Disk): Place[] {
 const copied = (operation: WriteOperation): WriteOperation => (operation.type === "put" ? { ...operation, value: Buffer.from(operation.value) } : operation);
 
 interface Range {
-  readonly gte: Buffer;
+  readonly gte?: Buffer;
+  readonly gt?: Buffer;
   readonly lt: Buffer;
   readonly reverse?: boolean;
   readonly limit?: number;
@@ -299,8 +300,9 @@ interface Range {
 
 /** As much of a database as a start needs for what rides; what it writes is on all disks. */
 function databaseOn(disks: readonly [Disk, ...Disk[]]): Database {
-  const entries = ({ gte, lt, reverse = false, limit = Infinity }: Range): [Buffer, Buffer][] => {
-    const found = [...disks[0]].filter(([key]) => key >= keyText(gte) && key < keyText(lt)).sort(([a], [b]) => (a < b ? -1 : 1));
+  const entries = ({ gte, gt, lt, reverse = false, limit = Infinity }: Range): [Buffer, Buffer][] => {
+    const from = keyText(gte ?? gt ?? Buffer.alloc(0));
+    const found = [...disks[0]].filter(([key]) => (gt === undefined ? key >= from : key > from) && key < keyText(lt)).sort(([a], [b]) => (a < b ? -1 : 1));
     return (reverse ? found.reverse() : found).slice(0, limit).map(([key, value]) => [bytesOf(key), value]);
   };
   const database = {
@@ -308,7 +310,7 @@ function databaseOn(disks: readonly [Disk, ...Disk[]]): Database {
     keys: (range: Range) => ({ all: () => Promise.resolve(entries(range).map(([key]) => key)) }),
     iterator: (range: Range) => {
       const found = entries(range);
-      return { nextv: () => Promise.resolve(found.splice(0, 1)), close: () => Promise.resolve(), [Symbol.iterator]: () => found[Symbol.iterator]() };
+      return { all: () => Promise.resolve(found), [Symbol.iterator]: () => found[Symbol.iterator]() };
     },
     batch: (operations: WriteOperation[]) => Promise.resolve(disks.forEach((disk) => apply({ operations }, disk))),
   };

@@ -88,6 +88,28 @@ it("deletes what many generations without pages have left by and by, also when n
   await compactor.close();
 });
 
+it("compacts the whole store again after a failure, while there is too little room, but not at once each time", async () => {
+  const clock = new VirtualClock();
+  const wholes: number[] = [];
+  const beganMs = clock.nowMs();
+  const database = {
+    approximateSize: () => Promise.resolve(0), keys: () => iteratorOf([]),
+    compactRange: (from: Buffer, to: Buffer) => Promise.resolve(void (from.equals(to) || wholes.push((clock.nowMs() - beganMs) / 1000))),
+  } as unknown as Database;
+  const generations = new Generations({ places: [], records: new Map(), unused: 1, ridesFrom: 0 }, Buffer.from("{}"));
+  const compactor = new Compactor({ clock, figures: new StoreFigures(), generations, cutBytes: undefined, database: () => database, isAwaited: () => false, onLeft: () => undefined, onCompacted: () => undefined });
+  for (let second = 0; second <= 150; second += 5) {
+    compactor.compact(second < 130);
+    await compactor.settled();
+
+    if (second >= 20) compactor.noteFailure();
+    clock.after(5_000, () => undefined);
+    clock.step();
+  }
+  expect(wholes).toEqual([0, 60, 120]);
+  await compactor.close();
+});
+
 it("deletes what has ridden beside the pages of a slice before that is compacted, but for what still rides", async () => {
   const GENERATIONS = 20;
   const did: string[] = [];

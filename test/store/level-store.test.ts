@@ -422,6 +422,40 @@ describe("a store on disk", () => {
     await expect.poll(sizeOfTables, { timeout: 15_000 }).toBeLessThan(1_000_000);
   });
 
+  it("compacts it once more when there is room for that, after a compaction that has found none", async () => {
+    let free = 999;
+    let aheadMs = 0;
+    const laterClock = Object.assign(new SystemClock(), { nowMs: () => Date.now() + aheadMs });
+    let isFilled = false;
+    const openDatabase = async (path: string): Promise<Database> => {
+      const database = await openLevelDatabase(path);
+      const batch = database.batch.bind(database) as (...changes: unknown[]) => unknown;
+      const compactRange = database.compactRange.bind(database) as (from: Buffer, to: Buffer) => Promise<void>;
+      return Object.assign(database, {
+        batch: (...changes: unknown[]) => (isFilled ? Promise.reject(new Error("IO error: No space left on device")) : batch(...changes)),
+        // LevelDB tells of a compaction that fails with the next write alone.
+        compactRange: (from: Buffer, to: Buffer) => (isFilled ? Promise.resolve() : compactRange(from, to)),
+      });
+    };
+    const room = await openStore({ ...optionsFor(directory, events), clock: laterClock, minFreeBytes: 1000, freeBytes: () => Promise.resolve(free), openDatabase });
+    store = room;
+    await expect.poll(() => room.figures.compactions).toBe(1); // of all there was
+    await fillAndDrain(room);
+    isFilled = true;
+    free = 0;
+    await room.watchRoom();
+    await expect.poll(() => room.figures.compactions).toBeGreaterThan(1);
+    const stored = untilStored(room, room.touch({ writeTo: (group) => group.put(queueKey(1, 0), Buffer.from("progress")) }, "synced"));
+    await expect.poll(() => room.figures.failures).toBeGreaterThan(0);
+    expect(await sizeOfTables()).toBeGreaterThan(16_000_000);
+    isFilled = false;
+    free = 999;
+    await stored;
+    aheadMs = 60_000;
+    await room.watchRoom();
+    await expect.poll(sizeOfTables, { timeout: 15_000 }).toBeLessThan(1_000_000);
+  });
+
   it("compacts what was deleted when much was and no more is, in slices, with room enough too", { timeout: 40_000 }, async () => {
     const draining = await openStore(optionsFor(directory, events));
     store = draining;

@@ -1,14 +1,16 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { seal } from "../../src/store/checked.ts";
 import { CRC32C_START, crc32cStep, maskedCrc32c } from "../../src/store/crc32c.ts";
 import { type Database, openLevelDatabase, repairLevelDatabase, type WriteOperation } from "../../src/store/database.ts";
-import { scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
+import { lastGeneration, scanGenerations, sourceOf } from "../../src/store/find-generations.ts";
 import { Generations } from "../../src/store/generations.ts";
 import { DatabaseHandle } from "../../src/store/handle.ts";
-import { endOfQueue, generationOf, justBehind, keyIn, type KeyRange, MAX_GENERATION, pageKey, plainKey, queueKey, riderKeyIn, ridersKey, sessionKey, startOfGeneration } from "../../src/store/keys.ts";
+import { endOfQueue, generationOf, justBehind, keyIn, type KeyRange, MAX_GENERATION, pageKey, pageSeq, plainKey, queueKey, riderKeyIn, ridersKey, sessionKey, startOfGeneration } from "../../src/store/keys.ts";
+import { Found, readRange } from "../../src/store/read-range.ts";
+import { loadPage } from "../../src/store/page-load.ts";
 import { StoreDirectory } from "../../src/store/store-directory.ts";
 import { mendedTable } from "../../src/store/table.ts";
 import { Uncertainty } from "../../src/store/uncertainty.ts";
@@ -124,6 +126,82 @@ describe.each(Object.entries(damages))("where %s can't be read", (_, damaged) =>
     const { places } = await scanGenerations(sourceOf(open), 0, MAX_GENERATION);
     const found = places.map(({ first, generation }) => [`${generation} ${Buffer.from(first, "latin1").toString("hex", 0, 6)}`, Buffer.from(first, "latin1").toString("hex")] as const);
     expect(new Map(found)).toEqual(firsts);
+  });
+});
+
+describe("where a table can't be opened for a while", () => {
+  let directory: string;
+  let open: Database;
+  let hide: (table: number) => () => void;
+
+  beforeEach(async () => {
+    directory = path.join(folder, "hidden");
+    for (let generation = 2; generation <= 5; generation++) await write(directory, pages(generation, generation * 100_000));
+    database = open = await openLevelDatabase(directory);
+    const tables = readdirSync(directory).filter((entry) => entry.endsWith(".ldb")).sort();
+    expect(tables).toHaveLength(4);
+    hide = (table) => {
+      const name = path.join(directory, tables[table] ?? expect.fail("no such table"));
+      renameSync(name, `${name}.aside`);
+      symlinkSync(name, name); // too many levels, as there may be too many open files
+      return () => renameSync(`${name}.aside`, name);
+    };
+  });
+
+  it.each([0, 1, 2, 3])("nothing in it is passed over (%i)", async (table) => {
+    const show = hide(table);
+    const to = endOfQueue(keyIn(5, pageKey(SESSIONS, 0, 0)));
+    const readAll = async (maxBytes: number): Promise<number> => {
+      let found = 0;
+      for (let from = keyIn(2, pageKey(1, 0, 0)); ; ) {
+        const read = new Found(maxBytes);
+        await readRange(open, { from, to }, read, () => undefined);
+        const last = read.records.at(-1)?.[0];
+        if (!last) return found;
+        found += read.records.length;
+        from = justBehind(keyIn(Math.floor(pageSeq(last) / 100_000), last));
+      }
+    };
+    for (const maxBytes of [500, 5_000, 100_000, 1_000_000]) await expect(readAll(maxBytes), `${maxBytes} bytes`).rejects.toThrow();
+    show();
+    for (const maxBytes of [5_000, 1_000_000]) expect(await readAll(maxBytes)).toBe(4 * SESSIONS * PAGES);
+  });
+
+  it.each([0, 1, 2, 3])("it is not taken for empty by who looks for generations (%i)", async (table) => {
+    const show = hide(table);
+    await expect(scanGenerations(sourceOf(open), 0, MAX_GENERATION)).rejects.toThrow();
+    show();
+    expect((await scanGenerations(sourceOf(open), 0, MAX_GENERATION)).places).toHaveLength(4 * SESSIONS);
+  });
+
+  it("no other page is taken for the last one, on which all rides", async () => {
+    await open.close();
+    const riding = path.join(folder, "riding");
+    for (const seq of [1, 2, 3]) {
+      const each = await openLevelDatabase(riding);
+      const key = pageKey(1, 0, seq);
+      const value = loadPage(key, page(), [{ key: queueKey(1, 0), value: Buffer.from(`${seq}`) }]);
+      await each.put(key, value);
+      if (seq === 1) await each.put(ridersKey, seal(ridersKey, pageKey(1, 0, 0)));
+      await each.compactRange(Buffer.from([0]), Buffer.from([0]));
+      await each.close();
+    }
+    database = open = await openLevelDatabase(riding);
+    const unload = (): Promise<void> => unloadRiders(open, new Generations({ places: [], records: new Map(), unused: 0, ridesFrom: 0 }, Buffer.from('{"format":3}')), { areCertain: true }, () => undefined);
+    const name = path.join(riding, readdirSync(riding).filter((entry) => entry.endsWith(".ldb")).sort().at(-1) ?? expect.fail("no table"));
+    renameSync(name, `${name}.aside`);
+    symlinkSync(name, name);
+    await expect(unload()).rejects.toThrow();
+    renameSync(`${name}.aside`, name);
+    await unload();
+    expect((await open.get(queueKey(1, 0)))?.toString("latin1", 0, 1)).toBe("3");
+  });
+
+  it("no other generation is taken for the last one", async () => {
+    const show = hide(3);
+    await expect(lastGeneration(open, 7)).rejects.toThrow();
+    show();
+    expect(await lastGeneration(open, 7)).toBe(5);
   });
 });
 

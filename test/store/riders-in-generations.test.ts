@@ -402,6 +402,26 @@ describe("records that ride in generations", () => {
     expect(generations.current).toBeGreaterThan(current);
   });
 
+  it.each([true, false])("are read many at a time by a start, be records certain or not (%s)", async (areCertain) => {
+    const topics = 300;
+    generations.begin();
+    for (let generation = 1; generation <= 3; generation++) {
+      await write([page(generation), ...Array.from({ length: topics }, (_, topic) => retained(topic, `in ${generation}`))]);
+      generations.begin();
+    }
+    let steps = 0;
+    const iterator = database.iterator.bind(database) as (...range: unknown[]) => { nextv(size: number): Promise<unknown> };
+    const counting = (...range: unknown[]): unknown => {
+      const made = iterator(...range);
+      const nextv = made.nextv.bind(made);
+      return Object.assign(made, { nextv: (size: number) => (steps++, nextv(size)) });
+    };
+    Object.assign(database, { iterator: counting });
+    expect(await start(areCertain)).toBeUndefined();
+    expect((await small()).get("r7")).toBe("in 3");
+    expect(steps).toBeLessThan(topics / 10);
+  });
+
   it("go with their generation when it is empty, but never from the last eight that have got pages", async () => {
     generations.begin();
     await write([page(1, 1), progress(1, 1), page(1, 2), progress(1, 2)]);
