@@ -71,13 +71,17 @@ export async function readRange(database: Database, { from, to }: KeyRange, foun
 
 /**
  * The first keys of a range, `limit` or, seldom, more. LevelDB passes over a table that it can't open or read, as when there are too many open files, and says so to who comes to the end of
- * the range, not to who stops before: so what there is up to the last key is read to its end once more. Rejects with LevelDB's error.
+ * the range, not to who stops before: so what there is up to the last key is read to its end once more. What is removed in between still counts: fewer than `limit` are all that there are.
+ * Rejects with LevelDB's error.
  */
 export async function firstKeys(database: Database, range: { readonly gte?: Buffer; readonly gt?: Buffer; readonly lt: Buffer; readonly limit: number }): Promise<Buffer[]> {
   const keys = await database.keys({ ...range, fillCache: false }).all();
   const last = keys.at(-1);
   if (last === undefined || keys.length < range.limit) return keys;
-  return database.keys({ ...range, lt: justBehind(last), limit: -1, fillCache: false }).all();
+  const again = await database.keys({ ...range, lt: justBehind(last), limit: -1, fillCache: false }).all();
+  if (again.length >= keys.length) return again;
+  const known = new Set(again.map((key) => key.toString("latin1")));
+  return [...again, ...keys.filter((key) => !known.has(key.toString("latin1")))].sort(Buffer.compare);
 }
 
 /** An iterator of LevelDB's that has not been asked yet. */

@@ -205,6 +205,27 @@ describe("where a table can't be opened for a while", () => {
   });
 });
 
+it.each([10, 1_000, 100_000])("all is read that there is behind what is removed while it is read, %i bytes at a time", async (maxBytes) => {
+  const keys = pages(0);
+  await write(folder, keys);
+  const open = (database = await openLevelDatabase(folder));
+  const half = keys.length / 2;
+  let looks = 0;
+  const keysOf = open.keys.bind(open) as (options: object) => { all(): Promise<Buffer[]> };
+  Object.assign(open, {
+    keys: (options: object) => {
+      const iterator = keysOf(options);
+      const all = iterator.all.bind(iterator);
+      // Right behind the first look nothing of the first half is left.
+      if (looks++ === 0) iterator.all = () => all().finally(() => open.batch(keys.slice(0, half).map((key) => ({ type: "del", key }))));
+      return iterator;
+    },
+  });
+  const found = new Found(maxBytes);
+  await readRange(open, { from: keyIn(0, pageKey(1, 0, 0)), to: keyIn(0, endOfQueue(pageKey(SESSIONS, 0, 0))) }, found, () => undefined);
+  expect(hex(found.records[0]?.[0] ?? Buffer.alloc(0))).toBe(hex(keys[half] ?? Buffer.alloc(0)));
+});
+
 it("what is no page is not passed over", async () => {
   const { database: open } = await damagedDatabase(Array.from({ length: 180 }, (_, index) => sessionKey(index)), (block, blocks) => block > blocks - 5);
   await expect(handleOf(open).read(() => [{ from: sessionKey(0), to: sessionKey(1_000) }], 1_000_000)).rejects.toMatchObject({ code: "corrupt" });
