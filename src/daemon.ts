@@ -128,7 +128,7 @@ class RunningDaemon implements Daemon, Host {
 
   private begin(parts: Parts): void {
     parts.clock.watchWallClock();
-    parts.broker.sessions.watchAges();
+    parts.broker.sessions.watchQueues();
     for (const bridge of parts.bridges.all()) bridge.start();
     this.selfReport?.stop();
     this.selfReport = new SelfReport(this, parts);

@@ -52,6 +52,7 @@ export class Reports implements BrokerEvents {
   onStore({ kind, detail }: StoreEvent): void {
     const keys = {
       damaged: "storeDamaged",
+      readFailed: "storeReadFailed",
       repaired: "storeRepaired",
       setAside: "storeSetAside",
       writeFailed: "storeFailed",
@@ -59,6 +60,7 @@ export class Reports implements BrokerEvents {
       full: "storeFull",
       roomAgain: "storeRoomAgain",
     } as const;
-    this.host.log.write(keys[kind], { detail });
+    if (kind === "readFailed") this.host.log.writeSome(keys[kind], { detail });
+    else this.host.log.write(keys[kind], { detail });
   }
 }

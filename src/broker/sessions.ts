@@ -55,7 +55,7 @@ export class Sessions {
   /** Of sessions that have ended, since the start. */
   private endedLosses = NO_LOSSES;
   private onExpired: (clientId: string, messages: number) => void = () => undefined;
-  private ageTimer: Timer | undefined;
+  private checkTimer: Timer | undefined;
 
   constructor(
     private readonly store: Store,
@@ -259,18 +259,18 @@ export class Sessions {
     this.expiry.left(entry);
   }
 
-  /** Has messages that are too old for their queues dropped, from now on. */
-  watchAges(): void {
+  /** Has sessions look at their queues now and then, from now on. */
+  watchQueues(): void {
     const check = (): void => {
-      for (const { session } of this.entries.values()) session.dropOld();
-      this.ageTimer = this.context.clock.after(AGE_CHECK_MS, check);
+      for (const { session } of this.entries.values()) session.check();
+      this.checkTimer = this.context.clock.after(CHECK_MS, check);
     };
     check();
   }
 
   /** Nothing happens by itself any more. */
   stopTimers(): void {
-    this.ageTimer?.cancel();
+    this.checkTimer?.cancel();
     this.expiry.stop();
   }
 
@@ -383,4 +383,4 @@ const BRIDGE_LIMITS: QueueLimits = {
   maxTotalQueuedMessages: Infinity,
   maxTotalQueuedBytes: Infinity,
 };
-const AGE_CHECK_MS = 1_000;
+const CHECK_MS = 1_000;

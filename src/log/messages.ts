@@ -87,6 +87,7 @@ export const messages = {
   subscriptionLimit: { id: 327, level: "W", text: "{client} may not subscribe to {filter}, and from now on to others, without a further line: {limit}" },
   sessionExpired: { id: 328, level: "I", text: "The session of client {client} has expired, with {messages} queued messages" },
   bridgeParked: { id: 329, level: "E", text: "Connection {name}: {address} ends the connection when it is sent the {packet} of the message on {topic} ({bytes} bytes), and takes others; it is put aside (amqtdd ctl parked {name})" },
+  storeReadFailed: { id: 386, level: "E", text: "The store can't be read for now; what waits there is read again later: {detail}" },
   storeDamaged: { id: 343, level: "S", text: "A part of the store is damaged and left out: {detail}" },
   blockTimeout: { id: 382, level: "W", text: "{client} is disconnected: for {seconds} seconds a queue has had no room for what it publishes" },
   publishNotTaken: { id: 340, level: "W", text: "{connections} connections have published what the store can't take now; it is not acknowledged, and they are closed so that they send it again" },

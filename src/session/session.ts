@@ -419,10 +419,11 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
     for (const queue of this.lanes.queues) this.evict(queue);
   }
 
-  /** Drops what is older than its queue allows. To be called now and then. */
-  dropOld(): void {
+  /** Drops what is older than its queue allows, and asks again for what could not be read. To be called now and then. */
+  check(): void {
     this.bounds.dropOld();
     this.bounds.noteLess();
+    if (this.sender && this.lanes.waiting > 0 && this.lanes.inFlight === 0) this.pump();
   }
 
   /** Sends what the window allows, high lane first. */

@@ -125,6 +125,7 @@ export class DatabaseHandle {
         return found.records;
       } catch (error) {
         if (isNotOpen(error) && this.#database !== database) continue;
+        if (!isCorruption(error)) this.#parts.report({ kind: "readFailed", detail: describeError(error) });
         throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
       }
     }

@@ -94,6 +94,7 @@ export class Room {
 
   async giveUpReserve(): Promise<void> {
     const { directory, figures } = this.#parts;
+    await this.#reserving; // cut short while it is written it would end with holes, as long as a whole one
     if (await directory.giveUpReserve()) this.#isReserveGiven = true;
     figures.reserveBytes = 0;
   }

@@ -15,9 +15,9 @@ export class StoreError extends Error {
   }
 }
 
-/** What the operator should hear of. `damaged`: something can't be read and is left out. `setAside` and `repaired` are severe: something may be lost. */
+/** What the operator should hear of. `damaged`: something can't be read and is left out; `readFailed`: for now, it is read again. `setAside` and `repaired` are severe: something may be lost. */
 export interface StoreEvent {
-  readonly kind: "damaged" | "repaired" | "setAside" | "writeFailed" | "writeRecovered" | "full" | "roomAgain";
+  readonly kind: "damaged" | "readFailed" | "repaired" | "setAside" | "writeFailed" | "writeRecovered" | "full" | "roomAgain";
   readonly detail: string;
 }
 

@@ -205,7 +205,7 @@ describe("max_queued_age", () => {
     rig.session.detach();
     await rig.settle();
     await rig.passUntil(startMs + 250_500);
-    rig.session.dropOld();
+    rig.session.check();
     await rig.settle();
     expect({ queued: rig.session.queuedMessages, dropped: rig.session.bounds.dropped }).toEqual({ queued: 7, dropped: 13 });
     expect(await drain(rig)).toEqual(["t1", "t2", ...numbers(16, 20).split(" ")]);

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { MAX_CHUNK_BYTES } from "../../src/queue/chunk.ts";
 import { MemoryBudget } from "../../src/queue/memory-budget.ts";
+import { StoreError } from "../../src/store/store-error.ts";
 import { message, NO_LIMITS, SessionRig } from "./rig.ts";
 
 const SESSIONS = 20;
@@ -150,8 +151,25 @@ it("a page that is read to look for old messages does not have another lane's re
     if (reads === 100) rig.session.bounds.limits = NO_LIMITS;
   };
   await rig.passUntil(startMs + 11_000);
-  rig.session.dropOld();
+  rig.session.check();
   await rig.settle();
   expect(reads).toBeLessThan(100);
   expect(rig.session.bounds.dropped).toBe(0);
+});
+
+it("what could not be read for a moment is read again, though nothing else happens to the queue", async () => {
+  const rig = new SessionRig({ inflight: 2, queued: Infinity, budgetBytes: 1 });
+  rig.deliver("a b c", 1);
+  await rig.settle();
+  const read = rig.store.read.bind(rig.store);
+  rig.store.read = () => Promise.reject(new StoreError("unwritable", "too many open files"));
+  const peer = rig.attach();
+  await rig.settle();
+  rig.session.check();
+  await rig.settle();
+  rig.store.read = read;
+  expect(peer.take()).toEqual([]);
+  rig.session.check();
+  await rig.settle();
+  expect(peer.take()).toEqual(["PUBLISH a q1 id2", "PUBLISH b q1 id3"]);
 });

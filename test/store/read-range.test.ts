@@ -11,6 +11,7 @@ import { DatabaseHandle } from "../../src/store/handle.ts";
 import { endOfQueue, generationOf, justBehind, keyIn, type KeyRange, MAX_GENERATION, pageKey, pageSeq, plainKey, queueKey, riderKeyIn, ridersKey, sessionKey, startOfGeneration } from "../../src/store/keys.ts";
 import { Found, readRange } from "../../src/store/read-range.ts";
 import { loadPage } from "../../src/store/page-load.ts";
+import type { StoreEvent } from "../../src/store/store-error.ts";
 import { StoreDirectory } from "../../src/store/store-directory.ts";
 import { mendedTable } from "../../src/store/table.ts";
 import { Uncertainty } from "../../src/store/uncertainty.ts";
@@ -86,8 +87,8 @@ async function damagedDatabase(keys: readonly Buffer[], damage: Damage, older: r
   return { database, readable: [...readable, ...older].map(hex).sort() };
 }
 
-const handleOf = (open: Database): DatabaseHandle =>
-  new DatabaseHandle(open, { directory: new StoreDirectory(folder, 0), openDatabase: openLevelDatabase, report: () => undefined, uncertainty: new Uncertainty(folder) });
+const handleOf = (open: Database, report: (event: StoreEvent) => void = () => undefined): DatabaseHandle =>
+  new DatabaseHandle(open, { directory: new StoreDirectory(folder, 0), openDatabase: openLevelDatabase, report, uncertainty: new Uncertainty(folder) });
 const hex = (key: Buffer): string => key.toString("hex");
 const pages = (generation: number, firstSeq = 1): Buffer[] =>
   Array.from({ length: SESSIONS * PAGES }, (_, index) => keyIn(generation, pageKey(1 + Math.floor(index / PAGES), 0, firstSeq + (index % PAGES) * 1_000)));
@@ -165,6 +166,17 @@ describe("where a table can't be opened for a while", () => {
     for (const maxBytes of [500, 5_000, 100_000, 1_000_000]) await expect(readAll(maxBytes), `${maxBytes} bytes`).rejects.toThrow();
     show();
     for (const maxBytes of [5_000, 1_000_000]) expect(await readAll(maxBytes)).toBe(4 * SESSIONS * PAGES);
+  });
+
+  it("that is told, and whoever wants it can ask again", async () => {
+    const events: StoreEvent[] = [];
+    const handle = handleOf(open, (event) => events.push(event));
+    const read = (): Promise<unknown[]> => handle.read(() => [{ from: keyIn(2, pageKey(1, 0, 0)), to: endOfQueue(keyIn(2, pageKey(1, 0, 0))) }], 1e6);
+    const show = hide(0);
+    await expect(read()).rejects.toMatchObject({ code: "unwritable" });
+    expect(events.map(({ kind }) => kind)).toEqual(["readFailed"]);
+    show();
+    expect(await read()).toHaveLength(PAGES);
   });
 
   it.each([0, 1, 2, 3])("it is not taken for empty by who looks for generations (%i)", async (table) => {
