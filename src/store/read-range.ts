@@ -9,6 +9,8 @@ import { describeError, isCorruption } from "./store-error.ts";
 const FIRST_KEYS = 4;
 const MOST_KEYS = 1024;
 const MOST_GROWTH = 16;
+/** Handed over by LevelDB at a time, or a little more. */
+const MOST_BYTES = 1024 * 1024;
 /** With so much of what is wanted it is enough: the rest might be one record too many. */
 const ENOUGH = 7 / 8;
 
@@ -32,8 +34,7 @@ export class Found {
 }
 
 /**
- * Keys by an iterator, values by `getMany`: a closed iterator keeps the last entries it has read until it is collected, and what native code
- * holds does not hurry the collector. Few keys at first, since LevelDB reads values along with keys; then as many as there is room for by what those were.
+ * Keys first, to see how far there is room; then what there is so far. Few at first, since LevelDB reads values along with keys; then as many as there is room for by what those were.
  * What is damaged is left out, but where it is no page; `onDamaged` hears of it.
  */
 export async function readRange(database: Database, { from, to }: KeyRange, found: Found, onDamaged: (detail: string) => void): Promise<void> {
@@ -41,38 +42,54 @@ export async function readRange(database: Database, { from, to }: KeyRange, foun
   let range: { gte?: Buffer; gt?: Buffer } = { gte: from };
   for (;;) {
     const options = { ...range, lt: to, limit: wanted, fillCache: false };
-    let entries: (readonly [key: Buffer, value: Buffer | undefined])[];
+    let keys: readonly Buffer[];
+    let entries: readonly StoredRecord[];
     try {
-      const keys = await firstKeys(database, options);
-      const values = await database.getMany(keys, { fillCache: false });
-      entries = keys.map((key, index) => [key, values[index]]);
+      keys = await database.keys(options).all();
+      const last = keys.at(-1);
+      entries = last === undefined ? [] : await readToEnd(database, { ...range, lt: justBehind(last) }, keys.length);
     } catch (error) {
       if (!isCorruption(error) || !isPageKey(from)) throw error;
       onDamaged(describeError(error));
       entries = await readable(() => database.iterator(options));
+      keys = entries.map(([key]) => key);
     }
     for (const [key, value] of entries) {
-      if (value === undefined) continue; // removed meanwhile
       const intact = isSealed(key) ? unseal(key, value) : isPageKey(key) ? recordsOf(value) : value;
       if (intact === undefined) onDamaged(`record ${key.toString("hex", 0, 64)}`);
       else if (!found.take(plainKey(key), intact, value.length)) return;
     }
-    const last = entries.at(-1);
+    const last = keys.at(-1);
     if (last === undefined) return;
     if (found.records.length > 0) {
       found.isFull = found.bytes >= found.maxBytes * ENOUGH;
-      if (found.isFull || entries.length < wanted) return;
+      if (found.isFull || keys.length < wanted) return;
       const fitting = Math.floor(((found.maxBytes - found.bytes) * found.records.length) / Math.max(found.bytes, 1));
       wanted = Math.max(1, Math.min(fitting, wanted * MOST_GROWTH, MOST_KEYS));
     }
-    range = { gt: last[0] };
+    range = { gt: last };
   }
 }
 
 /**
- * The first keys of a range, `limit` or, seldom, more. LevelDB passes over a table that it can't open or read, as when there are too many open files, and says so to who comes to the end of
- * the range, not to who stops before: so what there is up to the last key is read to its end once more. What is removed in between still counts: fewer than `limit` are all that there are.
+ * All of a range, which has `count` records or about so many. LevelDB passes over a table that it can't open or read, as when there are too many open files, and says so to who comes to the
+ * end of the range, not to who stops before. A closed iterator keeps what it has read last until it is collected, and what native code holds does not hurry the collector: here that is nothing.
  * Rejects with LevelDB's error.
+ */
+async function readToEnd(database: Database, range: { readonly gte?: Buffer; readonly gt?: Buffer; readonly lt: Buffer }, count: number): Promise<StoredRecord[]> {
+  const found: StoredRecord[] = [];
+  const iterator = database.iterator({ ...range, fillCache: false, highWaterMarkBytes: MOST_BYTES });
+  try {
+    for (let next = await iterator.nextv(count); next.length > 0; next = await iterator.nextv(count)) found.push(...next);
+  } finally {
+    await iterator.close();
+  }
+  return found;
+}
+
+/**
+ * The first keys of a range, `limit` or, seldom, more, read to the end of what they are once more, for the same reason. What is removed in between still counts: fewer than `limit` are all
+ * that there are. Rejects with LevelDB's error.
  */
 export async function firstKeys(database: Database, range: { readonly gte?: Buffer; readonly gt?: Buffer; readonly lt: Buffer; readonly limit: number }): Promise<Buffer[]> {
   const keys = await database.keys({ ...range, fillCache: false }).all();
