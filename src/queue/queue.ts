@@ -116,7 +116,7 @@ export class Queue extends QueueContents {
     this.advanceHead();
     this.touch("soon");
     this.lost += 1;
-    this.owner.onLost(1);
+    this.onLost(1);
     return true;
   }
 

@@ -124,7 +124,7 @@ export class DatabaseHandle {
         }
         return found.records;
       } catch (error) {
-        if (isNotOpen(error) && this.#database !== database) continue;
+        if (isNotOpen(error) && (this.#isClosed || this.#database !== database)) continue;
         if (!isCorruption(error)) this.#parts.report({ kind: "readFailed", detail: describeError(error) });
         throw new StoreError(isCorruption(error) ? "corrupt" : "unwritable", `reading the store: ${describeError(error)}`, error);
       }

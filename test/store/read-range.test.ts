@@ -179,6 +179,16 @@ describe("where a table can't be opened for a while", () => {
     expect(await read()).toHaveLength(PAGES);
   });
 
+  it("a read that the store's end cuts short is told of nobody", async () => {
+    const events: StoreEvent[] = [];
+    const handle = handleOf(open, (event) => events.push(event));
+    const read = handle.read(() => [{ from: keyIn(2, pageKey(1, 0, 0)), to: endOfQueue(keyIn(5, pageKey(SESSIONS, 0, 0))) }], 1e6);
+    handle.refuseReads();
+    void open.close();
+    await expect(read).rejects.toMatchObject({ code: "closed" });
+    expect(events).toEqual([]);
+  });
+
   it.each([0, 1, 2, 3])("it is not taken for empty by who looks for generations (%i)", async (table) => {
     const show = hide(table);
     await expect(scanGenerations(sourceOf(open), 0, MAX_GENERATION)).rejects.toThrow();
