@@ -1,14 +1,8 @@
-import { readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { networkInterfaces } from "node:os";
-import { afterEach, expect, it } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { RawClient } from "./clients.ts";
 import { DaemonProcess, freePorts } from "./daemon.ts";
-
-const cleanups: (() => void | Promise<void>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
 /** The interface of the loopback address, lo on Linux, and all that it has. */
 const [loopback = "", ofLoopback = []] = Object.entries(networkInterfaces()).find(([, addresses]) => addresses?.some(({ address }) => address === "127.0.0.1")) ?? [];
@@ -20,15 +14,9 @@ const ELSEWHERE = "127.0.0.2";
 function isServed(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = net.connect({ host, port });
-    cleanups.push(() => void socket.destroy());
+    onTestFinished(() => void socket.destroy());
     socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
   });
-}
-
-async function start(config: string): Promise<DaemonProcess> {
-  const daemon = await DaemonProcess.start(config);
-  cleanups.push(() => daemon.cleanup());
-  return daemon;
 }
 
 /** Which of the addresses are served there. */
@@ -44,13 +32,13 @@ it("a listener with bind_interface is at all addresses of the interface, and at 
     `listener ${all}`, `bind_interface ${loopback}`, `listener ${four} 0.0.0.0`, `bind_interface ${loopback.toUpperCase()}`, `listener ${noSix}`, "ipv6 false", `bind_interface ${loopback}`,
     `listener ${one} 127.0.0.1`, `bind_interface ${loopback}`, `listener ${named} localhost auto`, `bind_interface ${loopback}`, `listener ${everywhere}`,
   ];
-  const daemon = await start(lines.join("\n"));
+  const daemon = await DaemonProcess.startForTest(lines.join("\n"));
   const ofFour = addresses.filter((address) => net.isIPv4(address));
   expect(await Promise.all([all, four, noSix, one].map(served))).toEqual([addresses, ofFour, ofFour, ["127.0.0.1"]]);
   expect((await served(named)).length).toBe(1);
   expect(await served(everywhere)).toContain(ELSEWHERE);
   const client = await RawClient.open(all);
-  cleanups.push(() => client.destroy());
+  onTestFinished(() => client.destroy());
   client.send("100d 0004 4d515454 04 02 0000 0001 61");
   expect(await client.frame()).toBe("20020000");
   expect((await daemon.kill())?.code).toBe(0);
@@ -58,19 +46,13 @@ it("a listener with bind_interface is at all addresses of the interface, and at 
 
 it("the default listener has one, too, and a reload that gives a listener one, or takes it, opens it anew", async () => {
   const [port = 0] = await freePorts(1);
-  const daemon = await start(`port ${port}\nbind_interface ${loopback}`);
+  const daemon = await DaemonProcess.startForTest(`port ${port}\nbind_interface ${loopback}`);
   expect(await served(port)).toEqual(addresses);
-  const reload = async (from: string, to: string): Promise<void> => {
-    writeFileSync(daemon.configFile, readFileSync(daemon.configFile, "utf8").replace(from, to));
-    const seen = daemon.lines.length;
-    process.kill(daemon.pid, "SIGHUP");
-    await daemon.waitForLine(/CWNAN032[23]/, { from: seen });
-  };
-  await reload(`bind_interface ${loopback}`, "");
+  await daemon.reload(`bind_interface ${loopback}`, "");
   expect(await served(port)).toContain(ELSEWHERE);
-  await reload(`port ${port}`, `port ${port}\nbind_interface nothing0`);
+  await daemon.reload(`port ${port}`, `port ${port}\nbind_interface nothing0`, /CWNAN0323/);
   expect(await served(port)).toContain(ELSEWHERE); // it goes on as it was
-  await reload("bind_interface nothing0", `bind_interface ${loopback}`);
+  await daemon.reload("bind_interface nothing0", `bind_interface ${loopback}`);
   expect(await served(port)).toEqual(addresses);
 });
 
@@ -80,7 +62,7 @@ it.each([
 ])("at %j of %s it does not start, and says why", async (address, name, problem) => {
   const [port = 0] = await freePorts(1);
   const daemon = new DaemonProcess(`listener ${port} ${address}\nbind_interface ${name}`);
-  cleanups.push(() => daemon.cleanup());
+  onTestFinished(() => daemon.cleanup());
   daemon.spawn();
   expect((await daemon.exited()).code).not.toBe(0);
   expect(daemon.lines.join("\n")).toMatch(problem);

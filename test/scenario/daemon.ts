@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { onTestFinished } from "vitest";
 import { LineProcess, makeFolder, removeFolder, type Exit } from "./process.ts";
 
 export { freePort, freePorts } from "./process.ts";
@@ -25,6 +26,21 @@ export class DaemonProcess {
     writeFileSync(this.configFile, `persistence_location ${this.storeFolder}/\n${config.trim()}\n`);
     this.#listeners = Math.max(1, (config.match(/^\s*(listener|port)\s/gim) ?? []).length);
     this.#process = new LineProcess("amqtdd", process.execPath, [program, "-c", this.configFile], this.folder);
+  }
+
+  /** One that listens until the test that calls this is over. */
+  static async startForTest(config: string): Promise<DaemonProcess> {
+    const daemon = await DaemonProcess.start(config);
+    onTestFinished(() => daemon.cleanup());
+    return daemon;
+  }
+
+  /** Puts `to` where `from` stands in the configuration file and waits until the daemon has taken it up, or has given the `answer` that is expected. */
+  async reload(from: string, to: string, answer = /CWNAN0322I/): Promise<void> {
+    writeFileSync(this.configFile, readFileSync(this.configFile, "utf8").replace(from, to));
+    const seen = this.lines.length;
+    process.kill(this.pid, "SIGHUP");
+    await this.waitForLine(answer, { from: seen });
   }
 
   /** A daemon that listens. */

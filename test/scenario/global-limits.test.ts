@@ -1,34 +1,20 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { bytesOf } from "../vectors/notation.ts";
 import { RawClient } from "./clients.ts";
 import { DaemonProcess, freePorts } from "./daemon.ts";
 
-const cleanups: (() => void | Promise<void>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 /** A daemon with two listeners. */
 async function start(config: string): Promise<{ daemon: DaemonProcess; one: number; two: number }> {
   const [one = 0, two = 0] = await freePorts(2);
-  const daemon = await DaemonProcess.start(`${config}\nlistener ${one} 127.0.0.1\nlistener ${two} 127.0.0.1`);
-  cleanups.push(() => daemon.cleanup());
+  const daemon = await DaemonProcess.startForTest(`${config}\nlistener ${one} 127.0.0.1\nlistener ${two} 127.0.0.1`);
   return { daemon, one, two };
 }
 
 async function connect(port: number, packet: string): Promise<{ client: RawClient; answer: string }> {
   const client = await RawClient.open(port);
-  cleanups.push(() => client.destroy());
+  onTestFinished(() => client.destroy());
   client.send(bytesOf(packet).toString("hex"));
   return { client, answer: await client.frame() };
-}
-
-async function reload(daemon: DaemonProcess, from: string, to: string): Promise<void> {
-  writeFileSync(daemon.configFile, readFileSync(daemon.configFile, "utf8").replace(from, to));
-  const seen = daemon.lines.length;
-  process.kill(daemon.pid, "SIGHUP");
-  await daemon.waitForLine(/CWNAN0322I/, { from: seen });
 }
 
 /** The connection is over for the daemon, too. */
@@ -58,14 +44,14 @@ describe("global_max_connections", () => {
     await refused5.client.closed();
     await daemon.waitForLine(/CWNAN0385W global_max_connections 2 /, { count: 2 });
 
-    await reload(daemon, "global_max_connections 2", "global_max_connections 1");
+    await daemon.reload("global_max_connections 2", "global_max_connections 1");
     for (const client of [a, b]) {
       client.send("c000");
       expect(await client.frame()).toBe("d000");
     }
     await leave(daemon, a);
     expect((await connect(one, clean("a"))).answer).toBe(UNAVAILABLE);
-    await reload(daemon, "global_max_connections 1", "global_max_connections -1");
+    await daemon.reload("global_max_connections 1", "global_max_connections -1");
     for (const id of ["c", "d"]) expect((await connect(one, clean(id))).answer).toBe(TAKEN);
   });
 
@@ -108,7 +94,7 @@ describe("global_max_clients", () => {
   it("is taken up by a reload; who has a session is served beyond it", async () => {
     const { daemon, one } = await start("global_max_clients 0");
     for (const id of ["a", "b", "c"]) await leave(daemon, (await connect(one, kept(id))).client);
-    await reload(daemon, "global_max_clients 0", "global_max_clients 1");
+    await daemon.reload("global_max_clients 0", "global_max_clients 1");
     expect((await connect(one, kept("d"))).answer).toBe(UNAVAILABLE);
     for (const id of ["a", "b", "c"]) expect((await connect(one, kept(id))).answer).toBe(PRESENT);
   });

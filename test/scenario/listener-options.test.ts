@@ -1,41 +1,23 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { bytesOf } from "../vectors/notation.ts";
 import { RawClient } from "./clients.ts";
 import { DaemonProcess, freePorts } from "./daemon.ts";
 import { makeFolder, removeFolder } from "./process.ts";
 
-const cleanups: (() => void | Promise<void>)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function start(config: string): Promise<DaemonProcess> {
-  const daemon = await DaemonProcess.start(config);
-  cleanups.push(() => daemon.cleanup());
-  return daemon;
-}
-
 async function send(port: number, packet: string): Promise<RawClient> {
   const client = await RawClient.open(port);
-  cleanups.push(() => client.destroy());
+  onTestFinished(() => client.destroy());
   client.send(bytesOf(packet).toString("hex"));
   return client;
-}
-
-async function reload(daemon: DaemonProcess, from: string, to: string): Promise<void> {
-  writeFileSync(daemon.configFile, readFileSync(daemon.configFile, "utf8").replace(from, to));
-  const seen = daemon.lines.length;
-  process.kill(daemon.pid, "SIGHUP");
-  await daemon.waitForLine(/CWNAN0322I/, { from: seen });
 }
 
 const UNNAMED = "10 LL <MQTT> 04 02 0000 <>";
 
 it("listener_auto_id_prefix begins the identifiers that its listener gives, auto_id_prefix those of the others; a reload changes both", async () => {
   const [one = 0, two = 0] = await freePorts(2);
-  const daemon = await start(`auto_id_prefix all-\nlistener ${one} 127.0.0.1\nlistener_auto_id_prefix own-\nlistener ${two} 127.0.0.1`);
+  const daemon = await DaemonProcess.startForTest(`auto_id_prefix all-\nlistener ${one} 127.0.0.1\nlistener_auto_id_prefix own-\nlistener ${two} 127.0.0.1`);
   const isNamed = async (port: number, prefix: string): Promise<void> => {
     const from = daemon.lines.length;
     expect(await (await send(port, UNNAMED)).frame()).toBe("20020000");
@@ -43,9 +25,9 @@ it("listener_auto_id_prefix begins the identifiers that its listener gives, auto
   };
   await isNamed(one, "own-");
   await isNamed(two, "all-");
-  await reload(daemon, "listener_auto_id_prefix own-", "listener_auto_id_prefix new-");
+  await daemon.reload("listener_auto_id_prefix own-", "listener_auto_id_prefix new-");
   await isNamed(one, "new-");
-  await reload(daemon, "listener_auto_id_prefix new-", "");
+  await daemon.reload("listener_auto_id_prefix new-", "");
   await isNamed(one, "all-");
 });
 
@@ -57,11 +39,11 @@ describe("listener_allow_anonymous", () => {
   /** A daemon with a password file and two listeners. */
   async function withUsers(global: string, ofFirst: string): Promise<{ daemon: DaemonProcess; one: number; two: number }> {
     const folder = makeFolder("listener-options");
-    cleanups.push(() => removeFolder(folder));
+    onTestFinished(() => removeFolder(folder));
     const passwords = path.join(folder, "passwords");
     writeFileSync(passwords, "fred:secret\n");
     const [one = 0, two = 0] = await freePorts(2);
-    const daemon = await start(`password_file ${passwords}\n${global}\nlistener ${one} 127.0.0.1\n${ofFirst}\nlistener ${two} 127.0.0.1`);
+    const daemon = await DaemonProcess.startForTest(`password_file ${passwords}\n${global}\nlistener ${one} 127.0.0.1\n${ofFirst}\nlistener ${two} 127.0.0.1`);
     return { daemon, one, two };
   }
 
@@ -80,7 +62,7 @@ describe("listener_allow_anonymous", () => {
 
   it("true on one listener leaves another, without passwords, closed where allow_anonymous is false", async () => {
     const [one = 0, two = 0] = await freePorts(2);
-    await start(`allow_anonymous false\nlistener ${one} 127.0.0.1\nlistener_allow_anonymous true\nlistener ${two} 127.0.0.1`);
+    await DaemonProcess.startForTest(`allow_anonymous false\nlistener ${one} 127.0.0.1\nlistener_allow_anonymous true\nlistener ${two} 127.0.0.1`);
     expect(await (await send(one, ANONYMOUS)).frame()).toBe(TAKEN);
     for (const packet of [ANONYMOUS, FRED]) expect(await (await send(two, packet)).frame()).toBe(REFUSED);
   });
@@ -89,27 +71,27 @@ describe("listener_allow_anonymous", () => {
     const { daemon, one, two } = await withUsers("allow_anonymous true", "listener_allow_anonymous true");
     const clients = [await send(one, ANONYMOUS), await send(one, FRED), await send(two, ANONYMOUS.replace("<a>", "<b>"))] as const;
     for (const client of clients) expect(await client.frame()).toBe(TAKEN);
-    await reload(daemon, "listener_allow_anonymous true", "listener_allow_anonymous false");
+    await daemon.reload("listener_allow_anonymous true", "listener_allow_anonymous false");
     await clients[0].closed();
     for (const client of clients.slice(1)) {
       client.send("c000");
       expect(await client.frame()).toBe("d000");
     }
     expect(await (await send(one, ANONYMOUS)).frame()).toBe(REFUSED);
-    await reload(daemon, "listener_allow_anonymous false", "");
+    await daemon.reload("listener_allow_anonymous false", "");
     expect(await (await send(one, ANONYMOUS)).frame()).toBe(TAKEN);
   });
 });
 
 it("packet_max_connect bounds the first packet of a connection, unread, and no others, and is taken up by a reload", async () => {
   const [port = 0] = await freePorts(1);
-  const daemon = await start(`packet_max_connect 100\nlistener ${port} 127.0.0.1`);
+  const daemon = await DaemonProcess.startForTest(`packet_max_connect 100\nlistener ${port} 127.0.0.1`);
   const connect = (bytes: number): string => `10 LL <MQTT> 04 02 0000 <${"x".repeat(bytes - 14)}>`;
   const client = await send(port, connect(100));
   expect(await client.frame()).toBe("20020000");
   client.send(bytesOf(`82 LL 0001 <${"a/".repeat(100)}> 00`).toString("hex"));
   expect(await client.frame()).toBe("9003000100");
   await (await send(port, "10 63")).closed(); // 101 bytes; the rest is not waited for
-  await reload(daemon, "packet_max_connect 100", "packet_max_connect 101");
+  await daemon.reload("packet_max_connect 100", "packet_max_connect 101");
   expect(await (await send(port, connect(101))).frame()).toBe("20020000");
 });
