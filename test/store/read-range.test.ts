@@ -9,7 +9,7 @@ import { lastGeneration, scanGenerations, sourceOf } from "../../src/store/find-
 import { Generations } from "../../src/store/generations.ts";
 import { DatabaseHandle } from "../../src/store/handle.ts";
 import { endOfQueue, generationOf, justBehind, keyIn, type KeyRange, MAX_GENERATION, pageKey, pageSeq, plainKey, queueKey, riderKeyIn, ridersKey, sessionKey, startOfGeneration } from "../../src/store/keys.ts";
-import { Found, readRange } from "../../src/store/read-range.ts";
+import { firstKeys, Found, readRange } from "../../src/store/read-range.ts";
 import { loadPage } from "../../src/store/page-load.ts";
 import type { StoreEvent } from "../../src/store/store-error.ts";
 import { StoreDirectory } from "../../src/store/store-directory.ts";
@@ -177,6 +177,21 @@ describe("where a table can't be opened for a while", () => {
     expect(events.map(({ kind }) => kind)).toEqual(["readFailed"]);
     show();
     expect(await read()).toHaveLength(PAGES);
+  });
+
+  it("what can be opened again at the second look is not missed", async () => {
+    const show = hide(1);
+    const keysOf = open.keys.bind(open) as (options: object) => { all(): Promise<Buffer[]> };
+    let looks = 0;
+    Object.assign(open, {
+      keys: (options: object) => {
+        if (looks++ === 1) show();
+        return keysOf(options);
+      },
+    });
+    const range = { gte: keyIn(2, pageKey(1, 0, 0)), lt: endOfQueue(keyIn(5, pageKey(SESSIONS, 0, 0))) };
+    const found = await firstKeys(open, { ...range, limit: SESSIONS * PAGES + 1 });
+    expect(found.map(generationOf).filter((generation) => generation === 3)).toHaveLength(SESSIONS * PAGES);
   });
 
   it("a read that the store's end cuts short is told of nobody", async () => {
