@@ -3,7 +3,8 @@ import { appendFile, copyFile, link, mkdir, open, readFile, rename, writeFile } 
 import { join } from "node:path";
 import type { Clock } from "../clock/clock.ts";
 import { fileStatus } from "./file-status.ts";
-import { isFinishedTable, isIntactTable, mendedTable } from "./table.ts";
+import { namedTables } from "./manifest.ts";
+import { isIntactTable, mendedTable } from "./table.ts";
 
 const LIST_NAME = "tables";
 const LOST_NAME = "lost";
@@ -43,12 +44,11 @@ export class KnownTables {
 
   /**
    * Before the database is opened: looks through the tables that the last run has not listed. Resolves with the names of those that LevelDB must
-   * not see. One without its end is not among them: LevelDB either does not know it, or finds the damage by itself.
+   * not see: those that it has no more, or that were in the making when the process died, it removes by itself.
    */
   async lookThrough(): Promise<string[]> {
     const listed = new Set(readIfThere(this.listPath)?.toString("latin1").split("\n"));
     rmSync(this.listPath, { force: true });
-    const dangerous: string[] = [];
     const reader = new TableReader();
     this.damaged = [];
     for (const name of readdirSync(this.directory).filter(isTable)) {
@@ -60,13 +60,14 @@ export class KnownTables {
         if (!table) continue;
         if (!isIntactTable(table)) {
           this.damaged.push(name);
-          if (isFinishedTable(table)) dangerous.push(name);
           continue;
         }
       }
       this.stamps.set(name, stamp);
     }
-    return dangerous;
+    if (this.damaged.length === 0) return [];
+    const named = namedTables(this.directory);
+    return this.damaged.filter((name) => named?.has(name) ?? true);
   }
 
   /** Before a repair: puts a table of what is intact in the place of each that is damaged, which goes below `lost`. Resolves with what was done, in words. */

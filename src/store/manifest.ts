@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { crc32cSum, maskedCrc32c } from "./crc32c.ts";
 import { readVarint } from "./varint.ts";
 
@@ -24,6 +26,24 @@ const REMOVED = 6;
 const ADDED = 7;
 /** Without these LevelDB calls it corrupt. */
 const NEEDED = [2, 3, 4];
+
+/** What a database has by the manifest that its CURRENT names. */
+export interface Named {
+  /** Its path. */
+  readonly manifest: string;
+  has(table: string): boolean;
+}
+
+/** Undefined if there is no such manifest, or it can't be read or is damaged. */
+export function namedTables(directory: string): Named | undefined {
+  try {
+    const manifest = join(directory, readFileSync(join(directory, "CURRENT"), "latin1").trimEnd());
+    const tables = tablesOf(readFileSync(manifest));
+    return tables && { manifest, has: (table) => tables.has(Number.parseInt(table, 10)) };
+  } catch {
+    return undefined;
+  }
+}
 
 /** Numbers of the tables that a database has by its manifest: added, and not removed since. Undefined if it is damaged; one that ends too early tells what it does, as to LevelDB. */
 export function tablesOf(manifest: Buffer): ReadonlySet<number> | undefined {

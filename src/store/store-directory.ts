@@ -1,12 +1,12 @@
 import { randomFillSync } from "node:crypto";
 import { closeSync, fsync as fsyncWith, openSync, readdir as readdirWith, statfs as statfsWith, statSync } from "node:fs";
-import { open, readFile, rm, truncate } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
+import { open, rm, truncate } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { fileStatus } from "./file-status.ts";
 import type { KnownTables } from "./known-tables.ts";
 import { LogMark } from "./log-mark.ts";
-import { tablesOf } from "./manifest.ts";
+import { namedTables } from "./manifest.ts";
 
 const MIB = 1024 * 1024;
 
@@ -189,13 +189,8 @@ export class StoreDirectory {
    * LevelDB removes none. Without CURRENT they may be what a repair has made: undefined; so it is if the manifest is damaged.
    */
   async #obsoleteTables(): Promise<{ readonly manifest: string; readonly names: readonly string[] } | undefined> {
-    const names = await readdir(this.path);
-    if (!names.includes("CURRENT")) return undefined;
-    const current = (await readFile(join(this.path, "CURRENT"), "latin1")).trimEnd();
-    if (!names.includes(current)) return undefined;
-    const manifest = join(this.path, current);
-    const tables = tablesOf(await readFile(manifest));
-    return tables && { manifest, names: names.filter((name) => /^\d+\.ldb$/.test(name) && !tables.has(Number.parseInt(name, 10))) };
+    const named = namedTables(this.path);
+    return named && { manifest: named.manifest, names: (await readdir(this.path)).filter((name) => /^\d+\.ldb$/.test(name) && !named.has(name)) };
   }
 
   /** Leaves the file without a byte, so that the next start knows of it. Returns whether there was a reserve. */

@@ -33,8 +33,8 @@ interface Entry {
   readonly value: Buffer;
 }
 
-/** Whether the table has its end. One without may still have been in the making when the process died: then LevelDB does not know it. */
-export const isFinishedTable = (table: Buffer): boolean => table.length >= FOOTER_BYTES && table.subarray(-MAGIC.length).equals(MAGIC);
+/** Whether the table has its end. */
+const isFinishedTable = (table: Buffer): boolean => table.length >= FOOTER_BYTES && table.subarray(-MAGIC.length).equals(MAGIC);
 
 /** Whether every block of the table is as it was written. */
 export function isIntactTable(table: Buffer): boolean {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { cp, mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -183,6 +183,31 @@ describe("a store on disk", () => {
     for (const name of await readdir(before)) if (name === "CURRENT" || name.startsWith("MANIFEST-")) await cp(join(before, name), join(directory, name));
     store = await openStore(optionsFor(directory, events));
     expect(events.map(({ kind }) => kind)).toEqual(["repaired"]);
+    expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
+  });
+
+  it("mends a table of pages alone that is cut short, which nothing but the reading of pages would find", async () => {
+    await fillAndClose();
+    const behind = await openLevelDatabase(directory);
+    const tables: string[] = [];
+    for (let part = 0; part < 3; part++) {
+      const before = new Set(await readdir(directory));
+      await behind.batch(Array.from({ length: 200 }, (_, index) => ({ type: "put", key: pageKey(1, 0, part * 1_000 + index + 1), value: randomBytes(1_000) })));
+      await behind.compactRange(Buffer.from([0]), Buffer.from([0])); // out of memory, and no further
+      tables.push(...(await readdir(directory)).filter((name) => name.endsWith(".ldb") && !before.has(name)));
+    }
+    await behind.close();
+    expect(tables).toHaveLength(3);
+    const [, table = ""] = tables;
+    await truncate(join(directory, table), 100_000);
+    store = await openStore(optionsFor(directory, events));
+    expect(events).toEqual([
+      { kind: "damaged", detail: expect.stringContaining(table) as string },
+      { kind: "repaired", detail: expect.stringContaining(table) as string },
+    ]);
+    const found = await store.read(pageKey(1, 0, 1_000), pageKey(1, 0, 2_000), 1e6);
+    expect(found.length).toBeGreaterThan(90);
+    expect(found.length).toBeLessThan(100);
     expect(await readText(store, "r", "s")).toEqual([["r1", "kept"]]);
   });
 
