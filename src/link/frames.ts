@@ -1,6 +1,7 @@
 import { readRemainingLength } from "../mqtt/frame.ts";
 import { Reason } from "../mqtt/reason.ts";
 import { malformed, ProtocolViolation } from "../mqtt/violation.ts";
+import { giveBack, takeInputBuffer } from "./buffers.ts";
 
 const MAX_HEADER_BYTES = 5;
 const PUBLISH = 3;
@@ -127,10 +128,12 @@ export class FrameReader {
   }
 
   private ensurePartial(length: number): void {
-    if (this.partial && this.partial.length >= length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(length, Math.min((this.partial?.length ?? 128) * 2, this.maxPacketBytes)));
-    this.partial?.copy(grown, 0, 0, this.partialLength);
-    this.partial = grown;
+    const { partial } = this;
+    if (partial && partial.length >= length) return;
+    this.partial = takeInputBuffer(Math.max(length, Math.min((partial?.length ?? 128) * 2, this.maxPacketBytes)));
+    if (partial === undefined) return;
+    partial.copy(this.partial, 0, 0, this.partialLength);
+    giveBack(partial);
   }
 
   /** Adds to the partial packet. Returns the offset in `bytes` behind it: `end` if it is still not whole. */
@@ -157,6 +160,7 @@ export class FrameReader {
         return at;
       }
       this.stopped = !this.sink.onFrame(whole[0] ?? 0, whole, 0, this.headerLength(whole, 0), length);
+      giveBack(whole);
       return at;
     }
   }

@@ -5,6 +5,7 @@ import type { PublishFields, PublishFrame } from "../mqtt/publish-fields.ts";
 import { Reason } from "../mqtt/reason.ts";
 import type { AckGate } from "./ack-gate.ts";
 import { Answers } from "./answers.ts";
+import { giveBack, takeInputBuffer } from "./buffers.ts";
 import { type CloseReason, reasonOfEnd, reasonOfException } from "./close-reason.ts";
 import { FrameReader, type FrameSink } from "./frames.ts";
 import type { PacketHandler } from "./packet-handler.ts";
@@ -19,6 +20,12 @@ export interface LinkLimits {
   readonly maxUnsentBytes: number;
   /** More than this taken from the peer and not yet on disk: nothing is read from it until it is. */
   readonly maxUncommittedBytes: number;
+}
+
+/** What came while nothing was handed on, up to `end`. */
+interface Unread {
+  readonly bytes: Buffer;
+  readonly end: number;
 }
 
 let linksMade = 0;
@@ -56,7 +63,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   /** The last turn in which it had a large read. */
   private largeReadIn = 0;
   /** What had come already when reading was stopped. */
-  private unread: Buffer[] | undefined;
+  private unread: Unread[] | undefined;
 
   constructor(
     public handler: PacketHandler,
@@ -172,7 +179,10 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   private unhalt(reasons: number): void {
     this.halts &= ~reasons;
     if (this.halts !== 0) return;
-    for (const bytes of this.takeUnread()) this.onBytes(bytes);
+    for (const { bytes, end } of this.takeUnread()) {
+      this.onBytes(bytes, end);
+      giveBack(bytes);
+    }
     this.regulateReading();
   }
 
@@ -189,14 +199,17 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   }
 
   private putAside(bytes: Buffer, from: number, to: number): void {
-    (this.unread ??= []).push(Buffer.from(bytes.subarray(from, to)));
-    this.gate.turn.asideBytes += to - from;
+    const end = to - from;
+    const aside = takeInputBuffer(end);
+    bytes.copy(aside, 0, from, to);
+    (this.unread ??= []).push({ bytes: aside, end });
+    this.gate.turn.asideBytes += end;
   }
 
-  private takeUnread(): readonly Buffer[] {
+  private takeUnread(): readonly Unread[] {
     const { unread = NONE } = this;
     this.unread = undefined;
-    for (const bytes of unread) this.gate.turn.asideBytes -= bytes.length;
+    for (const { end } of unread) this.gate.turn.asideBytes -= end;
     return unread;
   }
 
@@ -348,13 +361,13 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     this.closed = true;
     this.writer.close();
     this.countUnfinished();
-    this.takeUnread();
+    for (const { bytes } of this.takeUnread()) giveBack(bytes);
     this.answers.close();
     this.handler.onClosed(reason);
   }
 }
 
-const NONE: readonly Buffer[] = [];
+const NONE: readonly Unread[] = [];
 /** A socket that gives so much may give more in the same turn. */
 const LARGE_READ_BYTES = 16 * 1024;
 /** When the large reads of a turn have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */

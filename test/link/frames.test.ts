@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FrameReader, type FrameSink } from "../../src/link/frames.ts";
@@ -74,6 +75,29 @@ describe("FrameReader", () => {
     const { frames } = read([...Buffer.concat(packets)].map((byte) => Buffer.from([byte])));
     expect(frames.map(({ first }) => first)).toEqual([0xc0, 0x30, 0x40, 0xe0]);
     expect(frames.map(({ body }) => body.length / 2)).toEqual([0, 130, 2, 0]);
+  });
+
+  it("keeps packets apart that come to several readers at the same time, in buffers that are used again", () => {
+    const found: string[] = [];
+    const readers = Array.from({ length: 5 }, (_, index) => {
+      const onFrame = (_first: number, bytes: Buffer, _start: number, bodyStart: number, bodyEnd: number): boolean => {
+        found.push(`${index} ${createHash("md5").update(bytes.subarray(bodyStart, bodyEnd)).digest("hex")}`);
+        return true;
+      };
+      return new FrameReader({ onFrame }, 1 << 22);
+    });
+    const sent: string[] = [];
+    const sizes = [40_000, 70_000, 300_000, 1_000_000, 100_000];
+    const streams = readers.map((_, index) => Buffer.concat(sizes.map((_size, round) => {
+      const body = randomBytes(sizes[(index + round) % sizes.length] ?? 0);
+      sent.push(`${index} ${createHash("md5").update(body).digest("hex")}`);
+      return packet(0x30, body);
+    })));
+    const shared = Buffer.alloc(65_536);
+    for (let at = 0; at < Math.max(...streams.map(({ length }) => length)); at += shared.length) {
+      for (const [index, stream] of streams.entries()) readers[index]?.read(shared, stream.copy(shared, 0, at, at + shared.length));
+    }
+    expect(found.sort()).toEqual(sent.sort());
   });
 
   it("keeps what is not whole yet", () => {
