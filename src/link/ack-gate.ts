@@ -2,6 +2,7 @@ import { ReadOutput } from "./read-output.ts";
 import { LinkTotals, LinkTraffic } from "./totals.ts";
 import type { Trace } from "./trace.ts";
 import { Turn } from "./turn.ts";
+import { UnfinishedPackets } from "./unfinished.ts";
 
 /** What waits for the store: a link that holds acknowledgements, a bridge that has queued a lot at once. */
 export interface Holding {
@@ -21,6 +22,7 @@ export class AckGate {
   readonly traffic = new LinkTraffic();
   readonly readOutput = new ReadOutput();
   readonly turn = new Turn();
+  readonly unfinished = new UnfinishedPackets();
   /** Told of every packet of all links, while somebody wants to know. */
   trace: Trace | undefined;
   private readonly holding = new Set<Holding>();

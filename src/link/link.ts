@@ -13,6 +13,7 @@ import { type Author, PacketWriter } from "./packet-writer.ts";
 import { clientIdOf, describePacket, describeWhole } from "./trace.ts";
 import type { Transport, TransportListener } from "./transport.ts";
 import type { Resting } from "./turn.ts";
+import type { Receiver } from "./unfinished.ts";
 
 export interface LinkLimits {
   readonly maxPacketSizeBytes: number;
@@ -31,7 +32,7 @@ interface Unread {
 let linksMade = 0;
 
 /** One MQTT byte stream, dialled or accepted. Reads packets for its handler; a writer and what holds its answers belong to it. */
-export class Link implements TransportListener, FrameSink, Author, Resting {
+export class Link implements TransportListener, FrameSink, Author, Resting, Receiver {
   /** Counts links from 1: where the original shows its socket's number. */
   private readonly number = ++linksMade;
   /** For traces: the client identifier, or the connection's. */
@@ -58,7 +59,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   /** Nothing more comes: what is there is taken without a rest. */
   private isEnding = false;
   isReadingPaused = false;
-  /** Why no packet is handed on: STOPPED, RESTING, GATHERING; 0 if they are. */
+  /** Why no packet is handed on: STOPPED, RESTING, GATHERING, WAITING; 0 if they are. */
   private halts = 0;
   /** The last turn in which it had a large read. */
   private largeReadIn = 0;
@@ -176,6 +177,10 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
     this.unhalt(RESTING);
   }
 
+  readOn(): void {
+    this.unhalt(WAITING);
+  }
+
   private unhalt(reasons: number): void {
     this.halts &= ~reasons;
     if (this.halts !== 0) return;
@@ -226,16 +231,22 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   }
 
   private countUnfinished(): void {
-    const { totals } = this.gate;
+    const { totals, unfinished } = this.gate;
     const bytes = this.closed ? 0 : this.reader.partialBytes;
     const grown = bytes - this.unfinishedBytes;
     this.unfinishedBytes = bytes;
-    if (this.isHandshake) totals.handshakeBytes += grown;
-    else totals.unfinishedBytes += grown;
-    if (grown <= 0 || bytes <= FREE_UNFINISHED_BYTES) return;
-    if (this.isHandshake ? totals.handshakesExceeded : totals.unfinishedExceeded) {
-      this.close({ kind: "violation", text: "too many large packets of all connections are not whole yet", code: Reason.QuotaExceeded });
+    if (this.isHandshake) {
+      totals.handshakeBytes += grown;
+      if (grown > 0 && bytes > FREE_HANDSHAKE_BYTES && totals.handshakesExceeded) this.refuseLarge();
+      return;
     }
+    const verdict = unfinished.note(this, grown, bytes, this.clock);
+    if (verdict === "wait") this.halts |= WAITING;
+    else if (verdict === "close") this.refuseLarge();
+  }
+
+  private refuseLarge(): void {
+    this.close({ kind: "violation", text: "too many large packets of all connections are not whole yet", code: Reason.QuotaExceeded });
   }
 
   private traceLine(direction: "<-" | "->", packet: string): void {
@@ -248,9 +259,9 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
 
   /** CONNECT has been accepted. */
   endHandshake(maxPacketBytes: number): void {
-    const { totals } = this.gate;
+    const { totals, unfinished } = this.gate;
     totals.handshakeBytes -= this.unfinishedBytes;
-    totals.unfinishedBytes += this.unfinishedBytes;
+    unfinished.bytes += this.unfinishedBytes;
     this.isHandshake = false;
     this.reader.maxPacketBytes = maxPacketBytes;
   }
@@ -263,7 +274,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting {
   /** A WebSocket tells of its end in the read that has brought what came before: that is taken now, though the link rests. */
   onClose(error: Error | undefined): void {
     this.isEnding = true;
-    this.unhalt(RESTING | GATHERING);
+    this.unhalt(RESTING | GATHERING | WAITING);
     this.finish(reasonOfEnd(error));
   }
 
@@ -378,11 +389,12 @@ const PACKETS_BETWEEN_LOOKS = 32;
 const STOPPED = 1;
 const RESTING = 2;
 const GATHERING = 4;
+const WAITING = 8;
 const GATHERING_MS = 1;
 /** So many bytes of a packet that is not whole yet are a sign of life. */
 const TRICKLE_BYTES = 1024;
-/** A packet of this size is never too much. */
-const FREE_UNFINISHED_BYTES = 4 * 1024;
+/** A CONNECT of this size is never too much. */
+const FREE_HANDSHAKE_BYTES = 4 * 1024;
 /** What may wait for one peer when too much waits for all of them. */
 const SHARE_WHEN_EXCEEDED_BYTES = 64 * 1024;
 /** Answers that may be added to output that is too much already. */

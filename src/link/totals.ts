@@ -1,22 +1,15 @@
 /** CONNECT packets that are not whole yet, of all connections together. */
 const MAX_HANDSHAKE_BYTES = 4 * 1024 * 1024;
-/** Other packets that are not whole yet. */
-const MAX_UNFINISHED_BYTES = 32 * 1024 * 1024;
 /** Output that waits for peers to read it; beyond it each peer has only its small share. */
 const MAX_UNSENT_BYTES = 64 * 1024 * 1024;
 
 /** What all links hold together: bounds that hold however many peers there are. */
 export class LinkTotals {
   handshakeBytes = 0;
-  unfinishedBytes = 0;
   unsentBytes = 0;
 
   get handshakesExceeded(): boolean {
     return this.handshakeBytes > MAX_HANDSHAKE_BYTES;
-  }
-
-  get unfinishedExceeded(): boolean {
-    return this.unfinishedBytes > MAX_UNFINISHED_BYTES;
   }
 
   get unsentExceeded(): boolean {

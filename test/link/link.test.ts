@@ -803,7 +803,7 @@ describe("totals of all links", () => {
   const MIB = 1024 * KIB;
   const large = { ...LIMITS, maxPacketSizeBytes: 64 * MIB };
   const none = { handshakeBytes: 0, unfinishedBytes: 0, unsentBytes: 0 };
-  const totals = (): object => ({ ...gate.totals });
+  const totals = (): object => ({ ...gate.totals, unfinishedBytes: gate.unfinished.bytes });
   /** The beginning of a packet that wants more than there will be. */
   const begin = (firstByte: number, bytes: number): Buffer => Buffer.concat([Buffer.from([firstByte, 0xff, 0xff, 0xff, 0x0f]), Buffer.alloc(bytes - 5)]);
 
@@ -874,7 +874,7 @@ describe("totals of all links", () => {
       publish(link, 2, 3000);
       link.acknowledge(PUBACK_BYTE, 1, 1, 10);
       link.onBytes(Buffer.concat([Buffer.from("308060", "hex"), Buffer.alloc(5000)]));
-      expect(inHandshake ? gate.totals.handshakeBytes : gate.totals.unfinishedBytes).toBeGreaterThan(5000);
+      expect(inHandshake ? gate.totals.handshakeBytes : gate.unfinished.bytes).toBeGreaterThan(5000);
       expect(gate.totals.unsentBytes).toBeGreaterThan(0);
       ways[way]?.(link, handler);
       expect([totals(), gate.heldBytes, link.isClosed]).toEqual([none, 0, true]);
@@ -901,15 +901,44 @@ describe("totals of all links", () => {
     expect(totals()).toEqual(none);
   });
 
-  it("keep those that are logged in apart from CONNECT packets: theirs are 32 MiB", () => {
+  it("keep those that are logged in apart from CONNECT packets: beyond 32 MiB they wait for each other, and nothing is read from them", () => {
     const connects = Array.from({ length: 7 }, () => connect(large));
     for (const { link } of connects) link.onBytes(begin(0x10, 512 * KIB));
     const sessions = Array.from({ length: 7 }, () => connect(large));
     for (const { link } of sessions) link.endHandshake(64 * MIB);
     for (const { link } of sessions) link.onBytes(begin(0x30, 4 * MIB));
-    expect([...connects, ...sessions].some(({ link }) => link.isClosed)).toBe(false);
-    sessions[0]?.link.onBytes(Buffer.alloc(8 * MIB));
-    expect([...connects, ...sessions].filter(({ link }) => link.isClosed)).toEqual([sessions[0]]);
+    const callsOf = (): string[] => sessions.flatMap(({ transport }, index) => transport.takeCalls().map((call) => `${index} ${call}`));
+    sessions[3]?.link.onBytes(Buffer.alloc(5 * MIB)); // goes ahead
+    sessions[1]?.link.onBytes(Buffer.alloc(KIB));
+    sessions[2]?.link.onBytes(Buffer.alloc(KIB));
+    sessions[3]?.link.onBytes(Buffer.alloc(8 * MIB));
+    turn();
+    expect(callsOf()).toEqual(["1 pause", "2 pause"]);
+    sessions[3]?.link.onClose(undefined);
+    turn();
+    expect(callsOf()).toEqual(["1 resume"]);
+    sessions[1]?.link.onClose(undefined);
+    turn();
+    expect(callsOf()).toEqual(["2 resume"]);
+    expect([...connects, ...sessions].filter(({ link }) => link.isClosed)).toHaveLength(2);
+    for (const { link } of [...connects, ...sessions]) link.onClose(undefined);
+    expect(totals()).toEqual(none);
+  });
+
+  it("count no silence of a link that waits, and have what it has read already taken when it may go on", () => {
+    const [hog, ahead, link] = [connect(large), connect(large), connect(large)];
+    for (const { link: session } of [hog, ahead, link]) session.endHandshake(64 * MIB);
+    hog.link.onBytes(begin(0x30, 20 * MIB));
+    ahead.link.onBytes(begin(0x30, 20 * MIB));
+    link.link.onBytes(Buffer.concat([Buffer.from("308060", "hex"), Buffer.alloc(10_000)]));
+    link.link.onBytes(Buffer.concat([Buffer.alloc(2_288), PINGREQ])); // was on its way
+    expect(link.handler.packets).toEqual([]);
+    clock.after(100, () => undefined);
+    turn();
+    expect(link.link.silentMs(clock.nowMs())).toBe(0);
+    hog.link.onClose(undefined);
+    turn();
+    expect(link.handler.packets).toEqual([0x30, 0xc0]);
   });
 
   it("give each peer a small share of output when all of them have too much", () => {

@@ -1,0 +1,85 @@
+import type { Clock } from "../clock/clock.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+/** When they have more than this in all, links wait for each other. */
+const MAX_BYTES = 32 * MIB;
+/** Where the others have more than this, a link is closed: each of thousands has begun a packet before it can wait. */
+const MAX_BYTES_OF_OTHERS = 64 * MIB;
+/** A packet of this size waits for nothing. */
+const FREE_BYTES = 4 * KIB;
+/** What a link that is let go on may read at once. */
+const STEP_BYTES = 128 * KIB;
+/** Then another one has its turn: a peer may send slowly, or nothing. */
+const TURN_MS = 500;
+
+/** A link that receives a large packet. */
+export interface Receiver {
+  /** It has waited long enough. */
+  readOn(): void;
+}
+
+/**
+ * Large packets that are not whole yet, of all links that are logged in. Beyond what they may have together one link goes on, so that its packet becomes whole, and the others
+ * wait: what their peers send stays with the system.
+ */
+export class UnfinishedPackets {
+  bytes = 0;
+  /** The one that goes on whatever there is. */
+  private ahead: Receiver | undefined;
+  /** In the order in which they came. */
+  private readonly waiting = new Set<Receiver>();
+  private isTurning = false;
+  private isReleasing = false;
+
+  /** What `link` has of a packet, 0 if it is whole, has grown by `grown`, or shrunk, to `bytes`. Returns what it has to do; `wait`: until `readOn`. */
+  note(link: Receiver, grown: number, bytes: number, clock: Clock): "read" | "wait" | "close" {
+    this.bytes += grown;
+    if (grown < 0) {
+      if (this.ahead === link) this.ahead = undefined;
+      this.waiting.delete(link);
+      this.releaseSoon(clock);
+    }
+    if (bytes <= FREE_BYTES) return "read";
+    if (this.bytes - bytes > MAX_BYTES_OF_OTHERS) return "close";
+    if (this.bytes <= MAX_BYTES) return "read";
+    if (this.waiting.size === 0) this.ahead ??= link;
+    if (this.ahead === link) return "read";
+    this.waiting.add(link);
+    this.turn(clock);
+    return "wait";
+  }
+
+  /** Not at once: it may be in the midst of another link's packets. */
+  private releaseSoon(clock: Clock): void {
+    if (this.isReleasing || this.waiting.size === 0) return;
+    this.isReleasing = true;
+    clock.endOfTurn(() => {
+      this.isReleasing = false;
+      this.release();
+    });
+  }
+
+  private release(): void {
+    let room = MAX_BYTES - this.bytes;
+    for (const link of this.waiting) {
+      if (room <= 0 && this.ahead !== undefined) return;
+      if (room <= 0) this.ahead = link;
+      room -= STEP_BYTES;
+      this.waiting.delete(link);
+      link.readOn();
+    }
+  }
+
+  private turn(clock: Clock): void {
+    if (this.isTurning) return;
+    this.isTurning = true;
+    clock.after(TURN_MS, () => {
+      this.isTurning = false;
+      if (this.waiting.size === 0) return;
+      this.ahead = undefined;
+      this.release();
+      this.turn(clock);
+    });
+  }
+}

@@ -1,0 +1,113 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { type Receiver, UnfinishedPackets } from "../../src/link/unfinished.ts";
+import { VirtualClock } from "../sim/virtual-clock.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+let clock: VirtualClock;
+let unfinished: UnfinishedPackets;
+
+/** A link, as far as it is asked. */
+class Peer implements Receiver {
+  bytes = 0;
+  verdict: "read" | "wait" | "close" = "read";
+
+  readOn(): void {
+    this.verdict = "read";
+  }
+
+  /** Its packet has grown, or is whole: 0. */
+  to(bytes: number): this {
+    const grown = bytes - this.bytes;
+    this.bytes = bytes;
+    this.verdict = unfinished.note(this, grown, bytes, clock);
+    return this;
+  }
+}
+
+const turn = (): void => void clock.step();
+const peers = (count: number, bytes: number): Peer[] => Array.from({ length: count }, () => new Peer().to(bytes));
+const verdicts = (of: readonly Peer[]): string => of.map(({ verdict }) => verdict).join(" ");
+
+beforeEach(() => {
+  clock = new VirtualClock();
+  unfinished = new UnfinishedPackets();
+});
+
+describe("packets that are not whole", () => {
+  it("are read at the same time up to 32 MiB", () => {
+    const all = peers(32, MIB);
+    expect(new Set(verdicts(all).split(" "))).toEqual(new Set(["read"]));
+  });
+
+  it("come one after the other beyond, each when the one before is whole, without a moment between", () => {
+    const all = peers(40, 800 * KIB);
+    for (const peer of all) peer.to(900 * KIB);
+    const order: Peer[] = [];
+    for (let whole = 0; whole < 40; whole++) {
+      const mayRead = (): Peer | undefined => all.find(({ verdict, bytes }) => verdict === "read" && bytes > 0);
+      if (!mayRead()) turn();
+      const next = mayRead() ?? expect.fail("all wait");
+      next.to(0);
+      order.push(next);
+    }
+    expect(new Set(order).size).toBe(40);
+    expect(unfinished.bytes).toBe(0);
+    expect(clock.nowMs()).toBe(new VirtualClock().nowMs());
+  });
+
+  it("wait for one that does not come for half a second, one after the other; it waits behind them when it grows", () => {
+    peers(31, MIB);
+    const [hangs, one, two, small] = [new Peer().to(3 * MIB), new Peer().to(10 * KIB), new Peer().to(10 * KIB), new Peer().to(3 * KIB)];
+    expect(verdicts([hangs, one, two, small])).toBe("read wait wait read");
+    const beganMs = clock.nowMs();
+    turn();
+    expect([clock.nowMs() - beganMs, verdicts([hangs, one, two])]).toEqual([500, "read read wait"]);
+    expect(hangs.to(3 * MIB + 1).verdict).toBe("wait");
+    turn();
+    expect([clock.nowMs() - beganMs, verdicts([hangs, one, two])]).toEqual([1_000, "wait read read"]);
+    two.to(0);
+    turn();
+    expect(verdicts([hangs, one, two])).toBe("read read read");
+  });
+
+  it("give way to those that wait when a peer begins the next one", () => {
+    peers(31, MIB);
+    const [stream, other] = [new Peer().to(2 * MIB), new Peer().to(10 * KIB)];
+    expect(verdicts([stream, other])).toBe("read wait");
+    stream.to(1.5 * MIB); // the next one, of which so much has come with the end of that
+    expect(stream.verdict).toBe("wait");
+    turn();
+    expect(verdicts([stream, other])).toBe("wait read");
+  });
+
+  it("let no more go on at a time than there is room for what they read", () => {
+    const [first] = peers(1, 20 * MIB);
+    peers(1, 13 * MIB);
+    const waiting = peers(100, 5 * KIB);
+    expect(new Set(verdicts(waiting).split(" "))).toEqual(new Set(["wait"]));
+    first?.to(18 * MIB - 500 * KIB);
+    expect(unfinished.bytes).toBe(31 * MIB);
+    turn();
+    expect(waiting.filter(({ verdict }) => verdict === "read")).toHaveLength(8); // of 128 KiB each
+  });
+
+  it("end connections where those of others have 64 MiB, but never the only one", () => {
+    const [large] = peers(1, 100 * MIB);
+    expect(large?.verdict).toBe("read");
+    expect(new Peer().to(5 * KIB).verdict).toBe("close");
+    expect(new Peer().to(4 * KIB).verdict).toBe("read");
+    expect(large?.to(110 * MIB).verdict).toBe("read");
+  });
+
+  it("of a peer that goes are not waited for", () => {
+    peers(31, MIB);
+    const [ahead, gone, next] = [new Peer().to(2 * MIB), new Peer().to(10 * KIB), new Peer().to(10 * KIB)];
+    expect(verdicts([ahead, gone, next])).toBe("read wait wait");
+    gone.to(0);
+    ahead.to(0);
+    turn();
+    expect(next.verdict).toBe("read");
+  });
+});
