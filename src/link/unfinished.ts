@@ -4,12 +4,12 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 /** When they have more than this in all, links wait for each other. */
 const MAX_BYTES = 32 * MIB;
-/** Where the others have more than this, a link is closed: each of thousands has begun a packet before it can wait. */
-const MAX_BYTES_OF_OTHERS = 64 * MIB;
+/** Where the others have more than this, a link is closed: buffers double before their links wait, and each of thousands has begun a packet before it can. */
+const MAX_BYTES_OF_OTHERS = 128 * MIB;
 /** A packet of this size waits for nothing. */
 const FREE_BYTES = 4 * KIB;
-/** What a link that is let go on may read at once. */
-const STEP_BYTES = 128 * KIB;
+/** What a link that goes on takes at least; one that has more doubles that. */
+const LEAST_STEP_BYTES = 64 * KIB;
 /** Then another one has its turn: a peer may send slowly, or nothing. */
 const TURN_MS = 500;
 
@@ -27,8 +27,8 @@ export class UnfinishedPackets {
   bytes = 0;
   /** The one that goes on whatever there is. */
   private ahead: Receiver | undefined;
-  /** In the order in which they came. */
-  private readonly waiting = new Set<Receiver>();
+  /** In the order in which they came, and what each has. */
+  private readonly waiting = new Map<Receiver, number>();
   private isTurning = false;
   private isReleasing = false;
 
@@ -45,7 +45,7 @@ export class UnfinishedPackets {
     if (this.bytes <= MAX_BYTES) return "read";
     if (this.waiting.size === 0) this.ahead ??= link;
     if (this.ahead === link) return "read";
-    this.waiting.add(link);
+    this.waiting.set(link, bytes);
     this.turn(clock);
     return "wait";
   }
@@ -62,10 +62,10 @@ export class UnfinishedPackets {
 
   private release(): void {
     let room = MAX_BYTES - this.bytes;
-    for (const link of this.waiting) {
+    for (const [link, bytes] of this.waiting) {
       if (room <= 0 && this.ahead !== undefined) return;
       if (room <= 0) this.ahead = link;
-      room -= STEP_BYTES;
+      room -= Math.max(bytes, LEAST_STEP_BYTES);
       this.waiting.delete(link);
       link.readOn();
     }

@@ -85,20 +85,20 @@ describe("packets that are not whole", () => {
   it("let no more go on at a time than there is room for what they read", () => {
     const [first] = peers(1, 20 * MIB);
     peers(1, 13 * MIB);
-    const waiting = peers(100, 5 * KIB);
+    const waiting = [...peers(4, 128 * KIB), ...peers(100, 5 * KIB)];
     expect(new Set(verdicts(waiting).split(" "))).toEqual(new Set(["wait"]));
-    first?.to(18 * MIB - 500 * KIB);
+    first?.to(17.5 * MIB - 500 * KIB);
     expect(unfinished.bytes).toBe(31 * MIB);
     turn();
-    expect(waiting.filter(({ verdict }) => verdict === "read")).toHaveLength(8); // of 128 KiB each
+    expect(waiting.filter(({ verdict }) => verdict === "read")).toHaveLength(4 + 8); // 128 and 64 KiB each
   });
 
-  it("end connections where those of others have 64 MiB, but never the only one", () => {
-    const [large] = peers(1, 100 * MIB);
+  it("end connections where those of others have 128 MiB, but never the only one", () => {
+    const [large] = peers(1, 200 * MIB);
     expect(large?.verdict).toBe("read");
     expect(new Peer().to(5 * KIB).verdict).toBe("close");
     expect(new Peer().to(4 * KIB).verdict).toBe("read");
-    expect(large?.to(110 * MIB).verdict).toBe("read");
+    expect(large?.to(210 * MIB).verdict).toBe("read");
   });
 
   it("of a peer that goes are not waited for", () => {
