@@ -1,0 +1,47 @@
+import { once } from "node:events";
+import net from "node:net";
+import { expect, it, onTestFinished } from "vitest";
+import { connect311 } from "./clients.ts";
+import { DaemonProcess, freePort } from "./daemon.ts";
+import { memoryOf } from "./flood.ts";
+import { connectPacket, publishPacket } from "./packets.ts";
+
+const KIB = 1024;
+const HANGING = 30;
+const PUBLISHERS = 60;
+const PAYLOAD_BYTES = 1_000 * KIB;
+/** Idle it has about 52 MiB; what is not whole yet has 32, output 64. */
+const MOST_KIB = 260 * KIB;
+
+/** A client that has sent most of a PUBLISH of a MiB, and sends nothing more. */
+async function hang(port: number, number: number): Promise<void> {
+  const socket = net.connect(port, "127.0.0.1");
+  onTestFinished(() => void socket.destroy());
+  await once(socket, "connect");
+  socket.write(connectPacket(`hangs-${number}`));
+  await once(socket, "data");
+  socket.write(publishPacket("hangs", Buffer.alloc(PAYLOAD_BYTES)).subarray(0, 900 * KIB));
+}
+
+it("takes large messages that many send at once, one after the other, beside peers that never end theirs", async () => {
+  const port = await freePort();
+  const daemon = await DaemonProcess.startForTest(`listener ${port} 127.0.0.1`);
+  await Promise.all(Array.from({ length: HANGING }, (_, number) => hang(port, number)));
+  const subscriber = await connect311(port, { clientId: "subscriber", clean: false });
+  await subscriber.subscribe("large/+", 1);
+  let mostKiB = 0;
+  const watch = setInterval(() => {
+    mostKiB = Math.max(mostKiB, memoryOf(daemon.pid).residentKiB);
+  }, 20);
+  onTestFinished(() => void clearInterval(watch));
+  const publishers = await Promise.all(Array.from({ length: PUBLISHERS }, (_, number) => connect311(port, { clientId: `publisher-${number}`, reconnectPeriod: 0 })));
+  const beganMs = performance.now();
+  // A connection that is closed rejects what it has published.
+  await Promise.all(publishers.map((publisher, number) => publisher.client.publishAsync(`large/${number}`, Buffer.alloc(PAYLOAD_BYTES, number), { qos: 1 })));
+  await subscriber.waitUntil(() => subscriber.messages.length >= PUBLISHERS, 20_000);
+  const tookMs = performance.now() - beganMs;
+  expect(subscriber.messages.map(({ topic }) => topic).sort()).toEqual(publishers.map((_, number) => `large/${number}`).sort());
+  console.log(`${PUBLISHERS} messages of ${PAYLOAD_BYTES / KIB} KiB at once, ${HANGING} peers hanging: ${Math.round(tookMs)} ms, RSS ${Math.round(mostKiB / KIB)} MiB at most`);
+  expect(mostKiB).toBeLessThan(MOST_KIB);
+  await Promise.all([subscriber, ...publishers].map((client) => client.end()));
+}, 60_000);
