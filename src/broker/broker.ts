@@ -14,10 +14,11 @@ import { RetainedReplays } from "./retained-replay.ts";
 import { DelayedWills } from "./delayed-wills.ts";
 import type { Burst } from "./burst.ts";
 import type { Entry } from "./entry.ts";
+import { Routes } from "./routes.ts";
 import { Sessions } from "./sessions.ts";
 import type { SubscriptionOptions } from "./subscription-options.ts";
 import { WaitingRoom } from "./waiting-room.ts";
-import { deliveryTo, Subscriptions, type Route, type Source } from "./subscriptions.ts";
+import { deliveryTo, Subscriptions, type Source } from "./subscriptions.ts";
 
 export interface BrokerEvents {
   onDropped(session: Session): void;
@@ -45,7 +46,7 @@ export interface BrokerContext {
 
 interface Will {
   readonly from: Source;
-  readonly topic: Topic<Route>;
+  readonly topic: Topic;
   readonly message: Message;
   readonly bytes: number;
 }
@@ -55,8 +56,9 @@ const MAX_WILL_BYTES = 1024 * 1024;
 
 /** Where messages meet subscriptions. */
 export class Broker {
-  readonly topics = new TopicTable<Route>();
+  readonly topics = new TopicTable();
   readonly subscriptions = new Subscriptions();
+  private readonly routes = new Routes(this.subscriptions);
   readonly retained: Retained;
   readonly sessions: Sessions;
   readonly admission: Admission;
@@ -185,11 +187,11 @@ export class Broker {
    * Routes one message; `from` is undefined for the daemon's own. Returns the group its acknowledgement waits for, 0 if none.
    * Every durable receiver's append, and a retained value of QoS 1 or 2, is in that group or an earlier one.
    */
-  publish(from: Source | undefined, topic: Topic<Route>, message: Message): GroupNumber {
+  publish(from: Source | undefined, topic: Topic, message: Message): GroupNumber {
     if (from !== undefined) this.receivedMessages += 1;
     let after: GroupNumber = 0;
     if (message.retain) after = this.retained.set(topic.name, message, from?.identity);
-    const route = this.routeOf(topic);
+    const route = this.routes.of(topic);
     const { qos, retain } = message;
     let copies = after > 0 ? 1 : 0;
     let matched = 0;
@@ -219,7 +221,7 @@ export class Broker {
     const { from, topic, message, packets } = burst;
     burst.packets = 0;
     this.receivedMessages += packets;
-    const route = this.routeOf(topic);
+    const route = this.routes.of(topic);
     for (let index = 0; index < route.length; index++) {
       const matching = route[index];
       const delivery = deliveryTo(matching, from.receiver);
@@ -231,21 +233,14 @@ export class Broker {
     message.subscriptionIds = NO_SUBSCRIPTION_IDS;
   }
 
-  private routeOf(topic: Topic<Route>): Route {
-    if (topic.route !== undefined && topic.routeGeneration === this.subscriptions.generation) return topic.route;
-    topic.route = this.subscriptions.routeOf(topic.name);
-    topic.routeGeneration = this.subscriptions.generation;
-    return topic.route;
-  }
-
   /** Whether some queue may have its publishers wait: what the hot path asks. */
   get mayBlock(): boolean {
     return this.hasBlockingBridge || this.context.limits.queueFull === "block";
   }
 
   /** Whether a queue that the message goes to has no room for it and has its publisher wait; then nothing is appended anywhere. */
-  isBlocked({ receiver }: Source, topic: Topic<Route>, message: Message): boolean {
-    const route = this.routeOf(topic);
+  isBlocked({ receiver }: Source, topic: Topic, message: Message): boolean {
+    const route = this.routes.of(topic);
     let isBlocked = false;
     for (const matching of route) {
       const delivery = deliveryTo(matching, receiver);
@@ -258,15 +253,15 @@ export class Broker {
   }
 
   /** Whether taking the message adds something to the store. The removal of a retained message does not. */
-  needsStore({ receiver, identity }: Source, topic: Topic<Route>, { qos, retain, payloadLength }: Message): boolean {
+  needsStore({ receiver, identity }: Source, topic: Topic, { qos, retain, payloadLength }: Message): boolean {
     if (qos === 0) return false;
     if (qos === 2 && this.sessions.get(identity.kind, identity.id)?.session.durable) return true;
     if (retain && payloadLength > 0 && !topic.isSystem) return true;
-    return this.routeOf(topic).some((to) => to.qos > 0 && to.receiver.durable && (to.receiver !== receiver || to.toSelf !== undefined));
+    return this.routes.of(topic).some((to) => to.qos > 0 && to.receiver.durable && (to.receiver !== receiver || to.toSelf !== undefined));
   }
 
   /** Publishes the will of a connection that has ended; one that the store can't take now is published when it can, if not too many wait. */
-  publishWill(from: Source, topic: Topic<Route>, message: Message): void {
+  publishWill(from: Source, topic: Topic, message: Message): void {
     if (this.mayPublishWill(from, topic, message)) return void this.publish(from, topic, message);
     const { identity } = from;
     const bytes = message.payloadLength + topic.bytes.length;
@@ -276,11 +271,11 @@ export class Broker {
     this.wills.set(identity.id, { from, topic, message: message.copy(), bytes });
   }
 
-  private mayPublishWill(from: Source, topic: Topic<Route>, message: Message): boolean {
+  private mayPublishWill(from: Source, topic: Topic, message: Message): boolean {
     return this.admission.hasRoom(undefined) || !this.needsStore(from, topic, message);
   }
 
-  private topicOf({ topic, topicStart, topicEnd }: Message): Topic<Route> {
+  private topicOf({ topic, topicStart, topicEnd }: Message): Topic {
     return this.topics.lookup(topic, topicStart, topicEnd);
   }
 

@@ -1,7 +1,7 @@
 import { readRemainingLength } from "../mqtt/frame.ts";
 import { Message } from "../queue/message.ts";
 import type { Topic } from "../topic/topic.ts";
-import type { Route, Source } from "./subscriptions.ts";
+import type { Source } from "./subscriptions.ts";
 
 /**
  * PUBLISH packets of QoS 0 that one connection sent one behind the other and that begin alike, so that they are of one topic: they are routed
@@ -12,11 +12,11 @@ export class Burst {
   readonly message = new Message();
   packets = 0;
   from!: Source; // as topic, with the first packet
-  topic!: Topic<Route>;
+  topic!: Topic;
   private bodyStart = 0;
 
   /** `message` is laid over the first packet, whose body begins at `bodyStart`. */
-  begin(from: Source, topic: Topic<Route>, { frame, frameStart, frameEnd, frameIs5, payloadStart, payloadEnd, receivedMs }: Message, bodyStart: number): void {
+  begin(from: Source, topic: Topic, { frame, frameStart, frameEnd, frameIs5, payloadStart, payloadEnd, receivedMs }: Message, bodyStart: number): void {
     this.from = from;
     this.topic = topic;
     this.bodyStart = bodyStart;

@@ -8,14 +8,14 @@ import type { Session } from "../session/session.ts";
 import type { Topic } from "../topic/topic.ts";
 import type { Publisher } from "./admission.ts";
 import type { Broker } from "./broker.ts";
-import type { Route, Source } from "./subscriptions.ts";
+import type { Source } from "./subscriptions.ts";
 import type { WaitingPublish } from "./waiting-room.ts";
 
 const TOO_MANY_OPEN = { kind: "local", text: "too many QoS 2 messages of all sessions have no PUBREL", code: Reason.QuotaExceeded } as const;
 
 /** Takes a PUBLISH from a peer, whichever side dialled, and acknowledges it when it is safe; what can't be stored is not taken, or waits. */
 export function receivePublish(
-  broker: Broker, session: Session, from: Source, peer: Peer & Publisher, topic: Topic<Route>, message: Message, packetId: number,
+  broker: Broker, session: Session, from: Source, peer: Peer & Publisher, topic: Topic, message: Message, packetId: number,
 ): void {
   if (message.qos === 0) {
     broker.publish(from, topic, message);
@@ -36,7 +36,7 @@ export function receivePublish(
 }
 
 function mustWait(
-  broker: Broker, session: Session, from: Source, peer: Publisher, topic: Topic<Route>, message: Message, packetId: number,
+  broker: Broker, session: Session, from: Source, peer: Publisher, topic: Topic, message: Message, packetId: number,
 ): boolean {
   const { waitingRoom } = broker;
   if (!waitingRoom.isEmpty && waitingRoom.holds(peer)) return true;
@@ -44,7 +44,7 @@ function mustWait(
   return message.qos === 1 || !session.incoming.isRepeat(packetId, message);
 }
 
-function take(broker: Broker, session: Session, from: Source, peer: Peer & Publisher, topic: Topic<Route>, message: Message, packetId: number): void {
+function take(broker: Broker, session: Session, from: Source, peer: Peer & Publisher, topic: Topic, message: Message, packetId: number): void {
   const { admission } = broker;
   if (!admission.isOpen && admission.isRefused(peer)) return;
   if (message.qos === 1) {
@@ -98,7 +98,7 @@ function refuse(peer: Peer, { qos }: Message, packetId: number): void {
 }
 
 /** Whether there is room for the message; a client of MQTT 5 is told if not, of others nothing more is taken. */
-function admits(broker: Broker, from: Source, peer: Peer & Publisher, topic: Topic<Route>, message: Message, packetId: number): boolean {
+function admits(broker: Broker, from: Source, peer: Peer & Publisher, topic: Topic, message: Message, packetId: number): boolean {
   if (broker.admission.hasRoom(peer) || !broker.needsStore(from, topic, message)) return true;
   if (canBeTold(from, peer)) refuse(peer, message, packetId);
   else broker.admission.refuse(peer, from.identity.kind);

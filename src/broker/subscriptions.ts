@@ -114,6 +114,9 @@ const MAX_FILTER_BYTES = 64 * 1024 * 1024;
 /** Measured with Node 20: 205 bytes for a filter of one level, 90 to 110 for each further level, the levels' own characters besides. */
 const BYTES_A_FILTER = 200;
 const BYTES_A_LEVEL = 100;
+const BYTES_A_ROUTE = 48;
+const BYTES_A_REFERENCE = 8;
+const BYTES_A_MERGED = 150;
 
 /** What one receiver's filters take. */
 interface Footprint {
@@ -185,6 +188,13 @@ export class Subscriptions extends SubscriptionTree<Placed> {
     }
     return byReceiver.size === matches.length ? matches : Array.from(byReceiver, ([receiver, own]) => own[1] === undefined ? (own[0] as Placed) : new Merged(receiver, own));
   }
+}
+
+/** Estimated memory for a route that is kept. */
+export function bytesOfRoute(route: Route): number {
+  let bytes = BYTES_A_ROUTE + BYTES_A_REFERENCE * route.length;
+  for (const delivery of route) if (delivery instanceof Merged) bytes += BYTES_A_MERGED + BYTES_A_REFERENCE * delivery.subscriptionIds.length;
+  return bytes;
 }
 
 const NOTHING: Footprint = { filters: 0, bytes: 0 };

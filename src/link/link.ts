@@ -172,6 +172,12 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     return true;
   }
 
+  /** Its packets are many, however few bytes they have: each may go to a thousand receivers. */
+  private look(): void {
+    this.largeReadIn = this.gate.turn.begin(this.clock);
+    this.restInRead(OVER_MS);
+  }
+
   goOn(): void {
     this.largeReadIn = this.gate.turn.number;
     this.unhalt(RESTING);
@@ -226,7 +232,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
       this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
     }
     this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
-    if (this.packetsRead % PACKETS_BETWEEN_LOOKS === 0) this.restInRead(OVER_MS);
+    if (this.packetsRead % PACKETS_BETWEEN_LOOKS === 0) this.look();
     return !this.closed && this.halts === 0;
   }
 
@@ -384,7 +390,6 @@ const LARGE_READ_BYTES = 16 * 1024;
 /** When the large reads of a turn have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */
 const LONG_MS = 0.8;
 const OVER_MS = 1.2;
-/** Each may go to a thousand receivers. */
 const PACKETS_BETWEEN_LOOKS = 32;
 const STOPPED = 1;
 const RESTING = 2;

@@ -3,7 +3,7 @@ import { identityText } from "../access/identity.ts";
 import { Burst } from "../broker/burst.ts";
 import type { Entry } from "../broker/entry.ts";
 import { acknowledgeDropped, receivePublish } from "../broker/inbound.ts";
-import type { Route, Source } from "../broker/subscriptions.ts";
+import type { Source } from "../broker/subscriptions.ts";
 import type { Link } from "../link/link.ts";
 import { decodePublish, PublishView } from "../mqtt/publish.ts";
 import { isValidTopicName, topicNameViolation } from "../mqtt/topic-name.ts";
@@ -37,9 +37,9 @@ export class Incoming {
   private deniedTopics: Set<string> | undefined;
   private hasLoggedDepth = false;
   /** The topic of the last PUBLISH, where there is no mount point. */
-  private lastTopic: Topic<Route> | undefined;
+  private lastTopic: Topic | undefined;
   /** By topic alias [MQTT 5.0 section 3.3.2.3.4]. */
-  private aliases: (Topic<Route> | undefined)[] | undefined;
+  private aliases: (Topic | undefined)[] | undefined;
 
   constructor(
     private readonly link: Link,
@@ -82,7 +82,7 @@ export class Incoming {
   }
 
   /** By its name or its alias. @throws ProtocolViolation */
-  private topicOf(bytes: Buffer): Topic<Route> {
+  private topicOf(bytes: Buffer): Topic {
     const { topicAlias } = view.properties;
     if (topicAlias > this.terms.topicAliasesTaken) throw new ProtocolViolation(Reason.TopicAliasInvalid, "PUBLISH with a Topic Alias above our maximum [MQTT-3.3.2-9]");
     if (view.topicStart === view.topicEnd) {
@@ -96,7 +96,7 @@ export class Incoming {
   }
 
   /** A name with too many levels is refused, or the message acknowledged and dropped before MQTT 5. @throws ProtocolViolation for one that is none. */
-  private refuseName({ name }: Topic<Route>, bytes: Buffer): void {
+  private refuseName({ name }: Topic, bytes: Buffer): void {
     if (!isValidTopicName(bytes, view.topicStart, view.topicEnd)) throw topicNameViolation("PUBLISH with a topic name", bytes, view.topicStart, view.topicEnd);
     if (!this.hasLoggedDepth) this.context.log.write("topicTooDeep", { client: identityText(this.source.identity), topic: name.slice(0, MAX_LOGGED_CHARACTERS), limit: MAX_LEVELS });
     this.hasLoggedDepth = true;
@@ -104,7 +104,7 @@ export class Incoming {
   }
 
   /** Most connections publish to the same topic as before. */
-  private namedTopic(bytes: Buffer): Topic<Route> {
+  private namedTopic(bytes: Buffer): Topic {
     const { topicStart, topicEnd } = view;
     const last = this.lastTopic;
     if (last !== undefined && sameBytes(last.bytes, bytes, topicStart, topicEnd)) return last;

@@ -1,6 +1,5 @@
 import type { Access } from "../access/access.ts";
 import type { Broker } from "../broker/broker.ts";
-import type { Route } from "../broker/subscriptions.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { AckGate } from "../link/ack-gate.ts";
 import type { LinkLimits } from "../link/link.ts";
@@ -69,7 +68,7 @@ export interface OpenConnection {
 /** What the connections of one listener share: its mount point, its limits, who is connected. */
 export class MountPoint {
   readonly prefixBytes: Buffer;
-  readonly topics: MountedTopics<Route>;
+  readonly topics: MountedTopics;
   readonly open = new Set<OpenConnection>();
   /** Connections that have passed CONNECT. */
   connected = 0;

@@ -168,12 +168,15 @@ export class Sender {
     if (this.only !== undefined && this.only !== queue) return;
     if (this.isPumping) return; // a peer that has acknowledged before `publish` returned: the loop below goes on
     this.isPumping = true;
-    if (queue.qos0.messages > 0) this.pumpQoS0(queue);
-    while (this.isOpen(queue) && !peer.congested && queue.peek(this.record) && (isLive || this.mayDrain)) {
-      if (!this.sendNext(queue)) break;
+    try {
       if (queue.qos0.messages > 0) this.pumpQoS0(queue);
+      while (this.isOpen(queue) && !peer.congested && queue.peek(this.record) && (isLive || this.mayDrain)) {
+        if (!this.sendNext(queue)) break;
+        if (queue.qos0.messages > 0) this.pumpQoS0(queue);
+      }
+    } finally {
+      this.isPumping = false; // without memory for a large message what sends it throws
     }
-    this.isPumping = false;
   }
 
   /** Whether one more message of the queue may be on its way: all lanes share the peer's window [MQTT-3.3.4-9]. */

@@ -9,8 +9,8 @@ const MAX_MOUNTED_NAMES = 4096;
 const MAX_MOUNTED_BYTES = 2 * 1024 * 1024;
 
 /** All topic names seen lately, so that a name is checked, decoded and routed once and not with each message. */
-export class TopicTable<R> {
-  readonly #table: ByteTable<Topic<R>>;
+export class TopicTable {
+  readonly #table: ByteTable<Topic>;
 
   constructor(maxTopics = 65_536, maxBytes = MAX_TABLE_BYTES) {
     this.#table = new ByteTable(maxTopics, maxBytes);
@@ -22,29 +22,29 @@ export class TopicTable<R> {
   }
 
   /** The topic named by `bytes[start, end)`. A name that is not valid, or has too many levels, gives a topic with `valid` false. Nothing of `bytes` is kept. */
-  lookup(bytes: Uint8Array, start: number, end: number): Topic<R> {
+  lookup(bytes: Uint8Array, start: number, end: number): Topic {
     const hash = hashBytes(bytes, start, end);
     const known = this.#table.find(bytes, start, end, hash);
     if (known !== undefined) return known;
-    const topic = new Topic<R>(copyOf(bytes, start, end), hash, isValidTopicName(bytes, start, end) && !isTooDeep(bytes, start, end));
+    const topic = new Topic(copyOf(bytes, start, end), hash, isValidTopicName(bytes, start, end) && !isTooDeep(bytes, start, end));
     if (topic.valid) this.#table.add(topic);
     return topic;
   }
 
-  intern(name: string): Topic<R> {
+  intern(name: string): Topic {
     const bytes = Buffer.from(name);
     return this.lookup(bytes, 0, bytes.length);
   }
 }
 
 /** A remote spelling and the local topic it stands for. */
-class MountedName<R> implements Entry<MountedName<R>> {
+class MountedName implements Entry<MountedName> {
   readonly bytes: Buffer;
   readonly hash: number;
-  readonly topic: Topic<R>;
-  next: MountedName<R> | undefined = undefined;
+  readonly topic: Topic;
+  next: MountedName | undefined = undefined;
 
-  constructor(bytes: Buffer, hash: number, topic: Topic<R>) {
+  constructor(bytes: Buffer, hash: number, topic: Topic) {
     this.bytes = bytes;
     this.hash = hash;
     this.topic = topic;
@@ -55,18 +55,18 @@ class MountedName<R> implements Entry<MountedName<R>> {
  * Topics as clients below a mount point spell them: without the prefix. The topics found have their full local name.
  * A topic kept here may have left the main table, which does no harm: its route is checked by generation.
  */
-export class MountedTopics<R> {
-  readonly #topics: TopicTable<R>;
+export class MountedTopics {
+  readonly #topics: TopicTable;
   readonly #prefix: Buffer;
-  readonly #names: ByteTable<MountedName<R>> = new ByteTable(MAX_MOUNTED_NAMES, MAX_MOUNTED_BYTES);
+  readonly #names: ByteTable<MountedName> = new ByteTable(MAX_MOUNTED_NAMES, MAX_MOUNTED_BYTES);
 
-  constructor(table: TopicTable<R>, prefix: string) {
+  constructor(table: TopicTable, prefix: string) {
     this.#topics = table;
     this.#prefix = Buffer.from(prefix);
   }
 
   /** The local topic for the remote spelling `bytes[start, end)`; `valid` is false if either spelling is not valid. */
-  lookup(bytes: Uint8Array, start: number, end: number): Topic<R> {
+  lookup(bytes: Uint8Array, start: number, end: number): Topic {
     if (this.#prefix.length === 0) return this.#topics.lookup(bytes, start, end);
     const hash = hashBytes(bytes, start, end);
     const known = this.#names.find(bytes, start, end, hash);
@@ -75,7 +75,7 @@ export class MountedTopics<R> {
     const remote = copyOf(bytes, start, end);
     const local = Buffer.concat([this.#prefix, remote]);
     // The prefix would hide an empty remote name, which is not valid [MQTT-4.7.3-1].
-    if (!isValidTopicName(remote, 0, remote.length)) return new Topic<R>(local, hash, false);
+    if (!isValidTopicName(remote, 0, remote.length)) return new Topic(local, hash, false);
     const topic = this.#topics.lookup(local, 0, local.length);
     if (topic.valid) this.#names.add(new MountedName(remote, hash, topic));
     return topic;

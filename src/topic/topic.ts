@@ -3,10 +3,10 @@ import type { Entry } from "./byte-table.ts";
 const SYSTEM = Buffer.from("$SYS/");
 
 /**
- * A topic name with what was worked out for it. `R` is the route: who gets its messages.
+ * A topic name with what was worked out for it.
  * Two Topic objects with one name may exist after an eviction; compare `bytes` or `name`, not identity.
  */
-export class Topic<R> implements Entry<Topic<R>> {
+export class Topic implements Entry<Topic> {
   /** The full local name, mount point included. Never written to. */
   readonly bytes: Buffer;
   readonly hash: number;
@@ -15,10 +15,10 @@ export class Topic<R> implements Entry<Topic<R>> {
   /** Whether it lies below `$SYS/`, where the daemon speaks of itself. */
   readonly isSystem: boolean;
   /** For the table that keeps this topic. */
-  next: Topic<R> | undefined = undefined;
-  /** Valid only while `routeGeneration` equals the subscription tree's generation. */
-  route: R | undefined = undefined;
-  routeGeneration = -1;
+  next: Topic | undefined = undefined;
+  /** Where `Routes` keep its route, while `routesNumber` is theirs: not the route, which would keep sessions that have ended. */
+  routeIndex = 0;
+  routesNumber = 0;
   /** Whose rights allow to write to it, as access control numbers them; 0: not known of any. */
   writableBy = 0;
   #name: string | undefined = undefined;

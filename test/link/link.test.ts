@@ -556,6 +556,16 @@ describe("a peer that sends more than a turn has room for", () => {
     expect(transport.takeCalls().at(-1)).toBe("resume");
   });
 
+  it("lets the others have theirs also when it sends few bytes, of which each packet takes long", () => {
+    connectSlowly(0.1);
+    const { link, handler } = connect();
+    handler.whenPacket = () => ((clock as WorkClock).workedMs += 0.1);
+    link.onBytes(Buffer.concat(flood.slice(0, 1_000)));
+    expect(handler.packets.length).toBe(64); // at the first look the time begins
+    for (let turns = 0; handler.packets.length < 1_000 && turns < 100; turns++) turn();
+    expect(seen(handler)).toEqual(inOrder.slice(0, 1_000));
+  });
+
   it("shares the turn with others that do", () => {
     const { link, handler } = connectSlowly(0.1);
     const other = connect();

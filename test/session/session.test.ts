@@ -26,6 +26,21 @@ describe("the in-flight window", () => {
     expect(rig.attach(100).take().length).toBe(3);
   });
 
+  it("goes on after a peer had no memory for a message, which it gets over its next connection", () => {
+    const rig = new SessionRig({ inflight: 10 });
+    const peer = rig.attach();
+    const publish = peer.publish.bind(peer);
+    peer.publish = () => {
+      throw new RangeError("Array buffer allocation failed");
+    };
+    expect(() => rig.deliver("a", 1)).toThrow(RangeError);
+    peer.publish = publish;
+    rig.deliver("b c", 1);
+    expect(peer.take()).toEqual(["PUBLISH b q1 id3", "PUBLISH c q1 id4"]);
+    rig.session.detach();
+    expect(rig.attach().take().map((line) => line.replace(" dup", ""))).toEqual(["PUBLISH a q1 id2", "PUBLISH b q1 id3", "PUBLISH c q1 id4"]);
+  });
+
   it("stays shut while the peer does not read", () => {
     const rig = new SessionRig();
     const peer = rig.attach();
