@@ -69,7 +69,7 @@ function evaluate({ name, of, less = false, own = false, atLeast, atMost }, samp
   const mosquitto = own || !samples.mosquitto?.length ? undefined : summary(samples.mosquitto.map(of));
   const better = mosquitto && (less ? mosquitto.median / amqtdd.median : amqtdd.median / mosquitto.median);
   const target = atMost !== undefined ? `<= ${shown(atMost)}` : atLeast !== undefined ? `>= ${atLeast.toFixed(2)}x` : undefined;
-  const loadIsLimit = /a second/.test(name) && summary(samples.amqtdd.map((one) => one.brokerBusy ?? 1)).median < 0.9;
+  const loadIsLimit = /a second/.test(name) && samples.amqtdd.every((one) => "loadCoreBusy" in one) && summary(samples.amqtdd.map((one) => one.loadCoreBusy)).median >= LOAD_IS_LIMIT;
   const met = loadIsLimit ? undefined : atMost !== undefined ? amqtdd.median <= atMost : atLeast !== undefined && better !== undefined ? better >= atLeast : undefined;
   return { name, amqtdd, mosquitto, better, target, met, loadIsLimit };
 }

@@ -48,6 +48,8 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
   /** Packets are being handed to the handler; `onReadEnd` follows. */
   isHandingOn = false;
   private packetsRead = 0;
+  /** When the present read came. */
+  private packetsBefore = 0;
   private trickledBytes = 0;
   private unfinishedBytes = 0;
   private progressMark = 0;
@@ -134,6 +136,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     }
     this.lastReceivedMs = nowMs;
     const { packetsRead } = this;
+    this.packetsBefore = packetsRead;
     if (packetsRead === 0 && this.reader.partialBytes === 0 && this.handler.mayBegin?.(bytes[0] ?? 0) === false) return;
     this.gate.readOutput.begin();
     try {
@@ -232,7 +235,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
       this.traceLine("<-", describePacket(this.version, first, bytes, bodyStart, bodyEnd));
     }
     this.handler.onPacket(first, bytes, start, bodyStart, bodyEnd);
-    if (this.packetsRead % PACKETS_BETWEEN_LOOKS === 0) this.look();
+    if ((this.packetsRead - this.packetsBefore) % PACKETS_BETWEEN_LOOKS === 0) this.look();
     return !this.closed && this.halts === 0;
   }
 

@@ -13,6 +13,8 @@ export class Publisher extends Connection {
   acknowledged = 0;
   #left = 0;
   #nextId = 1;
+  /** Of the message whose exchange is over next: they end in order [MQTT-4.6.0-2] [MQTT-4.6.0-3]. */
+  #nextAcknowledged = 1;
   #load;
   #bytes;
   #view;
@@ -61,7 +63,7 @@ export class Publisher extends Connection {
       const seq = this.sent + i;
       if (qos > 0) {
         view.setUint16(at + this.#places.id, this.#nextId);
-        this.#nextId = this.#nextId === 65_535 ? 1 : this.#nextId + 1;
+        this.#nextId = idAfter(this.#nextId);
       }
       view.setUint32(at + this.#places.stamp + 4, seq);
       view.setFloat64(at + this.#places.stamp + 8, dueAt);
@@ -83,10 +85,16 @@ export class Publisher extends Connection {
 
   onPacket(first, bytes, at) {
     if (first === 0x50) return this.acknowledge(0x62, bytes[at], bytes[at + 1]);
-    if (first === 0x40 || first === 0x70) this.acknowledged++;
+    if (first !== 0x40 && first !== 0x70) return;
+    const id = (bytes[at] << 8) | bytes[at + 1];
+    if (id !== this.#nextAcknowledged) throw new Error(`message ${id} acknowledged in the place of ${this.#nextAcknowledged}`);
+    this.#nextAcknowledged = idAfter(id);
+    this.acknowledged++;
   }
 
   afterRead() {
     this.onProgress();
   }
 }
+
+const idAfter = (id) => (id === 65_535 ? 1 : id + 1);

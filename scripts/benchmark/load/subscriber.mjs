@@ -3,7 +3,7 @@ import { Connection } from "./connection.mjs";
 /** What all subscribers of a load have got; `latencies` in ms, if they are wanted. */
 export class Receipts {
   delivered = 0;
-  /** Messages that came a second time, came after a later one of their publisher, or were not for us. */
+  /** Messages that came a second time, came after a later one of their publisher, were not for us, or came with another QoS or with RETAIN. */
   wrong = 0;
   longestPauseMs = 0;
   latencies;
@@ -31,13 +31,15 @@ export class Subscriber extends Connection {
   #receipts;
   #firstPublisher;
   #expected;
+  #flags;
 
-  /** It expects messages of the publishers from `firstPublisher` on, `publishers` of them. */
-  constructor(place, version, receipts, { firstPublisher, publishers, onProgress }) {
+  /** It expects messages of the publishers from `firstPublisher` on, `publishers` of them, with this QoS and without RETAIN. */
+  constructor(place, version, receipts, { firstPublisher, publishers, qos, onProgress }) {
     super(place, version);
     this.#receipts = receipts;
     this.#firstPublisher = firstPublisher;
     this.#expected = new Uint32Array(publishers);
+    this.#flags = qos << 1;
     this.onProgress = onProgress;
   }
 
@@ -56,6 +58,7 @@ export class Subscriber extends Connection {
     const publisher = uint32(bytes, at) - this.#firstPublisher;
     const seq = uint32(bytes, at + 4);
     const receipts = this.#receipts;
+    if ((first & 7) !== this.#flags) receipts.wrong++;
     if (seq !== this.#expected[publisher]) {
       receipts.wrong++;
       if (!(seq > this.#expected[publisher])) return;

@@ -41,7 +41,7 @@ export class Traffic {
     const { place, subscriberPlace = place, pairs, publishers, subscriberVersions, qos, subscriberQos = qos, topics } = this.#job;
     this.subscribers = await forEach(pairs ? publishers : this.#job.subscribers, async (i) => {
       const expects = pairs ? { firstPublisher: i, publishers: 1 } : { firstPublisher: 0, publishers };
-      const subscriber = new Subscriber(subscriberPlace, subscriberVersions[i % subscriberVersions.length], this.receipts, { ...expects, onProgress: () => this.#schedule() });
+      const subscriber = new Subscriber(subscriberPlace, subscriberVersions[i % subscriberVersions.length], this.receipts, { ...expects, qos: Math.min(qos, subscriberQos), onProgress: () => this.#schedule() });
       const present = await subscriber.open(`bench-sub${i}`, { clean });
       if (!present) await subscriber.subscribe([pairs ? `${TOPIC}/${i}${topics > 1 ? "/#" : ""}` : `${TOPIC}/#`], subscriberQos);
       return subscriber;
