@@ -47,6 +47,9 @@ function printMachine() {
 
 const failures = [];
 
+/** A load that uses so much of its core is what limits a rate. */
+const LOAD_IS_LIMIT = 0.9;
+
 /** Samples of all brokers in alternation; with `own` figures alone, of amqtdd. */
 async function sample({ name, measure, figures }) {
   const samples = Object.fromEntries(brokers.map((broker) => [broker, []]));
@@ -69,7 +72,7 @@ function evaluate({ name, of, less = false, own = false, atLeast, atMost }, samp
   const mosquitto = own || !samples.mosquitto?.length ? undefined : summary(samples.mosquitto.map(of));
   const better = mosquitto && (less ? mosquitto.median / amqtdd.median : amqtdd.median / mosquitto.median);
   const target = atMost !== undefined ? `<= ${shown(atMost)}` : atLeast !== undefined ? `>= ${atLeast.toFixed(2)}x` : undefined;
-  const loadIsLimit = /a second/.test(name) && samples.amqtdd.every((one) => "loadCoreBusy" in one) && summary(samples.amqtdd.map((one) => one.loadCoreBusy)).median >= LOAD_IS_LIMIT;
+  const loadIsLimit = /a second/.test(name) && summary(samples.amqtdd.map((one) => one.loadCoreBusy ?? 0)).median >= LOAD_IS_LIMIT;
   const met = loadIsLimit ? undefined : atMost !== undefined ? amqtdd.median <= atMost : atLeast !== undefined && better !== undefined ? better >= atLeast : undefined;
   return { name, amqtdd, mosquitto, better, target, met, loadIsLimit };
 }
@@ -89,8 +92,9 @@ async function printTable() {
       row([`  ${name}`, `${shownSummary(amqtdd)}${loadIsLimit ? "*" : " "}`, mosquitto ? shownSummary(mosquitto) : "", better ? `${better.toFixed(2)}x` : "", target ?? "", met === undefined ? "" : met ? "yes" : "no"]);
     }
   }
-  console.log("\nbetter: how many times less CPU, time or memory, or more messages, by the medians. *: amqtdd's core was less than 90 % busy: the load, or the");
-  console.log("broker behind the bridge, was the limit, and the CPU decides. The load checks each message, and fails when one is lost, out of order or doubled.");
+  console.log("\nbetter: how many times less CPU, time or memory, or more messages, by the medians. *: the load's core, which has the broker behind the");
+  console.log("bridge too, was 90 % busy or more with amqtdd: that was the limit, and the CPU decides. The load checks each message, its QoS and RETAIN, and each");
+  console.log("acknowledgement, and fails when one is lost, out of order or doubled.");
   console.log(failures.length === 0 ? `No run has failed. It took ${Math.round(performance.now() / 1000)} s.` : `FAILED:\n  ${failures.join("\n  ")}`);
   if (failures.length > 0) process.exitCode = 1;
   return results;

@@ -66,9 +66,8 @@ export const bridge = (load) => async (name, options) => {
   try {
     const broker = await startBroker(name, { ...options, upstreamPort: upstream.port });
     try {
-      const before = cpuSeconds(upstream.pid);
-      const job = { kind: "traffic", ...load, place: { ...user, port: broker.port }, subscriberPlace: { ...user, port: upstream.port }, pid: broker.pid };
-      return { ...(await runLoad(job)), upstreamCpuSeconds: cpuSeconds(upstream.pid) - before };
+      const job = { kind: "traffic", ...load, place: { ...user, port: broker.port }, subscriberPlace: { ...user, port: upstream.port }, pid: broker.pid, upstreamPid: upstream.pid };
+      return await runLoad(job);
     } finally {
       await broker.stop();
     }

@@ -63,7 +63,7 @@ async function traffic() {
   await traffic.openPublishers();
   const marks = [];
   const mark = () => {
-    marks.push({ at: performance.now(), cpu: cpuSeconds(pid), load: loadSeconds(), delivered: traffic.receipts.delivered });
+    marks.push({ at: performance.now(), cpu: cpuSeconds(pid), load: loadSeconds() + (job.upstreamPid === undefined ? 0 : cpuSeconds(job.upstreamPid)), delivered: traffic.receipts.delivered });
     traffic.receipts.begin();
     if (marks.length === 1 && traffic.receipts.latencies) traffic.receipts.latencies = [];
   };
@@ -86,8 +86,8 @@ async function traffic() {
     seconds,
     perSecond: deliveries / seconds,
     cpuMicros: ((after.cpu - before.cpu) * 1e6) / deliveries,
-    brokerBusy: (after.cpu - before.cpu) / seconds,
-    loadBusy: (after.load - before.load) / seconds,
+    /** The share of its core that the load has used, with the broker behind a bridge, which is there too. */
+    loadCoreBusy: (after.load - before.load) / seconds,
     longestPauseMs,
     ...(latencies && { latencyP50: quantile(latencies, 0.5) * 1000, latencyP99: quantile(latencies, 0.99) * 1000 }),
     residentKiB: residentKiB(pid),
