@@ -22,6 +22,8 @@ export interface FrameSink {
 export class FrameReader {
   private partial: Buffer | undefined;
   private partialLength = 0;
+  /** The packet of this read that had begun in an earlier one. */
+  private whole: Buffer | undefined;
   /** The sink wants no more for now. */
   private stopped = false;
   /** What is still to come of a packet that is passed over. */
@@ -36,6 +38,12 @@ export class FrameReader {
   /** RAM that the packet takes which is not whole yet. */
   get partialBytes(): number {
     return this.partial?.length ?? 0;
+  }
+
+  /** The sink has done with all packets of the read: until then what it has been handed may be the beginning of a burst. */
+  endRead(): void {
+    if (this.whole) giveBack(this.whole);
+    this.whole = undefined;
   }
 
   /**
@@ -159,8 +167,8 @@ export class FrameReader {
         this.passOver(whole.subarray(0, length), packet);
         return at;
       }
+      this.whole = whole;
       this.stopped = !this.sink.onFrame(whole[0] ?? 0, whole, 0, this.headerLength(whole, 0), length);
-      giveBack(whole);
       return at;
     }
   }

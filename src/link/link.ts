@@ -209,6 +209,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     } finally {
       this.isHandingOn = false;
       this.handler.onReadEnd?.();
+      this.reader.endRead();
     }
   }
 

@@ -53,7 +53,7 @@ class MountedName implements Entry<MountedName> {
 
 /**
  * Topics as clients below a mount point spell them: without the prefix. The topics found have their full local name.
- * A topic kept here may have left the main table, which does no harm: its route is checked by generation.
+ * A topic kept here may have left the main table, which does no harm: its route is found as ever.
  */
 export class MountedTopics {
   readonly #topics: TopicTable;

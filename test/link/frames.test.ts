@@ -95,7 +95,10 @@ describe("FrameReader", () => {
     })));
     const shared = Buffer.alloc(65_536);
     for (let at = 0; at < Math.max(...streams.map(({ length }) => length)); at += shared.length) {
-      for (const [index, stream] of streams.entries()) readers[index]?.read(shared, stream.copy(shared, 0, at, at + shared.length));
+      for (const [index, stream] of streams.entries()) {
+        readers[index]?.read(shared, stream.copy(shared, 0, at, at + shared.length));
+        readers[index]?.endRead();
+      }
     }
     expect(found.sort()).toEqual(sent.sort());
   });
