@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
 import { startBroker, startTimes, user } from "./brokers.mjs";
-import { cores, cpuSeconds, environment, onCore } from "./machine.mjs";
+import { cores, environment, onCore } from "./machine.mjs";
 import { summary } from "./statistics.mjs";
 
 const MIB = 1024 * 1024;

@@ -22,11 +22,9 @@ export class Routes {
 
   private find(topic: Topic): Route {
     const route = this.subscriptions.routeOf(topic.name);
-    this.bytes += bytesOfRoute(route);
-    if (this.bytes > MAX_BYTES && this.routes.length > 0) {
-      this.forget();
-      this.bytes = bytesOfRoute(route);
-    }
+    const bytes = bytesOfRoute(route);
+    if (this.bytes + bytes > MAX_BYTES) this.forget();
+    this.bytes += bytes;
     topic.routeIndex = this.routes.push(route) - 1;
     topic.routesNumber = this.number;
     return route;

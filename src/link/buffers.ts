@@ -11,7 +11,8 @@ const huge: Buffer[] = [];
 let hugeBytes = 0;
 
 /**
- * Output buffers come in two sizes: 2 KiB to begin with, 64 KiB once that has filled within a turn. For large packets in powers of two above, up to 2 MiB, and to measure beyond.
+ * Output buffers, and those for input that can't be handed on yet, come in two sizes: 2 KiB to begin with, 64 KiB once that has filled within a turn. For large packets in powers of two above, up to 2 MiB,
+ * and to measure beyond.
  * They are used again: whenever some tens of MiB of new ones have been made, V8 looks through the whole heap.
  */
 export function takeBuffer(atLeastBytes: number): Buffer {
@@ -31,7 +32,7 @@ function takeHuge(bytes: number): Buffer {
 export const takeInputBuffer = (atLeastBytes: number): Buffer =>
   atLeastBytes <= LARGE_BYTES / 2 ? Buffer.allocUnsafeSlow(atLeastBytes) : takeBuffer(atLeastBytes);
 
-/** Nobody looks at it any more. */
+/** Nothing may look at it from now on. */
 export function giveBack(buffer: Buffer): void {
   if (buffer.length > LARGE_BYTES) giveBackHuge(buffer);
   else if (buffer.length === SMALL_BYTES && small.length < MAX_POOLED.small) small.push(buffer);

@@ -63,8 +63,8 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
   isReadingPaused = false;
   /** Why no packet is handed on: STOPPED, RESTING, GATHERING, WAITING; 0 if they are. */
   private halts = 0;
-  /** The last turn in which it had a large read. */
-  private largeReadIn = 0;
+  /** The last turn in which it had a large read, or one of many packets. */
+  private busyIn = 0;
   /** What had come already when reading was stopped. */
   private unread: Unread[] | undefined;
 
@@ -128,7 +128,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     if (this.halts !== 0) return this.putAside(bytes, 0, end);
     const nowMs = this.clock.nowMs();
     if (end >= LARGE_READ_BYTES) {
-      this.largeReadIn = this.gate.turn.begin(this.clock);
+      this.busyIn = this.gate.turn.begin(this.clock);
       if (this.restInRead(OVER_MS)) {
         this.putAside(bytes, 0, end);
         return this.regulateReading();
@@ -166,10 +166,10 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     return this.gate.turn.hasRoom && this.restIf(longMs);
   }
 
-  /** Rests if it has had a large read in this turn, and those have taken so long. */
+  /** Rests if it has had such a read in this turn, and those have taken so long. */
   private restIf(longMs: number): boolean {
     const { turn } = this.gate;
-    if (this.largeReadIn !== turn.number || this.isEnding || (this.halts & RESTING) !== 0 || !turn.hasTaken(longMs, this.clock)) return false;
+    if (this.busyIn !== turn.number || this.isEnding || (this.halts & RESTING) !== 0 || !turn.hasTaken(longMs, this.clock)) return false;
     this.halts |= RESTING;
     turn.rest(this);
     return true;
@@ -177,12 +177,12 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
 
   /** Its packets are many, however few bytes they have: each may go to a thousand receivers. */
   private look(): void {
-    this.largeReadIn = this.gate.turn.begin(this.clock);
+    this.busyIn = this.gate.turn.begin(this.clock);
     this.restInRead(OVER_MS);
   }
 
   goOn(): void {
-    this.largeReadIn = this.gate.turn.number;
+    this.busyIn = this.gate.turn.number;
     this.unhalt(RESTING);
   }
 
@@ -251,7 +251,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
       return;
     }
     const verdict = unfinished.note(this, grown, bytes, this.clock);
-    if (verdict === "wait") this.halts |= WAITING;
+    if (verdict === "wait" && !this.isEnding) this.halts |= WAITING;
     else if (verdict === "close") this.refuseLarge();
   }
 
@@ -391,7 +391,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
 const NONE: readonly Unread[] = [];
 /** A socket that gives so much may give more in the same turn. */
 const LARGE_READ_BYTES = 16 * 1024;
-/** When the large reads of a turn have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */
+/** When such reads of a turn, and those of many packets, have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */
 const LONG_MS = 0.8;
 const OVER_MS = 1.2;
 const PACKETS_BETWEEN_LOOKS = 32;

@@ -8,11 +8,11 @@ export interface Resting {
 
 /**
  * The system may hand over megabytes in one turn, a hundred thousand packets of a few links: the others are to have theirs before more of them are
- * taken. So when large reads have come, and have had their share of the turn, each of their links rests until the next one, in which those that have
+ * taken. So when large reads have come, or such of many packets, and have had their share of the turn, each of their links rests until the next one, in which those that have
  * waited longest come first.
  */
 export class Turn {
-  /** Counts turns in which there were large reads. */
+  /** Counts turns in which there were such reads. */
   number = 0;
   /** Of all links, taken from the system and waiting. */
   asideBytes = 0;
@@ -20,7 +20,7 @@ export class Turn {
   private begunMs = 0;
   private resting: Resting[] = [];
 
-  /** A large read has come, more may follow. Returns the turn's number. */
+  /** Such a read has come, more may follow. Returns the turn's number. */
   begin(clock: Clock): number {
     if (this.begunMs === 0) {
       this.number += 1;
@@ -30,7 +30,7 @@ export class Turn {
     return this.number;
   }
 
-  /** Whether its large reads have taken more than that. */
+  /** Whether they have taken more than that. */
   hasTaken(ms: number, clock: Clock): boolean {
     return this.begunMs > 0 && clock.exactMs() - this.begunMs > ms;
   }

@@ -29,7 +29,7 @@ export class UnfinishedPackets {
   private ahead: Receiver | undefined;
   /** In the order in which they came, and what each has. */
   private readonly waiting = new Map<Receiver, number>();
-  private isTurning = false;
+  private areTakingTurns = false;
   private isReleasing = false;
 
   /** What `link` has of a packet, 0 if it is whole, has grown by `grown`, or shrunk, to `bytes`. Returns what it has to do; `wait`: until `readOn`. */
@@ -46,7 +46,7 @@ export class UnfinishedPackets {
     if (this.waiting.size === 0) this.ahead ??= link;
     if (this.ahead === link) return "read";
     this.waiting.set(link, bytes);
-    this.turn(clock);
+    this.takeTurns(clock);
     return "wait";
   }
 
@@ -71,15 +71,15 @@ export class UnfinishedPackets {
     }
   }
 
-  private turn(clock: Clock): void {
-    if (this.isTurning) return;
-    this.isTurning = true;
+  private takeTurns(clock: Clock): void {
+    if (this.areTakingTurns) return;
+    this.areTakingTurns = true;
     clock.after(TURN_MS, () => {
-      this.isTurning = false;
+      this.areTakingTurns = false;
       if (this.waiting.size === 0) return;
       this.ahead = undefined;
       this.release();
-      this.turn(clock);
+      this.takeTurns(clock);
     });
   }
 }

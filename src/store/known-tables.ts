@@ -43,8 +43,8 @@ export class KnownTables {
   }
 
   /**
-   * Before the database is opened: looks through the tables that the last run has not listed. Resolves with the names of those that LevelDB must
-   * not see: those that it has no more, or that were in the making when the process died, it removes by itself.
+   * Before the database is opened: looks through the tables that the last run has not listed. Resolves with the names of those that are damaged and that LevelDB would open, by
+   * its manifest or because that is damaged too. What it has no more, or was in the making when the process died, it removes.
    */
   async lookThrough(): Promise<string[]> {
     const listed = new Set(readIfThere(this.listPath)?.toString("latin1").split("\n"));

@@ -27,15 +27,15 @@ const ADDED = 7;
 /** Without these LevelDB calls it corrupt. */
 const NEEDED = [2, 3, 4];
 
-/** What a database has by the manifest that its CURRENT names. */
-export interface Named {
+/** The tables that a database has by the manifest that its CURRENT names. */
+export interface NamedTables {
   /** Its path. */
   readonly manifest: string;
   has(table: string): boolean;
 }
 
 /** Undefined if there is no such manifest, or it can't be read or is damaged. */
-export function namedTables(directory: string): Named | undefined {
+export function namedTables(directory: string): NamedTables | undefined {
   try {
     const manifest = join(directory, readFileSync(join(directory, "CURRENT"), "latin1").trimEnd());
     const tables = tablesOf(readFileSync(manifest));

@@ -951,6 +951,19 @@ describe("totals of all links", () => {
     expect(link.handler.packets).toEqual([0x30, 0xc0]);
   });
 
+  it("make no link wait that has ended: what it has read is taken", () => {
+    const [hog, ahead, link] = [connect(large), connect(large), connect(large)];
+    for (const { link: session } of [hog, ahead, link]) session.endHandshake(64 * MIB);
+    hog.link.onBytes(begin(0x30, 20 * MIB));
+    ahead.link.onBytes(begin(0x30, 20 * MIB));
+    link.link.onBytes(Buffer.concat([Buffer.from("308060", "hex"), Buffer.alloc(10_000)]));
+    link.link.onBytes(Buffer.alloc(1_000));
+    link.link.onBytes(Buffer.concat([Buffer.alloc(1_288), PINGREQ]));
+    expect(link.handler.packets).toEqual([]);
+    link.link.onClose(undefined);
+    expect(link.handler.packets).toEqual([0x30, 0xc0]);
+  });
+
   it("give each peer a small share of output when all of them have too much", () => {
     const limits = { ...LIMITS, maxUnsentBytes: 100 * MIB };
     const [one, two] = [connect(limits), connect(limits)];

@@ -10,7 +10,7 @@ const KIB = 1024;
 const HANGING = 30;
 const PUBLISHERS = 60;
 const PAYLOAD_BYTES = 1_000 * KIB;
-/** Idle it has about 52 MiB; what is not whole yet has 32, output 64. */
+/** Idle it has about 52 MiB; what is not whole yet may have 32 beside what its buffers grow by, output 64; V8 collects some later. */
 const MOST_KIB = 260 * KIB;
 
 /** A client that has sent most of a PUBLISH of a MiB, and sends nothing more. */
