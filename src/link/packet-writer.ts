@@ -172,13 +172,25 @@ export class PacketWriter implements Collector {
     if ((this.author.version === 5) !== message.frameIs5 || length > this.maxSentBytes || this.aliases || message.subscriptionIds.length > 0) return false;
     if (packets > 1 && this.gate.trace) return false;
     this.gate.traffic.sentMessages += packets;
-    const out = this.reserve(length);
+    const from = length < LARGE_BYTES ? frameStart : this.writeThrough(frame, frameStart, frameEnd);
+    if (from === frameEnd) return true;
+    const out = this.reserve(frameEnd - from);
     const start = this.outEnd;
-    frame.copy(out, start, frameStart, frameEnd);
-    out[start] = QOS_0_PUBLISH;
-    this.outEnd = start + length;
+    this.outEnd += frame.copy(out, start, from, frameEnd);
+    if (from === frameStart) out[start] = QOS_0_PUBLISH;
     if (this.gate.trace) this.author.traceSent(out.subarray(start, this.outEnd));
     return true;
+  }
+
+  /** What the system takes of it at once need not be copied. Returns where the rest begins. */
+  private writeThrough(frame: Buffer, start: number, end: number): number {
+    const { transport } = this;
+    if (frame[start] !== QOS_0_PUBLISH || this.gate.trace || !transport?.writeNow || transport.headroomBytes) return start;
+    this.flush();
+    const taken = transport.writeNow(frame, start, end);
+    this.gate.traffic.sentBytes += taken;
+    this.lastSentMs = this.clock.nowMs();
+    return start + taken;
   }
 
   /** Appends an acknowledgement without a reason code. */
