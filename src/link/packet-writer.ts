@@ -1,8 +1,9 @@
 import type { Clock } from "../clock/clock.ts";
 import { encodeAck } from "../mqtt/acks.ts";
+import { copyBytes } from "../mqtt/copy.ts";
 import type { ProtocolVersion } from "../mqtt/protocol.ts";
-import { encodePublish, publishSize } from "../mqtt/publish.ts";
-import { encodePublish5, publish5Size } from "../mqtt/publish5.ts";
+import { encodePublishHead, publishSize } from "../mqtt/publish.ts";
+import { encodePublish5Head, publish5Size } from "../mqtt/publish5.ts";
 import type { PublishFields, PublishFrame } from "../mqtt/publish-fields.ts";
 import type { AckGate } from "./ack-gate.ts";
 import { giveBack, LARGE_BYTES, takeBuffer } from "./buffers.ts";
@@ -134,33 +135,38 @@ export class PacketWriter implements Collector {
   publish(flags: number, message: PublishFields, topicStart: number, packetId: number, expirySeconds: number): boolean {
     if (this.author.version === 5) return this.publish5(flags, message, topicStart, packetId, expirySeconds);
     const { topic, topicEnd, payload, payloadStart, payloadEnd } = message;
-    const size = publishSize(topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3);
+    const payloadLength = payloadEnd - payloadStart;
+    const size = publishSize(topicEnd - topicStart, payloadLength, (flags >> 1) & 3);
     if (size > this.maxSentBytes) return false;
     this.gate.traffic.sentMessages += 1;
-    const out = this.reserve(size);
+    const isLarge = payloadLength >= LARGE_BYTES && this.mayWriteThrough;
+    const out = this.reserve(isLarge ? size - payloadLength : size);
     const start = this.outEnd;
-    this.outEnd = encodePublish(out, start, flags, topic, topicStart, topicEnd, packetId, payload, payloadStart, payloadEnd);
+    this.outEnd = encodePublishHead(out, start, flags, topic, topicStart, topicEnd, packetId, payloadLength);
+    if (isLarge) this.writeThrough(payload, payloadStart, payloadEnd);
+    else this.outEnd = copyBytes(out, this.outEnd, payload, payloadStart, payloadEnd);
     if (this.gate.trace) this.author.traceSent(out.subarray(start, this.outEnd));
     return true;
   }
 
   private publish5(flags: number, message: PublishFields, topicStart: number, packetId: number, expirySeconds: number): boolean {
     const { topic, topicEnd, subscriptionIds, properties, propertiesStart, propertiesEnd, payload, payloadStart, payloadEnd } = message;
-    const size = publish5Size(
-      topicEnd - topicStart, payloadEnd - payloadStart, (flags >> 1) & 3, 0, expirySeconds, subscriptionIds, propertiesEnd - propertiesStart,
-    );
+    const payloadLength = payloadEnd - payloadStart;
+    const size = publish5Size(topicEnd - topicStart, payloadLength, (flags >> 1) & 3, 0, expirySeconds, subscriptionIds, propertiesEnd - propertiesStart);
     if (size > this.maxSentBytes) return false;
     this.gate.traffic.sentMessages += 1;
     // A packet that hardly fits does without one.
     const alias = this.aliases && size + MAX_ALIAS_BYTES <= this.maxSentBytes ? this.aliases.aliasOf(topic, topicStart, topicEnd) : 0;
     // With QoS 2 the name stays beside it: MQTT.js forgets what an alias stands for between PUBLISH and PUBREL.
     const nameStart = alias > 0 && this.aliases?.knows(alias, topic, topicStart, topicEnd) && (flags & QOS_2) === 0 ? topicEnd : topicStart;
-    const out = this.reserve(size + MAX_ALIAS_BYTES);
+    const isLarge = payloadLength >= LARGE_BYTES && this.mayWriteThrough;
+    const out = this.reserve((isLarge ? size - payloadLength : size) + MAX_ALIAS_BYTES);
     const start = this.outEnd;
-    this.outEnd = encodePublish5(
-      out, start, flags, topic, nameStart, topicEnd, packetId, alias, expirySeconds, subscriptionIds,
-      properties, propertiesStart, propertiesEnd, payload, payloadStart, payloadEnd,
+    this.outEnd = encodePublish5Head(
+      out, start, flags, topic, nameStart, topicEnd, packetId, alias, expirySeconds, subscriptionIds, properties, propertiesStart, propertiesEnd, payloadLength,
     );
+    if (isLarge) this.writeThrough(payload, payloadStart, payloadEnd);
+    else this.outEnd = copyBytes(out, this.outEnd, payload, payloadStart, payloadEnd);
     if (this.gate.trace) this.author.traceSent(out.subarray(start, this.outEnd));
     return true;
   }
@@ -172,25 +178,32 @@ export class PacketWriter implements Collector {
     if ((this.author.version === 5) !== message.frameIs5 || length > this.maxSentBytes || this.aliases || message.subscriptionIds.length > 0) return false;
     if (packets > 1 && this.gate.trace) return false;
     this.gate.traffic.sentMessages += packets;
-    const from = length < LARGE_BYTES ? frameStart : this.writeThrough(frame, frameStart, frameEnd);
-    if (from === frameEnd) return true;
-    const out = this.reserve(frameEnd - from);
+    if (length >= LARGE_BYTES && frame[frameStart] === QOS_0_PUBLISH && this.mayWriteThrough) {
+      this.writeThrough(frame, frameStart, frameEnd);
+      return true;
+    }
+    const out = this.reserve(length);
     const start = this.outEnd;
-    this.outEnd += frame.copy(out, start, from, frameEnd);
-    if (from === frameStart) out[start] = QOS_0_PUBLISH;
+    frame.copy(out, start, frameStart, frameEnd);
+    out[start] = QOS_0_PUBLISH;
+    this.outEnd = start + length;
     if (this.gate.trace) this.author.traceSent(out.subarray(start, this.outEnd));
     return true;
   }
 
-  /** What the system takes of it at once need not be copied. Returns where the rest begins. */
-  private writeThrough(frame: Buffer, start: number, end: number): number {
-    const { transport } = this;
-    if (frame[start] !== QOS_0_PUBLISH || this.gate.trace || !transport?.writeNow || transport.headroomBytes) return start;
+  private get mayWriteThrough(): boolean {
+    return this.transport?.writeNow !== undefined && !this.transport.headroomBytes && !this.gate.trace;
+  }
+
+  /** Appends many bytes: what the system takes of them at once need not be copied. */
+  private writeThrough(bytes: Buffer, start: number, end: number): void {
     this.flush();
-    const taken = transport.writeNow(frame, start, end);
+    const taken = this.transport?.writeNow?.(bytes, start, end) ?? 0;
     this.gate.traffic.sentBytes += taken;
     this.lastSentMs = this.clock.nowMs();
-    return start + taken;
+    if (start + taken === end) return;
+    const out = this.reserve(end - start - taken);
+    this.outEnd = copyBytes(out, this.outEnd, bytes, start + taken, end);
   }
 
   /** Appends an acknowledgement without a reason code. */

@@ -92,11 +92,11 @@ export function publishSize(topicLength: number, payloadLength: number, qos: num
 }
 
 /**
- * Writes a whole PUBLISH packet for MQTT 3.1 and 3.1.1 and returns the position after it, without allocating.
+ * Writes a PUBLISH packet for MQTT 3.1 and 3.1.1 up to its payload and returns the position after that, without allocating.
  * `flags` is the low nibble of the first byte (DUP 8, QoS << 1, RETAIN 1); `packetId` is left out for QoS 0.
- * `target` must have `publishSize` bytes left at `at`.
+ * With the payload the packet has `publishSize` bytes.
  */
-export function encodePublish(
+export function encodePublishHead(
   target: Buffer,
   at: number,
   flags: number,
@@ -104,13 +104,11 @@ export function encodePublish(
   topicStart: number,
   topicEnd: number,
   packetId: number,
-  payload: Uint8Array,
-  payloadStart: number,
-  payloadEnd: number,
+  payloadLength: number,
 ): number {
   const topicLength = topicEnd - topicStart;
   const hasPacketId = (flags & 6) !== 0;
-  const remaining = 2 + topicLength + (hasPacketId ? 2 : 0) + payloadEnd - payloadStart;
+  const remaining = 2 + topicLength + (hasPacketId ? 2 : 0) + payloadLength;
   target[at] = PUBLISH_BYTE | flags;
   let position = writeRemainingLength(target, at + 1, remaining);
   target[position++] = topicLength >> 8;
@@ -120,5 +118,5 @@ export function encodePublish(
     target[position++] = packetId >> 8;
     target[position++] = packetId & 0xff;
   }
-  return copyBytes(target, position, payload, payloadStart, payloadEnd);
+  return position;
 }

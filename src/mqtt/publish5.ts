@@ -26,20 +26,20 @@ export function publish5Size(
 }
 
 /**
- * Writes a whole PUBLISH packet of MQTT 5 and returns the position after it, without allocating. Parameters are as for `encodePublish`
- * and `publish5Size`; a topic that the peer knows by its alias is left empty. `target` must have `publish5Size` bytes left at `at`.
+ * Writes a PUBLISH packet of MQTT 5 up to its payload and returns the position after that, without allocating. Parameters are as for
+ * `encodePublishHead` and `publish5Size`; a topic that the peer knows by its alias is left empty. With the payload the packet has `publish5Size` bytes at most.
  */
-export function encodePublish5(
+export function encodePublish5Head(
   target: Buffer, at: number, flags: number,
   topic: Uint8Array, topicStart: number, topicEnd: number, packetId: number,
   topicAlias: number, expirySeconds: number, subscriptionIds: readonly number[],
   block: Uint8Array, blockStart: number, blockEnd: number,
-  payload: Uint8Array, payloadStart: number, payloadEnd: number,
+  payloadLength: number,
 ): number {
   const topicLength = topicEnd - topicStart;
   const hasPacketId = (flags & 6) !== 0;
   const properties = propertiesLength(topicAlias, expirySeconds, subscriptionIds, blockEnd - blockStart);
-  const remaining = 2 + topicLength + (hasPacketId ? 2 : 0) + remainingLengthSize(properties) + properties + payloadEnd - payloadStart;
+  const remaining = 2 + topicLength + (hasPacketId ? 2 : 0) + remainingLengthSize(properties) + properties + payloadLength;
   target[at] = PUBLISH_BYTE | flags;
   let position = writeRemainingLength(target, at + 1, remaining);
   target[position++] = topicLength >> 8;
@@ -63,6 +63,5 @@ export function encodePublish5(
     target[position++] = SUBSCRIPTION_IDENTIFIER;
     position = writeRemainingLength(target, position, subscriptionIds[i] as number);
   }
-  position = copyBytes(target, position, block, blockStart, blockEnd);
-  return copyBytes(target, position, payload, payloadStart, payloadEnd);
+  return copyBytes(target, position, block, blockStart, blockEnd);
 }

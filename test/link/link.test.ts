@@ -161,11 +161,24 @@ describe("output", () => {
 
     const large = (first: number, fill: number): Buffer => Buffer.concat([Buffer.from([first, 0xf4, 0x93, 0x09, 0, 1, 0x61]), Buffer.alloc(149_997, fill)]);
 
-    it.each([0, 1, 70_000, 1_000_000])("is whole and in order where %i bytes are taken at once", (atOnce) => {
+    const open = (atOnce: number): { link: Link; transport: TakingTransport } => {
       const link = new Link(new Handler(), { ...LIMITS, maxUnsentBytes: 10_000_000 }, clock, gate);
       const transport = new TakingTransport(atOnce);
       transport.reads = false;
       link.open(transport);
+      return { link, transport };
+    };
+
+    function expectSent(transport: TakingTransport, sent: Buffer[]): void {
+      turn();
+      while (transport.unsentBytes > 0) transport.readOne();
+      expect(transport.all.equals(Buffer.concat(sent))).toBe(true);
+      expect(gate.traffic.sentBytes).toBe(transport.all.length);
+      expect(gate.totals.unsentBytes).toBe(0);
+    }
+
+    it.each([0, 1, 70_000, 1_000_000])("is whole and in order where %i bytes are taken at once", (atOnce) => {
+      const { link, transport } = open(atOnce);
       const sent: Buffer[] = [];
       [0x30, 0x31, 0x30, 0x30].forEach((first, i) => {
         const frame = Buffer.concat([Buffer.from("before"), large(first, i), Buffer.from("behind")]);
@@ -176,13 +189,24 @@ describe("output", () => {
         frame.fill(0xff); // what was read may change now
         if (i === 2) turn();
       });
-      turn();
-      while (transport.unsentBytes > 0) transport.readOne();
-      expect(transport.all.equals(Buffer.concat(sent))).toBe(true);
-      expect(gate.traffic.sentBytes).toBe(transport.all.length);
-      expect(gate.totals.unsentBytes).toBe(0);
+      expectSent(transport, sent);
       // The second one has the flag RETAIN, which must not go out: it is copied.
       if (atOnce === 1_000_000) expect(transport.sizes.filter((bytes) => bytes === 150_004)).toHaveLength(3);
+    });
+
+    it.each([0, 1, 70_000, 1_000_000].flatMap((atOnce) => [[4, atOnce], [5, atOnce]] as const))("is whole and in order with MQTT %i and an identifier of its own where %i bytes are taken at once", (version, atOnce) => {
+      const { link, transport } = open(atOnce);
+      link.version = version;
+      const [heads, properties] = version === 4 ? ["3206", ""] : ["3207", "00"];
+      const sent: Buffer[] = [];
+      for (const id of [1, 2, 3]) {
+        const content = Buffer.alloc(150_000, id);
+        publish(link, id);
+        link.publish(2, messageOf(Buffer.from("t"), content, { qos: 1, retain: false, receivedMs: 0 }), 0, id, -1);
+        sent.push(Buffer.from(`${heads}000174000${id}${properties}70` + `32${version === 4 ? "f5" : "f6"}9309000174000${id}${properties}`, "hex"), Buffer.from(content));
+        content.fill(0xff); // what was read may change now
+      }
+      expectSent(transport, sent);
     });
   });
 

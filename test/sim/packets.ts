@@ -1,5 +1,5 @@
-import { encodePublish, publishSize } from "../../src/mqtt/publish.ts";
-import { encodePublish5, publish5Size } from "../../src/mqtt/publish5.ts";
+import { encodePublishHead, publishSize } from "../../src/mqtt/publish.ts";
+import { encodePublish5Head, publish5Size } from "../../src/mqtt/publish5.ts";
 import type { MessageProperties } from "../../src/mqtt/message-properties.ts";
 import { encodeProperties } from "../../src/mqtt/property-block.ts";
 import type { ProtocolVersion, QoS } from "../../src/mqtt/protocol.ts";
@@ -31,12 +31,13 @@ export function encodeMessage(version: ProtocolVersion, { topic, payload, qos, r
   const flags = (dup ? 8 : 0) | (qos << 1) | (retain ? 1 : 0);
   if (version < 5) {
     const packet = Buffer.allocUnsafe(publishSize(name.length, content.length, qos));
-    encodePublish(packet, 0, flags, name, 0, name.length, packetId, content, 0, content.length);
+    content.copy(packet, encodePublishHead(packet, 0, flags, name, 0, name.length, packetId, content.length));
     return packet;
   }
   const block = payload.length % 2 === 0 ? markOf(payload) : NO_BYTES;
   const packet = Buffer.allocUnsafe(publish5Size(name.length, content.length, qos, alias.number, expirySeconds, [], block.length));
-  encodePublish5(packet, 0, flags, name, 0, name.length, packetId, alias.number, expirySeconds, [], block, 0, block.length, content, 0, content.length);
+  const at = encodePublish5Head(packet, 0, flags, name, 0, name.length, packetId, alias.number, expirySeconds, [], block, 0, block.length, content.length);
+  content.copy(packet, at);
   return packet;
 }
 
