@@ -22,7 +22,7 @@ export class AckGate {
   readonly traffic = new LinkTraffic();
   readonly readOutput = new ReadOutput();
   readonly turn = new Turn();
-  readonly unfinished = new UnfinishedPackets();
+  readonly unfinished = new UnfinishedPackets(() => this.isHealthy && this.isFull);
   /** Told of every packet of all links, while somebody wants to know. */
   trace: Trace | undefined;
   private readonly holding = new Set<Holding>();
@@ -44,6 +44,7 @@ export class AckGate {
   onStoreState(isHealthy: boolean): void {
     this.isHealthy = isHealthy;
     for (const link of this.holding) link.regulateReading?.();
+    this.unfinished.release();
   }
 
   hold(link: Holding): void {
@@ -57,5 +58,6 @@ export class AckGate {
   release(upTo: number): void {
     this.stored = upTo;
     for (const link of this.holding) if (link.releaseHeld(upTo)) this.holding.delete(link);
+    this.unfinished.release();
   }
 }

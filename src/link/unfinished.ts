@@ -21,7 +21,7 @@ export interface Receiver {
 
 /**
  * Large packets that are not whole yet, of all links that are logged in. Beyond what they may have together one link goes on, so that its packet becomes whole, and the others
- * wait: what their peers send stays with the system.
+ * wait: what their peers send stays with the system. All wait while too much is not on disk yet: a thousand links would have a packet each there.
  */
 export class UnfinishedPackets {
   bytes = 0;
@@ -31,6 +31,9 @@ export class UnfinishedPackets {
   private readonly waiting = new Map<Receiver, number>();
   private areTakingTurns = false;
   private isReleasing = false;
+
+  /** `isFull`: too much waits for the disk; `release` follows when that has changed. */
+  constructor(private readonly isFull: () => boolean) {}
 
   /** What `link` has of a packet, 0 if it is whole, has grown by `grown`, or shrunk, to `bytes`. Returns what it has to do; `wait`: until `readOn`. */
   note(link: Receiver, grown: number, bytes: number, clock: Clock): "read" | "wait" | "close" {
@@ -42,8 +45,9 @@ export class UnfinishedPackets {
     }
     if (bytes <= FREE_BYTES) return "read";
     if (this.bytes - bytes > MAX_BYTES_OF_OTHERS) return "close";
-    if (this.bytes <= MAX_BYTES) return "read";
-    if (this.waiting.size === 0) this.ahead ??= link;
+    const isFull = this.isFull();
+    if (this.bytes <= MAX_BYTES && !isFull) return "read";
+    if (this.waiting.size === 0 && !isFull) this.ahead ??= link;
     if (this.ahead === link) return "read";
     this.waiting.set(link, bytes);
     this.takeTurns(clock);
@@ -60,8 +64,14 @@ export class UnfinishedPackets {
     });
   }
 
-  private release(): void {
-    let room = MAX_BYTES - this.bytes;
+  /** Not to be called in the midst of a link's packets. */
+  release(): void {
+    if (!this.isFull()) this.letOn(MAX_BYTES - this.bytes);
+  }
+
+  /** As many as there is room for, and one whatever there is, if none is. */
+  private letOn(bytesFree: number): void {
+    let room = bytesFree;
     for (const [link, bytes] of this.waiting) {
       if (room <= 0 && this.ahead !== undefined) return;
       if (room <= 0) this.ahead = link;
@@ -78,7 +88,7 @@ export class UnfinishedPackets {
       this.areTakingTurns = false;
       if (this.waiting.size === 0) return;
       this.ahead = undefined;
-      this.release();
+      this.letOn(this.isFull() ? 0 : MAX_BYTES - this.bytes);
       this.takeTurns(clock);
     });
   }

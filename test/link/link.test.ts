@@ -1045,6 +1045,19 @@ describe("totals of all links", () => {
     expect(link.handler.packets).toEqual([0x30, 0xc0]);
   });
 
+  it.each(["is stored", "can't be stored for now"])("make a large packet wait while too much is not on disk yet, until that %s", (end) => {
+    const [other, { link, transport, handler }] = [connect(large), connect(large)];
+    for (const session of [other.link, link]) session.endHandshake(64 * MIB);
+    other.link.acknowledge(PUBACK_BYTE, 1, 1, 1001);
+    link.onBytes(PINGREQ);
+    link.onBytes(begin(0x30, 5_000));
+    expect([handler.packets, transport.takeCalls()]).toEqual([[0xc0], ["pause"]]);
+    if (end === "is stored") gate.release(1);
+    else gate.onStoreState(false);
+    expect(transport.takeCalls()).toEqual(["resume"]);
+    expect(link.isReadingPaused).toBe(false);
+  });
+
   it("give each peer a small share of output when all of them have too much", () => {
     const limits = { ...LIMITS, maxUnsentBytes: 100 * MIB };
     const [one, two] = [connect(limits), connect(limits)];

@@ -7,6 +7,7 @@ const MIB = 1024 * KIB;
 
 let clock: VirtualClock;
 let unfinished: UnfinishedPackets;
+let isFull: boolean;
 
 /** A link, as far as it is asked. */
 class Peer implements Receiver {
@@ -32,7 +33,8 @@ const verdicts = (of: readonly Peer[]): string => of.map(({ verdict }) => verdic
 
 beforeEach(() => {
   clock = new VirtualClock();
-  unfinished = new UnfinishedPackets();
+  isFull = false;
+  unfinished = new UnfinishedPackets(() => isFull);
 });
 
 describe("packets that are not whole", () => {
@@ -109,5 +111,44 @@ describe("packets that are not whole", () => {
     ahead.to(0);
     turn();
     expect(next.verdict).toBe("read");
+  });
+
+  describe("while too much is not on disk yet", () => {
+    beforeEach(() => {
+      isFull = true;
+    });
+
+    it("wait, however few, until less is; small ones do not", () => {
+      const [one, two, small] = [new Peer().to(10 * KIB), new Peer().to(10 * KIB), new Peer().to(3 * KIB)];
+      expect(verdicts([one, two, small])).toBe("wait wait read");
+      unfinished.release();
+      expect(verdicts([one, two])).toBe("wait wait");
+      isFull = false;
+      unfinished.release();
+      expect(verdicts([one, two])).toBe("read read");
+    });
+
+    it("do not follow each other when one is whole", () => {
+      isFull = false;
+      peers(31, MIB);
+      const [ahead, next] = [new Peer().to(2 * MIB), new Peer().to(10 * KIB)];
+      isFull = true;
+      expect(ahead.to(2 * MIB + 1).verdict).toBe("read");
+      ahead.to(0);
+      turn();
+      expect(next.verdict).toBe("wait");
+      isFull = false;
+      unfinished.release();
+      expect(next.verdict).toBe("read");
+    });
+
+    it("go on one every half second all the same", () => {
+      const all = peers(3, 10 * KIB);
+      const beganMs = clock.nowMs();
+      turn();
+      expect([clock.nowMs() - beganMs, verdicts(all)]).toEqual([500, "read wait wait"]);
+      turn();
+      expect([clock.nowMs() - beganMs, verdicts(all)]).toEqual([1_000, "read read wait"]);
+    });
   });
 });

@@ -45,3 +45,31 @@ it("takes large messages that many send at once, one after the other, beside pee
   expect(mostKiB).toBeLessThan(MOST_KIB);
   await Promise.all([subscriber, ...publishers].map((client) => client.end()));
 }, 60_000);
+
+const MANY = 300;
+const MANY_PAYLOAD_BYTES = 500 * KIB;
+/** All of them together have 147 MiB, which LevelDB would have twice more. */
+const MOST_FOR_MANY_KIB = 360 * KIB;
+
+it("takes no more large messages at a time than the disk does", async () => {
+  const port = await freePort();
+  const daemon = await DaemonProcess.startForTest(`listener ${port} 127.0.0.1`);
+  const subscriber = await connect311(port, { clientId: "subscriber", clean: false });
+  await subscriber.subscribe("large/+", 1);
+  await subscriber.end();
+  let mostKiB = 0;
+  const watch = setInterval(() => {
+    mostKiB = Math.max(mostKiB, memoryOf(daemon.pid).residentKiB);
+  }, 20);
+  onTestFinished(() => void clearInterval(watch));
+  const publishers = await Promise.all(Array.from({ length: MANY }, (_, number) => connect311(port, { clientId: `publisher-${number}`, reconnectPeriod: 0 })));
+  const payload = Buffer.alloc(MANY_PAYLOAD_BYTES, 0x70);
+  await Promise.all(publishers.map((publisher, number) => publisher.client.publishAsync(`large/${number}`, payload, { qos: 1 })));
+  await Promise.all(publishers.map((publisher) => publisher.end()));
+  console.log(`${MANY} messages of ${MANY_PAYLOAD_BYTES / KIB} KiB at once for a client that is away: RSS ${Math.round(mostKiB / KIB)} MiB at most`);
+  expect(mostKiB).toBeLessThan(MOST_FOR_MANY_KIB);
+  const again = await connect311(port, { clientId: "subscriber", clean: false });
+  await again.waitUntil(() => again.messages.length >= MANY, 20_000);
+  expect(again.messages.map(({ topic }) => topic).sort()).toEqual(publishers.map((_, number) => `large/${number}`).sort());
+  await again.end();
+}, 60_000);
