@@ -66,7 +66,10 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
   /** The last turn in which it had a large read, or one of many packets. */
   private busyIn = 0;
   /** What had come already when reading was stopped. */
-  private unread: Unread[] | undefined;
+  private unread = NONE;
+  private isTakingUnread = false;
+  /** It has ended while no packet is handed on: that is told behind what is unread. */
+  private endReason: CloseReason | undefined;
 
   constructor(
     public handler: PacketHandler,
@@ -192,12 +195,16 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
 
   private unhalt(reasons: number): void {
     this.halts &= ~reasons;
-    if (this.halts !== 0) return;
-    for (const { bytes, end } of this.takeUnread()) {
+    if (this.halts !== 0 || this.isTakingUnread) return;
+    this.isTakingUnread = true;
+    while (this.halts === 0 && this.unread.length > 0) {
+      const { bytes, end } = this.takeUnread();
       this.onBytes(bytes, end);
       giveBack(bytes);
     }
-    this.regulateReading();
+    this.isTakingUnread = false;
+    if (this.endReason && this.unread.length === 0) this.finish(this.endReason);
+    else this.regulateReading();
   }
 
   private takeFrames(bytes: Buffer, end: number): void {
@@ -217,15 +224,18 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     const end = to - from;
     const aside = takeInputBuffer(end);
     bytes.copy(aside, 0, from, to);
-    (this.unread ??= []).push({ bytes: aside, end });
+    if (this.unread.length === 0) this.unread = [];
+    // What is left of the first one stays the first one.
+    if (this.isTakingUnread) this.unread.unshift({ bytes: aside, end });
+    else this.unread.push({ bytes: aside, end });
     this.gate.turn.asideBytes += end;
   }
 
-  private takeUnread(): readonly Unread[] {
-    const { unread = NONE } = this;
-    this.unread = undefined;
-    for (const { end } of unread) this.gate.turn.asideBytes -= end;
-    return unread;
+  /** The first, which there is. */
+  private takeUnread(): Unread {
+    const first = this.unread.shift() as Unread;
+    this.gate.turn.asideBytes -= first.end;
+    return first;
   }
 
   onFrame(first: number, bytes: Buffer, start: number, bodyStart: number, bodyEnd: number): boolean {
@@ -281,11 +291,13 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     if (!this.closed && !this.congested) this.handler.onDrain();
   }
 
-  /** A WebSocket tells of its end in the read that has brought what came before: that is taken now, though the link rests. */
+  /** A WebSocket tells of its end in the read that has brought what came before: that is taken now, though the link rests, or when the handler wants more. */
   onClose(error: Error | undefined): void {
+    if (this.isEnding) return;
     this.isEnding = true;
+    this.endReason = reasonOfEnd(error);
     this.unhalt(RESTING | GATHERING | WAITING);
-    this.finish(reasonOfEnd(error));
+    if (this.unread.length === 0) this.finish(this.endReason);
   }
 
   /** No packet is handed on until `resumeReading`. */
@@ -382,13 +394,14 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     this.closed = true;
     this.writer.close();
     this.countUnfinished();
-    for (const { bytes } of this.takeUnread()) giveBack(bytes);
+    while (this.unread.length > 0) giveBack(this.takeUnread().bytes);
     this.answers.close();
     this.handler.onClosed(reason);
   }
 }
 
-const NONE: readonly Unread[] = [];
+/** Most links never have any. */
+const NONE: Unread[] = [];
 /** A socket that gives so much may give more in the same turn. */
 const LARGE_READ_BYTES = 16 * 1024;
 /** When such reads of a turn, and those of many packets, have taken so long, their links rest: at the end of a read, or anywhere, which costs a copy of what is left. */

@@ -79,6 +79,7 @@ class Handler implements PacketHandler {
   drains = 0;
   closed: CloseReason[] = [];
   whenPacket: (firstByte: number) => void = () => undefined;
+  onReadEnd = (): void => undefined;
 
   onPacket: PacketHandler["onPacket"] = (firstByte) => {
     this.packets.push(firstByte);
@@ -784,6 +785,43 @@ describe("stopReading", () => {
         expect(seen).toEqual(bodies.map((_, index) => index));
       }),
     );
+  });
+
+  it("gives what came before the end of the connection, also where it stops again, and tells of that end behind it", () => {
+    const { link, handler } = connect();
+    handler.whenPacket = (firstByte) => {
+      if (firstByte === 0xd0) link.stopReading();
+    };
+    link.stopReading();
+    link.onBytes(sendOf("c000", "d000", "4002", "0001", "e000"));
+    link.onClose(new Error("ECONNRESET"));
+    expect([handler.packets, handler.closed]).toEqual([[], []]);
+    link.resumeReading();
+    expect([handler.packets, handler.closed]).toEqual([[0xc0, 0xd0], []]);
+    link.resumeReading();
+    expect(handler.packets).toEqual([0xc0, 0xd0, 0x40, 0xe0]);
+    expect(handler.closed).toEqual([{ kind: "error", text: "ECONNRESET" }]);
+    link.onClose(undefined);
+    expect(handler.closed).toHaveLength(1);
+  });
+
+  it("tells at once of an end before which nothing has come", () => {
+    const { link, handler } = connect();
+    link.stopReading();
+    link.onClose(undefined);
+    expect(handler.closed).toHaveLength(1);
+  });
+
+  it("gives what has come in its order where it is resumed behind the packets of a read", () => {
+    const { link, handler } = connect();
+    handler.whenPacket = (firstByte) => {
+      if (firstByte === 0xd0) link.stopReading();
+    };
+    link.stopReading();
+    for (const text of ["d000c000", "e000", "4000"]) link.onBytes(Buffer.from(text, "hex"));
+    handler.onReadEnd = () => link.resumeReading();
+    link.resumeReading();
+    expect(handler.packets).toEqual([0xd0, 0xc0, 0xe0, 0x40]);
   });
 
   it("leaves nothing behind when the link is closed meanwhile", () => {
