@@ -102,7 +102,7 @@ export class WaitingRoom {
     if (!this.isEmpty) this.timer ??= this.clock.after(CHECK_MS, () => this.check());
   }
 
-  /** Who came first is first; each has one message taken at a time, so that none takes all the room. */
+  /** Who has waited longest for a message to be taken is first; each has one taken at a time, so that none takes all the room. */
   private retry(): void {
     if (this.isRetrying) return;
     this.isRetrying = true;
@@ -132,7 +132,11 @@ export class WaitingRoom {
 
   /** Whether there is more in the line; else its publisher is free again. */
   private goesOn(publisher: Publisher, line: Line): boolean {
-    if (line.waiting.length > 0) return true;
+    if (line.waiting.length > 0) {
+      this.lines.delete(publisher);
+      this.lines.set(publisher, line); // it is the last one now
+      return true;
+    }
     this.leave(publisher);
     if (line.isStopped) publisher.resumeReading();
     return false;

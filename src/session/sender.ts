@@ -118,9 +118,11 @@ export class Sender {
     if (expirySeconds === EXPIRED) return this.countExpired();
     const sentQoS = this.lowered(qos);
     const id = sentQoS === 0 ? 0 : packetIdOf(queue.lane, queue.nextSeq);
-    if (!this.peer.publish((sentQoS << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return this.countOversized();
-    if (sentQoS > 0) queue.sendUnkept(sentSlot(sentQoS));
-    return Admission.taken;
+    const seq = queue.nextSeq;
+    if (sentQoS > 0) queue.sendUnkept(sentSlot(sentQoS)); // a shared subscription acknowledges at once
+    if (this.peer.publish((sentQoS << 1) | (retain ? 1 : 0), message, message.topicStart + this.view.prefix.length, id, expirySeconds)) return Admission.taken;
+    if (sentQoS > 0) queue.acknowledge(seq, sentSlot(sentQoS));
+    return this.countOversized();
   }
 
   private countExpired(): GroupNumber {

@@ -20,13 +20,15 @@ class FakeLink implements Peer, Publisher {
   version: ProtocolVersion = 4;
   isReading = true;
   received: string[] = [];
+  unacknowledged: number[] = [];
   /** Packet identifiers that were acknowledged, in order. */
   acknowledged: number[] = [];
   refused: number[] = [];
 
   constructor(readonly peerName: string) {}
 
-  publish(_flags: number, message: Message, topicStart: number): boolean {
+  publish(_flags: number, message: Message, topicStart: number, packetId: number): boolean {
+    this.unacknowledged.push(packetId);
     this.received.push(message.topic.toString("utf8", topicStart, message.topicEnd));
     return true;
   }
@@ -337,6 +339,20 @@ describe("queue_full block", () => {
     slow.attach();
     await pass();
     expect([publisher.link.acknowledged.length - 3, second.link.acknowledged.length]).toEqual([5, 5]);
+  });
+
+  it("takes one of each in turn also when places come free one by one, however much the first has waiting", async () => {
+    const { slow, publisher } = fullQueue();
+    const others = ["second", "third"].map((name) => new Client(broker, name));
+    slow.entry.session.attach(slow.link, 1);
+    for (let count = 0; count < 30; count++) publisher.publish("t");
+    for (const other of others) for (let count = 0; count < 3; count++) other.publish("t");
+    for (let taken = 0; taken < 9; taken++) {
+      await pass();
+      for (const id of slow.link.unacknowledged.splice(0)) slow.entry.session.sender?.onPuback(id);
+    }
+    await pass();
+    expect(others.map(({ link }) => link.acknowledged.length)).toEqual([3, 3]);
   });
 });
 

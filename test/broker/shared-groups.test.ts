@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { BrokerRig } from "./rig.ts";
+import { accessOf, BrokerRig } from "./rig.ts";
 
 const SHARED = "$share/g/a/#";
 const names = (from: number, to: number): string[] => Array.from({ length: to - from + 1 }, (_, i) => `a/${from + i}`);
@@ -115,6 +115,28 @@ describe("a shared subscription", () => {
       got.push(...z.take());
     }
     expect(sorted(got)).toEqual(names(1, 11));
+  });
+
+  it.each([1, 2] as const)("goes on after the one member that may read a message had no room for a moment, QoS %s", async (qos) => {
+    const rig = await BrokerRig.start(new Map(), { inflight: 3, access: accessOf("pattern readwrite %c/#\n") });
+    const [x, y] = [rig.connect("x"), rig.connect("y")];
+    for (const member of [x, y]) member.subscribe("$share/g/#", { qos });
+    const topics = Array.from({ length: 12 }, (_, i) => `y/${i}`);
+    for (const topic of topics) rig.publish(topic, qos);
+    const got = y.take();
+    while (y.peer.unacknowledged.length > 0 || y.entry.session.queuedMessages > 0) {
+      for (const id of y.peer.unacknowledged.splice(0)) {
+        if (qos === 1) y.entry.session.sender?.onPuback(id);
+        else {
+          y.entry.session.sender?.onPubrec(id);
+          y.entry.session.sender?.onPubcomp(id);
+        }
+      }
+      got.push(...y.take());
+    }
+    expect(got).toEqual(topics);
+    for (const topic of ["x/1", "x/2", "y/12"]) rig.publish(topic, qos);
+    expect([x.take(), y.take()]).toEqual([["x/1", "x/2"], ["y/12"]]);
   });
 
   it("ends with its last member", async () => {
