@@ -54,6 +54,8 @@ export class WebSocketFrames {
   private controlLength = 0;
   /** End of the data that has been moved together in the bytes now read. */
   private movedTo = 0;
+  /** How many frames have begun in the last read. */
+  begun = 0;
 
   constructor(private readonly taker: FrameTaker) {}
 
@@ -63,6 +65,7 @@ export class WebSocketFrames {
    */
   read(bytes: Buffer, end = bytes.length): void {
     this.movedTo = 0;
+    this.begun = 0;
     try {
       for (let at = 0, more = true; more && at < end; ) {
         if (!this.inFrame) at = this.readHeader(bytes, at, end);
@@ -111,6 +114,7 @@ export class WebSocketFrames {
   private begin(header: Buffer, start: number, length: number): number {
     const first = header[start] ?? 0;
     const short = (header[start + 1] ?? 0) & 0x7f;
+    this.begun += 1;
     this.opcode = first & 0x0f;
     this.left = short < 126 ? short : short === 126 ? header.readUInt16BE(start + 2) : longLength(header, start + 2);
     this.mask = header.readInt32LE(start + length - MASK_BYTES);

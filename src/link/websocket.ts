@@ -7,6 +7,10 @@ import { CLOSE, FrameError, type FrameTaker, MAX_SERVER_HEADER_BYTES, OPCODE, We
 /** A pong is left out while more than this waits: the newest ping is the one to answer (RFC 6455, section 5.5.3). */
 const MAX_UNSENT_BEFORE_PONG = 64 * 1024;
 
+/** Where so many frames of a read have hardly more than their headers the link does not see what they cost: the others have theirs before there is another read. */
+const MANY_FRAMES = 512;
+const SMALL_FRAME_BYTES = 16;
+
 /** Up to so many bytes a payload is copied behind its header: two writes would cost the system more. */
 const MAX_COPIED_BYTES = 32 * 1024;
 
@@ -21,6 +25,8 @@ export class WebSocketTransport implements Transport, TransportListener, FrameTa
   private closeTimer: NodeJS.Timeout | undefined;
   /** Payload of the newest ping that has not been answered. */
   private ping: Buffer | undefined;
+  private isPaused = false;
+  private isResting = false;
 
   constructor(private readonly listener: TransportListener) {
     this.frames = new WebSocketFrames(this);
@@ -53,6 +59,17 @@ export class WebSocketTransport implements Transport, TransportListener, FrameTa
       this.finish(error);
     }
     if (this.ping) this.sendPong(this.ping);
+    if (this.frames.begun >= MANY_FRAMES && end < this.frames.begun * SMALL_FRAME_BYTES) this.rest();
+  }
+
+  private rest(): void {
+    if (this.isResting || this.isOver) return;
+    this.isResting = true;
+    this.carrier.pause();
+    setImmediate(() => {
+      this.isResting = false;
+      if (!this.isPaused) this.carrier.resume();
+    });
   }
 
   onData(bytes: Buffer, end: number): void {
@@ -118,18 +135,21 @@ export class WebSocketTransport implements Transport, TransportListener, FrameTa
   }
 
   pause(): void {
-    if (!this.isClosing) this.carrier.pause();
+    if (this.isClosing) return;
+    this.isPaused = true;
+    this.carrier.pause();
   }
 
   resume(): void {
-    this.carrier.resume();
+    this.isPaused = false;
+    if (!this.isResting) this.carrier.resume();
   }
 
   /** Our close frame, and then the other side's, for which it has some time. */
   end(): void {
     if (this.isClosing) return;
     this.sendClose(codeBytes(CLOSE.normal));
-    this.carrier.resume();
+    this.resume();
     lingering.add(this, () => this.carrier.destroy());
     this.closeTimer = setTimeout(() => this.finish(undefined), LINGER_MS).unref();
   }

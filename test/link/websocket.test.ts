@@ -26,8 +26,16 @@ class Carrier implements Transport {
     done();
   }
 
-  pause(): void {}
-  resume(): void {}
+  calls: string[] = [];
+
+  pause(): void {
+    this.calls.push("pause");
+  }
+
+  resume(): void {
+    this.calls.push("resume");
+  }
+
   end(): void {}
   destroy(): void {}
 }
@@ -98,4 +106,45 @@ it("that ends in the read that has brought its last packets loses none of them, 
   webSocket.onBytes(Buffer.concat([frame(Buffer.concat([...publishes, Buffer.from([0xe0, 0])])), frame(Buffer.from([0x03, 0xe8]), { opcode: 8 })]));
   while (clock.step());
   expect(packets).toEqual([...publishes.map(() => 0x30), 0xe0, 0]);
+});
+
+describe("a read of very many small frames", () => {
+  const many = (count: number): Buffer => Buffer.concat(Array.from({ length: count }, () => frame(Buffer.alloc(0), { opcode: 9 })));
+  const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+  function open(): { carrier: Carrier; webSocket: WebSocketTransport } {
+    const carrier = new Carrier();
+    const webSocket = new WebSocketTransport(nobody);
+    webSocket.open(carrier);
+    return { carrier, webSocket };
+  }
+
+  it("is the last one of its turn", async () => {
+    const { carrier, webSocket } = open();
+    webSocket.onBytes(many(500));
+    expect(carrier.calls).toEqual([]);
+    webSocket.onBytes(many(600));
+    webSocket.onBytes(many(600)); // was on its way
+    expect(carrier.calls).toEqual(["pause"]);
+    await nextTurn();
+    expect(carrier.calls).toEqual(["pause", "resume"]);
+    webSocket.onBytes(many(10));
+    webSocket.onBytes(Buffer.concat(Array.from({ length: 600 }, () => frame(Buffer.alloc(20)))));
+    expect(carrier.calls).toEqual(["pause", "resume"]);
+  });
+
+  it("leaves it to the link whether more is read then", async () => {
+    const { carrier, webSocket } = open();
+    webSocket.onBytes(many(600));
+    webSocket.pause();
+    await nextTurn();
+    expect(carrier.calls).not.toContain("resume");
+    webSocket.resume();
+    expect(carrier.calls.at(-1)).toBe("resume");
+    webSocket.onBytes(many(600));
+    webSocket.resume();
+    expect(carrier.calls.at(-1)).toBe("pause");
+    await nextTurn();
+    expect(carrier.calls.at(-1)).toBe("resume");
+  });
 });
