@@ -257,15 +257,15 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     this.unfinishedBytes = bytes;
     if (this.isHandshake) {
       totals.handshakeBytes += grown;
-      if (grown > 0 && bytes > FREE_HANDSHAKE_BYTES && totals.handshakesExceeded) this.refuseLarge();
+      if (grown > 0 && bytes > FREE_HANDSHAKE_BYTES && totals.handshakesExceeded) this.giveUp();
       return;
     }
     const verdict = unfinished.note(this, grown, bytes, this.clock);
     if (verdict === "wait" && !this.isEnding) this.halts |= WAITING;
-    else if (verdict === "close") this.refuseLarge();
+    else if (verdict === "close") this.giveUp();
   }
 
-  private refuseLarge(): void {
+  giveUp(): void {
     this.close({ kind: "violation", text: "too many large packets of all connections are not whole yet", code: Reason.QuotaExceeded });
   }
 

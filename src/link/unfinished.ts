@@ -4,19 +4,26 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 /** When they have more than this in all, links wait for each other. */
 const MAX_BYTES = 32 * MIB;
-/** Where the others have more than this, a link is closed: buffers double before their links wait, and each of thousands has begun a packet before it can. */
+/** Where the others have more than this, without the largest, a link is closed: buffers double before their links wait, and each of thousands has begun a packet before it can. */
 const MAX_BYTES_OF_OTHERS = 128 * MIB;
 /** A packet of this size waits for nothing. */
 const FREE_BYTES = 4 * KIB;
 /** What a link that goes on takes at least; one that has more doubles that. */
 const LEAST_STEP_BYTES = 64 * KIB;
-/** Then another one has its turn: a peer may send slowly, or nothing. */
-const TURN_MS = 500;
+/** Who goes on and sends nothing for so long has had its turn, who does send after ten times that. */
+const TICK_MS = 50;
+const TICKS_OF_A_TURN = 10;
+/** While others wait for what it has, a link that has brought nothing for so long is closed. */
+const MAX_SILENT_MS = 5_000;
 
 /** A link that receives a large packet. */
 export interface Receiver {
   /** It has waited long enough. */
   readOn(): void;
+  /** How long nothing has come of it. */
+  silentMs(nowMs: number): number;
+  /** Others wait for the memory that it has. */
+  giveUp(): void;
 }
 
 /**
@@ -27,8 +34,11 @@ export class UnfinishedPackets {
   bytes = 0;
   /** The one that goes on whatever there is. */
   private ahead: Receiver | undefined;
-  /** In the order in which they came, and what each has. */
-  private readonly waiting = new Map<Receiver, number>();
+  private aheadTicks = 0;
+  /** What each of those has that are not small. */
+  private readonly large = new Map<Receiver, number>();
+  /** In the order in which they came. */
+  private readonly waiting = new Set<Receiver>();
   private areTakingTurns = false;
   private isReleasing = false;
 
@@ -38,20 +48,33 @@ export class UnfinishedPackets {
   /** What `link` has of a packet, 0 if it is whole, has grown by `grown`, or shrunk, to `bytes`. Returns what it has to do; `wait`: until `readOn`. */
   note(link: Receiver, grown: number, bytes: number, clock: Clock): "read" | "wait" | "close" {
     this.bytes += grown;
+    if (bytes > FREE_BYTES) this.large.set(link, bytes);
+    else this.large.delete(link);
     if (grown < 0) {
       if (this.ahead === link) this.ahead = undefined;
       this.waiting.delete(link);
       this.releaseSoon(clock);
     }
     if (bytes <= FREE_BYTES) return "read";
-    if (this.bytes - bytes > MAX_BYTES_OF_OTHERS) return "close";
+    if (this.bytes - bytes > MAX_BYTES_OF_OTHERS && this.bytes - bytes - this.largestBut(link) > MAX_BYTES_OF_OTHERS) return "close";
     const isFull = this.isFull();
     if (this.bytes <= MAX_BYTES && !isFull) return "read";
-    if (this.waiting.size === 0 && !isFull) this.ahead ??= link;
+    if (this.waiting.size === 0 && !isFull && this.ahead === undefined) this.goAhead(link);
     if (this.ahead === link) return "read";
-    this.waiting.set(link, bytes);
+    this.waiting.add(link);
     this.takeTurns(clock);
     return "wait";
+  }
+
+  private largestBut(link: Receiver): number {
+    let largest = 0;
+    for (const [other, bytes] of this.large) if (other !== link && bytes > largest) largest = bytes;
+    return largest;
+  }
+
+  private goAhead(link: Receiver): void {
+    this.ahead = link;
+    this.aheadTicks = 0;
   }
 
   /** Not at once: it may be in the midst of another link's packets. */
@@ -72,10 +95,10 @@ export class UnfinishedPackets {
   /** As many as there is room for, and one whatever there is, if none is. */
   private letOn(bytesFree: number): void {
     let room = bytesFree;
-    for (const [link, bytes] of this.waiting) {
+    for (const link of this.waiting) {
       if (room <= 0 && this.ahead !== undefined) return;
-      if (room <= 0) this.ahead = link;
-      room -= Math.max(bytes, LEAST_STEP_BYTES);
+      if (room <= 0) this.goAhead(link);
+      room -= Math.max(this.large.get(link) ?? 0, LEAST_STEP_BYTES);
       this.waiting.delete(link);
       link.readOn();
     }
@@ -84,12 +107,24 @@ export class UnfinishedPackets {
   private takeTurns(clock: Clock): void {
     if (this.areTakingTurns) return;
     this.areTakingTurns = true;
-    clock.after(TURN_MS, () => {
+    clock.after(TICK_MS, () => {
       this.areTakingTurns = false;
       if (this.waiting.size === 0) return;
-      this.ahead = undefined;
-      this.letOn(this.isFull() ? 0 : MAX_BYTES - this.bytes);
+      const nowMs = clock.nowMs();
+      this.endSilent(nowMs);
+      this.aheadTicks += 1;
+      const isFull = this.isFull();
+      const isOver = this.aheadTicks >= TICKS_OF_A_TURN;
+      if (isOver || (!isFull && (this.ahead?.silentMs(nowMs) ?? 0) >= TICK_MS)) this.ahead = undefined;
+      if (isOver || !isFull) this.letOn(isFull ? 0 : MAX_BYTES - this.bytes);
       this.takeTurns(clock);
     });
+  }
+
+  private endSilent(nowMs: number): void {
+    for (const link of this.large.keys()) {
+      if (this.bytes <= MAX_BYTES) return;
+      if (!this.waiting.has(link) && link.silentMs(nowMs) >= MAX_SILENT_MS) link.giveUp();
+    }
   }
 }

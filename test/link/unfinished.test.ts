@@ -14,20 +14,42 @@ class Peer implements Receiver {
   bytes = 0;
   verdict: "read" | "wait" | "close" = "read";
 
+  private heardMs = clock.nowMs();
+
   readOn(): void {
     this.verdict = "read";
+    this.heardMs = clock.nowMs();
+  }
+
+  silentMs(nowMs: number): number {
+    return this.verdict === "wait" ? 0 : nowMs - this.heardMs;
+  }
+
+  giveUp(): void {
+    this.to(0);
+    this.verdict = "close";
+  }
+
+  /** Something has come, too little to be counted. */
+  trickle(): void {
+    this.heardMs = clock.nowMs();
   }
 
   /** Its packet has grown, or is whole: 0. */
   to(bytes: number): this {
     const grown = bytes - this.bytes;
     this.bytes = bytes;
+    this.heardMs = clock.nowMs();
     this.verdict = unfinished.note(this, grown, bytes, clock);
     return this;
   }
 }
 
 const turn = (): void => void clock.step();
+const pass = (ms: number): void => {
+  clock.after(ms, () => undefined);
+  for (const untilMs = clock.nowMs() + ms; clock.nowMs() < untilMs; ) turn();
+};
 const peers = (count: number, bytes: number): Peer[] => Array.from({ length: count }, () => new Peer().to(bytes));
 const verdicts = (of: readonly Peer[]): string => of.map(({ verdict }) => verdict).join(" ");
 
@@ -59,19 +81,46 @@ describe("packets that are not whole", () => {
     expect(clock.nowMs()).toBe(new VirtualClock().nowMs());
   });
 
-  it("wait for one that does not come for half a second, one after the other; it waits behind them when it grows", () => {
+  it("wait for one that does not come for a moment, one after the other; it waits behind them when it grows", () => {
     peers(31, MIB);
     const [hangs, one, two, small] = [new Peer().to(3 * MIB), new Peer().to(10 * KIB), new Peer().to(10 * KIB), new Peer().to(3 * KIB)];
     expect(verdicts([hangs, one, two, small])).toBe("read wait wait read");
-    const beganMs = clock.nowMs();
-    turn();
-    expect([clock.nowMs() - beganMs, verdicts([hangs, one, two])]).toEqual([500, "read read wait"]);
+    pass(50);
+    expect(verdicts([hangs, one, two])).toBe("read read wait");
     expect(hangs.to(3 * MIB + 1).verdict).toBe("wait");
-    turn();
-    expect([clock.nowMs() - beganMs, verdicts([hangs, one, two])]).toEqual([1_000, "wait read read"]);
+    pass(50);
+    expect(verdicts([hangs, one, two])).toBe("wait read read");
     two.to(0);
     turn();
     expect(verdicts([hangs, one, two])).toBe("read read read");
+  });
+
+  it("wait half a second for one that comes slowly", () => {
+    peers(31, MIB);
+    const [slow, next] = [new Peer().to(3 * MIB), new Peer().to(10 * KIB)];
+    for (let ticks = 0; ticks < 9; ticks++) {
+      pass(25);
+      slow.trickle();
+      pass(25);
+      expect(next.verdict).toBe("wait");
+    }
+    pass(60);
+    expect(verdicts([slow, next])).toBe("read read");
+  });
+
+  it("do not wait for ever for those that bring nothing more: these are closed, as many as are in the way", () => {
+    const silent = peers(32, MIB);
+    const waiting = peers(150, 300 * KIB);
+    expect(new Set(verdicts(waiting).split(" "))).toEqual(new Set(["wait", "read"]));
+    pass(4_900);
+    expect(silent.every(({ verdict }) => verdict === "read")).toBe(true);
+    expect(waiting.some(({ verdict }) => verdict === "wait")).toBe(true);
+    pass(200);
+    expect(silent.some(({ verdict }) => verdict === "close")).toBe(true);
+    expect(unfinished.bytes).toBeGreaterThan(31 * MIB); // no more than are in the way
+    pass(2_000);
+    expect(waiting.some(({ verdict }) => verdict === "wait")).toBe(false);
+    expect(waiting.some(({ verdict }) => verdict === "read")).toBe(true);
   });
 
   it("give way to those that wait when a peer begins the next one", () => {
@@ -95,9 +144,12 @@ describe("packets that are not whole", () => {
     expect(waiting.filter(({ verdict }) => verdict === "read")).toHaveLength(4 + 8); // 128 and 64 KiB each
   });
 
-  it("end connections where those of others have 128 MiB, but never the only one", () => {
+  it("end connections where those of others have 128 MiB without the largest, which may be as large as it is", () => {
     const [large] = peers(1, 200 * MIB);
     expect(large?.verdict).toBe("read");
+    expect(new Peer().to(5 * KIB).verdict).toBe("wait");
+    const [next] = peers(1, 129 * MIB);
+    expect(next?.verdict).toBe("wait");
     expect(new Peer().to(5 * KIB).verdict).toBe("close");
     expect(new Peer().to(4 * KIB).verdict).toBe("read");
     expect(large?.to(210 * MIB).verdict).toBe("read");
@@ -144,11 +196,15 @@ describe("packets that are not whole", () => {
 
     it("go on one every half second all the same", () => {
       const all = peers(3, 10 * KIB);
-      const beganMs = clock.nowMs();
-      turn();
-      expect([clock.nowMs() - beganMs, verdicts(all)]).toEqual([500, "read wait wait"]);
-      turn();
-      expect([clock.nowMs() - beganMs, verdicts(all)]).toEqual([1_000, "read read wait"]);
+      pass(460);
+      expect(verdicts(all)).toBe("wait wait wait");
+      pass(50);
+      expect(verdicts(all)).toBe("read wait wait");
+      all[0]?.to(0);
+      pass(450);
+      expect(verdicts(all)).toBe("read wait wait");
+      pass(60);
+      expect(verdicts(all)).toBe("read read wait");
     });
   });
 });
