@@ -118,7 +118,7 @@ describe("packets that are not whole", () => {
     pass(200);
     expect(silent.some(({ verdict }) => verdict === "close")).toBe(true);
     expect(unfinished.bytes).toBeGreaterThan(31 * MIB); // no more than are in the way
-    pass(2_000);
+    pass(4_000);
     expect(waiting.some(({ verdict }) => verdict === "wait")).toBe(false);
     expect(waiting.some(({ verdict }) => verdict === "read")).toBe(true);
   });
