@@ -52,7 +52,7 @@ export class Reloads {
     parts.listeners.recheckAccess(accessBefore); // behind the commit: listeners have a say in it
     if (String(parts.listeners.places) !== placesBefore) done.push(`listening on ${parts.listeners.places.join(", ")}`);
     for (const keyword of restartKeywords(host.startedConfig, config)) this.host.log.write("reloadNeedsRestart", { keyword });
-    const what = done.length > 0 ? done.join("; ") : "nothing has changed";
+    const what = done.length > 0 ? done.join("; ") : "no connection or listener has changed, settings and access rules hold as they are now";
     this.host.log.write("reloaded", { what });
     return what;
   }
