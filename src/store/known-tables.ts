@@ -11,6 +11,13 @@ const LOST_NAME = "lost";
 /** The list is there again so long after a start: who dies before, perhaps of a table in it, has everything looked through the next time. */
 const LIST_AFTER_MS = 5_000;
 
+/** The first line of the list: in which boot of the system it was written, and how many processes had died in that one after another. */
+const BOOT = "boot";
+/** The last line, once the store has been closed. */
+const CLOSED = "closed";
+/** After so many the list is not believed: LevelDB ends the process where it reads rot, which leaves a table's times as they were. A power cut is no such death. */
+const MAX_DEATHS = 2;
+
 const isTable = (name: string): boolean => name.endsWith(".ldb");
 
 /**
@@ -25,6 +32,7 @@ export class KnownTables {
   private damaged: string[] = [];
   private readonly openedMs: number;
   private isListed = false;
+  private deaths = 0;
 
   constructor(
     private readonly directory: string,
@@ -42,12 +50,23 @@ export class KnownTables {
     return status && `${status.size} ${status.mtimeMs} ${status.ctimeMs}`;
   }
 
+  private readList(): ReadonlySet<string> {
+    const lines = new Set(readIfThere(this.listPath)?.toString("latin1").split("\n"));
+    const [first = ""] = lines;
+    const [word, boot, deaths] = first.split(" ");
+    const hasDied = word === BOOT && boot === bootId() && !lines.has(CLOSED);
+    this.deaths = hasDied ? Number(deaths) + 1 : 0;
+    if (this.deaths < MAX_DEATHS) return lines;
+    this.deaths = 0;
+    return new Set();
+  }
+
   /**
    * Before the database is opened: looks through the tables that the last run has not listed. Resolves with the names of those that are damaged and that LevelDB would open, by
    * its manifest or because that is damaged too. What it has no more, or was in the making when the process died, it removes.
    */
   async lookThrough(): Promise<string[]> {
-    const listed = new Set(readIfThere(this.listPath)?.toString("latin1").split("\n"));
+    const listed = this.readList();
     rmSync(this.listPath, { force: true });
     const reader = new TableReader();
     this.damaged = [];
@@ -112,10 +131,19 @@ export class KnownTables {
       if (lines !== "") await appendFile(this.listPath, lines);
     } else if (this.clock.nowMs() - this.openedMs >= LIST_AFTER_MS) {
       this.isListed = true;
-      await writeFile(this.listPath, [...this.stamps].map(([name, stamp]) => `${name} ${stamp}\n`).join(""), { mode: 0o600 });
+      const list = [...this.stamps].map(([name, stamp]) => `${name} ${stamp}\n`).join("");
+      await writeFile(this.listPath, `${BOOT} ${bootId()} ${this.deaths}\n${list}`, { mode: 0o600 });
     }
   }
+
+  /** The store has been closed. */
+  async close(): Promise<void> {
+    if (this.isListed) await appendFile(this.listPath, `${CLOSED}\n`);
+  }
 }
+
+/** Changes whenever the system starts; empty where there is none. */
+const bootId = (): string => readIfThere("/proc/sys/kernel/random/boot_id")?.toString("latin1").trim() ?? "";
 
 /** Reads files one after the other into one buffer: a store has hundreds of tables. */
 class TableReader {

@@ -117,6 +117,7 @@ export class StoreDirectory {
 
   async close(): Promise<void> {
     await this.#mark.close();
+    await this.tables?.close().catch(() => undefined); // who can't write it has the tables looked through some time
   }
 
   /** What has to be free for the reserve to be made. */

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { openLevelDatabase, repairLevelDatabase } from "../../src/store/database.ts";
@@ -63,6 +63,35 @@ it("lists a table that has been seen twice alike, and trusts it at the next star
   expect(await new KnownTables(folder, clock).lookThrough()).toEqual([]);
   expect(existsSync(path.join(folder, "tables"))).toBe(false);
   expect(await new KnownTables(folder, clock).lookThrough()).toEqual([table]);
+});
+
+/** A process of `ms` that finds these tables damaged. */
+async function live(ms: number, isClosed: boolean): Promise<string[]> {
+  const tables = new KnownTables(folder, clock);
+  const found = await tables.lookThrough();
+  await tables.note(readdirSync(folder));
+  wait(ms);
+  await tables.note(readdirSync(folder));
+  if (isClosed) await tables.close();
+  return found;
+}
+
+it("trusts no list when two processes have died one after the other, but in a power cut", async () => {
+  await live(LIST_AFTER_MS, true);
+  const listPath = path.join(folder, "tables");
+  const rot = readFileSync(listPath, "latin1"); // of a table whose times rot has not changed
+  damage();
+  const status = statSync(path.join(folder, table));
+  writeFileSync(listPath, rot.replace(new RegExp(`${table} .*`), `${table} ${status.size} ${status.mtimeMs} ${status.ctimeMs}`));
+  for (let count = 0; count < 4; count++) expect(await live(LIST_AFTER_MS, true)).toEqual([]);
+  expect(await live(LIST_AFTER_MS, false)).toEqual([]);
+  expect(await live(LIST_AFTER_MS, false)).toEqual([]);
+  const list = readFileSync(listPath, "latin1");
+  expect(await live(LIST_AFTER_MS, false)).toEqual([table]);
+  writeFileSync(listPath, list.replace(/^boot [^ ]*/, "boot another"));
+  expect(await live(LIST_AFTER_MS, false)).toEqual([]);
+  expect(await live(LIST_AFTER_MS, false)).toEqual([]);
+  expect(await live(LIST_AFTER_MS, false)).toEqual([table]);
 });
 
 it("mends a table so that the database can be opened, keeps the damaged one, and says how much is left", async () => {
