@@ -114,6 +114,12 @@ export class Sessions {
       const number = this.seen(sessionNumberOf(key));
       if (gone.has(number)) return void this.records.delete(key, "soon");
       const { clientId, kind, user, since, expiry, left, mount, remotes } = decodeSession(value);
+      const older = this.get(kind, clientId);
+      if (older) {
+        // A repair has brought it back: it had ended when this one began.
+        live.delete(older.session.number);
+        this.end(older);
+      }
       const entry = this.add({ kind: kind === "bridge" ? kind : "client", id: clientId, user }, kind, number);
       entry.sinceMs = since;
       if (left !== undefined) {

@@ -193,5 +193,11 @@ export const willRange: KeyRange = kindRange(KEY_WILL);
 export const connectionKey = (name: string): Buffer => Buffer.concat([Buffer.from([KEY_CONNECTION]), Buffer.from(name)]);
 export const connectionRange: KeyRange = kindRange(KEY_CONNECTION);
 
+/** What `RecordCopy` copies. */
+export const copiedRanges: readonly KeyRange[] = [connectionRange, sessionRange, subscriptionRange];
+export const isCopied = (key: Buffer): boolean => key[0] === KEY_CONNECTION || key[0] === KEY_SESSION || key[0] === KEY_SUBSCRIPTION;
+export const isConnectionKey = (key: Buffer): boolean => key[0] === KEY_CONNECTION;
+export const isSubscriptionKey = (key: Buffer): boolean => key[0] === KEY_SUBSCRIPTION;
+
 /** The number that stands in a session, subscription, incoming, queue, page or gone key. */
 export const sessionNumberOf = (key: Buffer): SessionNumber => key.readUInt32BE(1);

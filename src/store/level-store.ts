@@ -9,6 +9,7 @@ import { type ClosedGroup, CollectingGroup } from "./group.ts";
 import { DatabaseHandle } from "./handle.ts";
 import { formatKey } from "./keys.ts";
 import { fillLogPage } from "./log-page.ts";
+import { RecordCopy } from "./record-copy.ts";
 import { type Batch, Riders } from "./riders.ts";
 import { Room } from "./room.ts";
 import type { GroupNumber, Keeper, Need, Store, StoredRecord, StoreState } from "./store.ts";
@@ -64,6 +65,7 @@ export class LevelStore implements Store {
   readonly #riders = new Riders();
   readonly #discards = new Discards(MAX_DISCARDED_BYTES);
   readonly #gathering = new Gathering();
+  readonly #copy: RecordCopy;
   readonly #storedListeners: ((upTo: GroupNumber) => void)[] = [];
   readonly #stateListeners: ((state: StoreState) => void)[] = [];
   #current = new CollectingGroup(1);
@@ -91,6 +93,7 @@ export class LevelStore implements Store {
     const { figures } = this;
     this.#parts = parts;
     this.#handle = new DatabaseHandle(database, parts);
+    this.#copy = new RecordCopy(parts.directory.path, parts.clock, this.#handle);
     this.#room = new Room({ ...parts, figures, onInspected: (isShort) => this.#onInspected(isShort) });
     this.#compactor = new Compactor({
       clock: parts.clock,
@@ -202,6 +205,7 @@ export class LevelStore implements Store {
   /** What is written for a group is decided once, however often it is tried. */
   #prepare(group: ClosedGroup): void {
     const { generations } = this.#parts;
+    this.#copy.note(group.records);
     const mayWait = generations.current > 0 && this.#state === "healthy";
     const gathered = this.#riders.batchOf(group.records, generations.current, this.#discards.dueWith(group.records, mayWait));
     const noteBytes = generations.place(gathered.operations);
@@ -310,7 +314,9 @@ export class LevelStore implements Store {
     if (!this.#isBusy) this.#markLog();
     if (this.#discards.areWaiting) this.touch(this.#discards, "soon");
     this.#compactor.compact(isShort);
-    if (!isShort) this.#room.makeReserve();
+    if (isShort) return;
+    this.#room.makeReserve();
+    this.#copy.write();
   }
 
   async #closeAll(): Promise<void> {
@@ -327,6 +333,7 @@ export class LevelStore implements Store {
     await this.#compactor.close();
     await this.#room.settled();
     const isLost = this.#unwritten !== undefined;
+    await this.#copy.close();
     if (!isLost) await this.#parts.directory.markLog(Infinity);
     await this.#parts.directory.close();
     await this.#handle.close();

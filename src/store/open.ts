@@ -6,10 +6,11 @@ import { damageOfNames, openTellingLosses } from "./damage.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { findGenerations, recoverGenerations, sourceOf } from "./find-generations.ts";
 import { ensureFormat } from "./format.ts";
-import { queueRange, withoutPages } from "./keys.ts";
+import { copiedRanges, type KeyRange, queueRange, withoutPages } from "./keys.ts";
 import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
 import { makeDirectory } from "./make-directory.ts";
+import { restoreCopied } from "./record-copy.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOfDatabase, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
@@ -96,7 +97,11 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
       options.report({ kind: "damaged", detail });
     });
     // A damaged record stays until the queue's next one takes its place, which tells of all that was taken up.
-    const isOutdated = uncertainty.isNoted || (await hasDamagedQueue(database));
+    const isOutdated = uncertainty.isNoted || (await hasDamaged(database, queueRange));
+    if (isOutdated || (await hasDamaged(database, ...copiedRanges))) {
+      const restored = await restoreCopied(database, directory);
+      if (restored > 0) options.report({ kind: "repaired", detail: `store ${directory}: what was lost of sessions, subscriptions and connections has been taken from their copy (${restored} records)` });
+    }
     await storeDirectory.syncNames();
     const store = new LevelStore(database, {
       directory: storeDirectory,
@@ -218,10 +223,10 @@ function isDamage(error: unknown): boolean {
   return isCorruption(error) || /Corruption|No such file|does not exist|NotFound|\.(ldb|sst): Invalid argument/i.test(describeError(error));
 }
 
-/** Without its record nobody knows what a queue still owes. */
-async function hasDamagedQueue(database: Database): Promise<boolean> {
-  for await (const [key, value] of database.iterator({ gte: queueRange.from, lt: queueRange.to, fillCache: false })) {
-    if (unseal(key, value) === undefined) return true;
+/** Without its records nobody knows whose a queue is, and what it still owes. */
+async function hasDamaged(database: Database, ...ranges: readonly KeyRange[]): Promise<boolean> {
+  for (const { from, to } of ranges) {
+    for await (const [key, value] of database.iterator({ gte: from, lt: to, fillCache: false })) if (unseal(key, value) === undefined) return true;
   }
   return false;
 }

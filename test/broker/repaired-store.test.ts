@@ -31,3 +31,28 @@ it("tells a store that was repaired that all is taken up when that is so for eac
     expect(client.take()).toEqual(["one", "two"]);
   }
 });
+
+it("goes on with the later of two sessions of one client, of which a repair has brought the earlier one back", async () => {
+  const rig = await BrokerRig.start();
+  const first = rig.connect("a", { expiryMs: Infinity });
+  first.subscribe("old", { qos: 1 });
+  await rig.settle();
+  const before = new Map(rig.store.crash());
+  first.leave();
+  const second = rig.connect("a", { expiryMs: Infinity, cleanStart: true });
+  second.subscribe("new", { qos: 1 });
+  second.leave();
+  await rig.settle(5_000);
+  await rig.store.close();
+  const disk = rig.store.crash();
+  for (const [key, value] of before) if (/^[su]/.test(key)) disk.set(key, value);
+  for (const key of [...disk.keys()]) if (key.startsWith("g")) disk.delete(key);
+  const again = await BrokerRig.start(disk, { clock: rig.clock });
+  expect(again.broker.sessions.clients).toBe(1);
+  for (const topic of ["old", "new"]) again.publish(topic, 1);
+  const client = again.connect("a", { expiryMs: Infinity });
+  await again.settle(5_000);
+  expect(client.present).toBe(true);
+  expect(client.take()).toEqual(["new"]);
+  expect([...again.store.crash().keys()].filter((key) => /^[su]/.test(key)).map((key) => key.charCodeAt(4))).toEqual([2, 2]);
+});

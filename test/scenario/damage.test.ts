@@ -99,7 +99,26 @@ async function outcomeOf(name: string, damage: (bytes: Buffer) => Buffer): Promi
   }
 }
 
+/** Of the one block that holds the records of all sessions. */
+function flipInSession(bytes: Buffer): Buffer {
+  const at = bytes.indexOf('"clientId":"collector"');
+  if (at >= 0) bytes[at] = (bytes[at] ?? 0) ^ 1;
+  return bytes;
+}
+
 describe("a damaged file of the store", () => {
+  it("that holds a session's record: the session, its subscription and all intact messages are there", { timeout: 60_000 }, async () => {
+    const store = path.join(template, "amqtdd-store");
+    const names = readdirSync(store).filter((name) => name.endsWith(".ldb") && readFileSync(path.join(store, name)).includes('"clientId":"collector"'));
+    expect(names.length).toBeGreaterThan(0);
+    for (const name of names) {
+      const { sessionPresent, received, lines } = await outcomeOf(name, flipInSession);
+      expect(sessionPresent).toBe(true);
+      expect(new Set(received).size).toBeGreaterThan(MESSAGES - 100);
+      expect(lines.some((line) => line.includes("CWNAN0302S") && line.includes("from their copy"))).toBe(true);
+    }
+  });
+
   it.each(Object.entries(damages))("%s, each in turn: the daemon starts, keeps what is intact, tells what is lost and delivers nothing that is damaged", { timeout: 300_000 }, async (kind, damage) => {
     const complaints: string[] = [];
     const figures: string[] = [];

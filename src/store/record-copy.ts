@@ -1,0 +1,170 @@
+import { appendFile, open, readFile, rename } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import type { Clock } from "../clock/clock.ts";
+import { seal, unseal } from "./checked.ts";
+import type { Database, WriteOperation } from "./database.ts";
+import type { GroupRecords } from "./group.ts";
+import { copiedRanges, goneKey, goneRange, isConnectionKey, isCopied, isSubscriptionKey, justBehind, type KeyRange, sessionKey, sessionNumberOf } from "./keys.ts";
+import type { StoredRecord } from "./store.ts";
+
+const NAME = "copy";
+/** When the changes take so much, or more than all did, all is written anew. */
+const MIN_CHANGED_BYTES = 256 * 1024;
+/** All is written so long after a start: that has other things to do. */
+const AFTER_MS = 5_000;
+/** More in one turn would keep others waiting. */
+const SLICE_BYTES = 64 * 1024;
+/** In place of a value: there is no such record any more. */
+const DELETED = "-";
+
+/** The database that is copied. */
+export interface CopySource {
+  /** It may hold less than the copy. */
+  readonly hasLost: boolean;
+  /** Records of these ranges in key order, at least one if there is any, then up to `maxBytes` of values. */
+  read(ranges: () => Iterable<KeyRange>, maxBytes: number): Promise<StoredRecord[]>;
+}
+
+/**
+ * A second copy, in a file beside LevelDB's, of the records that nothing else tells of: sessions, subscriptions, connections. They are small, so that one damaged block may hold them
+ * all, and without its session's record nobody knows whose a page is. The file is some seconds behind the store, and is asked only for what that has lost.
+ */
+export class RecordCopy {
+  private readonly path: string;
+  /** Lines that are not in the file yet, by key. */
+  private lines = new Map<string, string>();
+  /** Of the file when this process wrote all of it; undefined as long as it has not. */
+  private wholeBytes: number | undefined;
+  private changedBytes = 0;
+  private writing: Promise<void> | undefined;
+  private readonly openedMs: number;
+
+  constructor(
+    directory: string,
+    private readonly clock: Clock,
+    private readonly source: CopySource,
+  ) {
+    this.path = join(directory, NAME);
+    this.openedMs = clock.nowMs();
+  }
+
+  /** Some of these may be copied ones. */
+  note({ keys, values }: GroupRecords): void {
+    for (const [index, key] of keys.entries()) {
+      if (isCopied(key)) this.lines.set(key.toString("latin1"), lineOf(key, values[index]));
+    }
+  }
+
+  /** Brings the file up to date, synced; if that is under way, nothing. */
+  write(): void {
+    if (this.clock.nowMs() - this.openedMs < AFTER_MS) return;
+    this.writing ??= this.writeChanges().finally(() => {
+      this.writing = undefined;
+    });
+  }
+
+  /** The database is still open. */
+  async close(): Promise<void> {
+    await this.writing;
+    if (this.lines.size > 0) await this.append().catch(() => undefined);
+  }
+
+  /** Never rejects: after a failure all is written the next time. */
+  private async writeChanges(): Promise<void> {
+    const isDue = this.wholeBytes === undefined || this.changedBytes > Math.max(MIN_CHANGED_BYTES, this.wholeBytes);
+    try {
+      if (isDue && !this.source.hasLost) await this.writeWhole();
+      else if (this.lines.size > 0) await this.append();
+    } catch {
+      this.wholeBytes = undefined;
+    }
+  }
+
+  private async append(): Promise<void> {
+    const lines = this.takeLines();
+    this.changedBytes += lines.length;
+    // What a full disk has left of a line is not to spoil the next one.
+    await appendFile(this.path, `\n${lines}`, { mode: 0o600, flush: true });
+  }
+
+  private async writeWhole(): Promise<void> {
+    const path = `${this.path}.new`;
+    const file = await open(path, "w", 0o600);
+    try {
+      let bytes = 0;
+      for (const range of copiedRanges) {
+        for await (const lines of linesOf(range, this.source)) bytes += (await file.write(lines)).bytesWritten;
+      }
+      if (this.source.hasLost) return; // meanwhile
+      // Among them those of groups that were not stored yet when they were looked for.
+      await file.write(this.takeLines());
+      await file.sync();
+      this.wholeBytes = bytes;
+      this.changedBytes = 0;
+    } finally {
+      await file.close();
+    }
+    await rename(path, this.path);
+  }
+
+  private takeLines(): string {
+    const lines = [...this.lines.values()].join("");
+    this.lines.clear();
+    return lines;
+  }
+}
+
+/** What the database has lost and the copy still has, with subscriptions of sessions that are there; it is put back. Resolves with how many records that were. Rejects with LevelDB's error. */
+export async function restoreCopied(database: Database, directory: string): Promise<number> {
+  const copied = recordsIn(await readFile(join(directory, NAME), "latin1").catch(() => ""));
+  const intact = new Set<string>();
+  for (const { from, to } of [...copiedRanges, goneRange]) {
+    for await (const [key, value] of database.iterator({ gte: from, lt: to, fillCache: false })) if (unseal(key, value)) intact.add(key.toString("latin1"));
+  }
+  const has = (key: Buffer): boolean => intact.has(key.toString("latin1"));
+  const missing: WriteOperation[] = [];
+  for (const [key, value] of copied) {
+    if (value === undefined || has(key) || !isWanted(key, has)) continue;
+    intact.add(key.toString("latin1"));
+    missing.push({ type: "put", key, value: seal(key, value) });
+  }
+  await database.batch(missing, { sync: true });
+  return missing.length;
+}
+
+/** A connection, a session that has not ended, or a subscription of one that is there. */
+function isWanted(key: Buffer, has: (key: Buffer) => boolean): boolean {
+  if (isConnectionKey(key)) return true;
+  const number = sessionNumberOf(key);
+  return isSubscriptionKey(key) ? has(sessionKey(number)) : !has(goneKey(number));
+}
+
+/** Lines of all records in the range, slice by slice. */
+async function* linesOf({ from, to }: KeyRange, source: CopySource): AsyncGenerator<string> {
+  for (let next = from; ; ) {
+    const range = { from: next, to };
+    const records = await source.read(() => [range], SLICE_BYTES);
+    const last = records.at(-1);
+    if (!last) return;
+    yield records.map(([key, value]) => lineOf(key, value)).join("");
+    next = justBehind(last[0]);
+  }
+}
+
+/** CRC-32 in hexadecimal digits, key, value, all but the first in base64. */
+function lineOf(key: Buffer, value: Buffer | undefined): string {
+  const record = `${key.toString("base64")} ${value?.toString("base64") ?? DELETED}`;
+  return `${crc32(record).toString(16)} ${record}\n`;
+}
+
+/** By key: sessions before their subscriptions. Of each the last line that is intact. */
+function recordsIn(text: string): [key: Buffer, value: Buffer | undefined][] {
+  const values = new Map<string, string>();
+  for (const line of text.split("\n")) {
+    const [crc = "", key = "", value = ""] = line.split(" ");
+    if (Number.parseInt(crc, 16) === crc32(`${key} ${value}`)) values.set(key, value);
+  }
+  const records = [...values].map(([key, value]): [Buffer, Buffer | undefined] => [Buffer.from(key, "base64"), value === DELETED ? undefined : Buffer.from(value, "base64")]);
+  return records.sort(([a], [b]) => Buffer.compare(a, b));
+}
