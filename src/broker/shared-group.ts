@@ -91,6 +91,8 @@ export class SharedGroup implements Receiver, Peer {
     if (qos === 0 || !this.hasWaiting) {
       const member = this.next(message, qos === 0 ? isReady : hasRoom);
       if (member) return this.hand(member, message, qos, retain);
+      const reader = qos === 0 || this.congested ? undefined : this.nextReader(message);
+      if (reader) return this.hand(reader, message, qos, retain, withinLimits);
     }
     return qos === 0 ? Admission.dropped : this.openQueue().deliver(message, qos, retain);
   }
@@ -104,7 +106,9 @@ export class SharedGroup implements Receiver, Peer {
   }
 
   blocks(message: Message, copies: number): boolean {
-    return (this.hasWaiting || this.congested) && this.openQueue().blocks(message, copies);
+    if ((this.hasWaiting || this.congested) && this.openQueue().blocks(message, copies)) return true;
+    if (this.congested || this.find(message, hasRoom)) return false;
+    return this.findReader(message)?.entry.session.blocks(message, copies) ?? false;
   }
 
   private get hasWaiting(): boolean {
@@ -132,14 +136,29 @@ export class SharedGroup implements Receiver, Peer {
     queue.attach(this, Infinity);
   }
 
-  /** The first in turn that takes the message; it is the last one then. */
+  /** The first in turn that takes the message and may read it. */
+  private find(message: Message, takes: (session: Session) => boolean): Member | undefined {
+    return this.turns.find((member) => takes(member.entry.session) && this.reaches(member, message));
+  }
+
+  /** The same; it is the last one then. */
   private next(message: Message, takes: (session: Session) => boolean): Member | undefined {
-    const { turns } = this;
-    const index = turns.findIndex((member) => takes(member.entry.session) && this.reaches(member, message));
-    const member = turns[index];
+    return this.moveBack(this.find(message, takes));
+  }
+
+  /** While who has room may not read the message: the first that may. */
+  private findReader(message: Message): Member | undefined {
+    return this.find(message, isAttached) ?? this.find(message, isDurable);
+  }
+
+  private nextReader(message: Message): Member | undefined {
+    return this.moveBack(this.findReader(message));
+  }
+
+  private moveBack(member: Member | undefined): Member | undefined {
     if (!member) return undefined;
-    turns.splice(index, 1);
-    turns.push(member);
+    this.turns.splice(this.turns.indexOf(member), 1);
+    this.turns.push(member);
     return member;
   }
 
@@ -149,12 +168,12 @@ export class SharedGroup implements Receiver, Peer {
     return sees(member, this.filter, topic.toString("utf8", topicStart, topicEnd));
   }
 
-  /** No limit of the member's queue holds: its window has room for the message, or the message has been let in before. */
-  private hand({ entry, options, subscriptionIds }: Member, message: Message, qos: QoS, retain: boolean): GroupNumber {
+  /** Unless told otherwise no limit of the member's queue holds: its window has room for the message, or the message has been let in before. */
+  private hand({ entry, options, subscriptionIds }: Member, message: Message, qos: QoS, retain: boolean, take: Take = whateverLimits): GroupNumber {
     const effective = qos < options.qos ? qos : options.qos;
     message.subscriptionIds = subscriptionIds;
     message.share = effective > 0 && entry.session.durable ? this.openQueue().number : this.ramNumber;
-    const group = entry.session.takeOver(message, effective, retain && options.retainAsPublished);
+    const group = take(entry.session, message, effective, retain && options.retainAsPublished);
     message.subscriptionIds = NO_SUBSCRIPTION_IDS;
     message.share = 0;
     return group;
@@ -172,9 +191,12 @@ export class SharedGroup implements Receiver, Peer {
 
   /** A message comes out of the queue; a member takes it over, and so it is done there. */
   publish(flags: number, message: Message, _topicStart: number, packetId: number): boolean {
-    const member = this.next(message, hasRoom) ?? this.next(message, isAttached) ?? this.next(message, isDurable);
     const { qos } = message;
-    if (member) this.hand(member, message, qos, (flags & 1) !== 0);
+    const retain = (flags & 1) !== 0;
+    const member = this.next(message, hasRoom);
+    const reader = member ? undefined : this.nextReader(message);
+    if (member) this.hand(member, message, qos, retain);
+    else if (reader) this.hand(reader, message, qos, retain, reader.entry.session.blocks(message, 1) ? whateverLimits : withinLimits);
     if (qos === 1) this.queue?.sender?.onPuback(packetId);
     else {
       this.queue?.sender?.onPubrec(packetId);
@@ -191,6 +213,11 @@ export class SharedGroup implements Receiver, Peer {
   /** PUBREL has nobody to go to. */
   acknowledge(): void {}
 }
+
+/** How a member takes a message. */
+type Take = (session: Session, message: Message, qos: QoS, retain: boolean) => GroupNumber;
+const whateverLimits: Take = (session, message, qos, retain) => session.takeOver(message, qos, retain);
+const withinLimits: Take = (session, message, qos, retain) => session.deliver(message, qos, retain);
 
 const isAttached = (session: Session): boolean => session.isAttached;
 const isReady = (session: Session): boolean => session.sender?.peer.congested === false;

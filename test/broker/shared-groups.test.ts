@@ -1,4 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { messageOf } from "../../src/queue/message.ts";
+import type { QueueLimits } from "../../src/session/bounds.ts";
 import { accessOf, BrokerRig } from "./rig.ts";
 
 const SHARED = "$share/g/a/#";
@@ -137,6 +139,70 @@ describe("a shared subscription", () => {
     expect(got).toEqual(topics);
     for (const topic of ["x/1", "x/2", "y/12"]) rig.publish(topic, qos);
     expect([x.take(), y.take()]).toEqual([["x/1", "x/2"], ["y/12"]]);
+  });
+
+  describe("of which one member has room and may not read, and the other may and is away", () => {
+    const LIMIT = 5;
+    const topics = Array.from({ length: 12 }, (_, i) => `y/${i}`);
+
+    async function start(queueFull: QueueLimits["queueFull"]): Promise<BrokerRig> {
+      const rig = await BrokerRig.start(new Map(), { inflight: 3, access: accessOf("pattern readwrite %c/#\n"), limits: { maxQueuedMessages: LIMIT, queueFull } });
+      for (const id of ["x", "y"]) rig.connect(id, { expiryMs: Infinity }).subscribe("$share/g/#", { qos: 1 });
+      rig.connect("y", { expiryMs: Infinity }).leave();
+      return rig;
+    }
+
+    async function whatComes(rig: BrokerRig): Promise<string[]> {
+      const y = rig.connect("y", { expiryMs: Infinity });
+      const got: string[] = [];
+      do {
+        y.acknowledge();
+        await rig.settle();
+        got.push(...y.take());
+      } while (y.peer.unacknowledged.length > 0);
+      return got;
+    }
+
+    it.each([["drop_newest", topics.slice(0, LIMIT)], ["drop_oldest", topics.slice(-LIMIT)]] as const)("keeps to the limits of that one's queue: %s", async (queueFull, kept) => {
+      const rig = await start(queueFull);
+      for (const topic of topics) rig.publish(topic, 1);
+      await rig.settle();
+      expect(rig.broker.droppedMessages).toBe(topics.length - LIMIT);
+      expect(await whatComes(rig)).toEqual(kept);
+    });
+
+    it("has its publishers wait for room there, and for no other: block", async () => {
+      const rig = await start("block");
+      const { source } = rig.connect("publisher");
+      const isBlocked = (name: string): boolean => rig.broker.isBlocked(source, rig.broker.topics.intern(name), messageOf(Buffer.from(name), Buffer.from(name), { qos: 1, retain: false, receivedMs: rig.clock.nowMs() }));
+      const taken = topics.filter((topic) => {
+        if (isBlocked(topic)) return false;
+        rig.publish(topic, 1);
+        return true;
+      });
+      expect(taken).toEqual(topics.slice(0, LIMIT));
+      expect(isBlocked("x/1")).toBe(false);
+      expect(await whatComes(rig)).toEqual(taken);
+      expect(isBlocked("y/1")).toBe(false);
+    });
+
+    it.each(["drop_newest", "drop_oldest", "block"] as const)("keeps to them also with what has waited for both: %s", async (queueFull) => {
+      const rig = await start(queueFull);
+      const x = rig.connect("x", { expiryMs: Infinity });
+      for (let round = 0; round < 4; round++) {
+        for (const name of ["x/1", "x/2", "x/3"]) rig.publish(name, 1); // its window is full
+        for (const topic of topics.slice(0, LIMIT - 1)) rig.publish(topic, 1);
+        await rig.settle();
+        while (x.peer.unacknowledged.length > 0) {
+          x.acknowledge();
+          await rig.settle();
+        }
+      }
+      const got = await whatComes(rig);
+      // What has been acknowledged to a publisher that had to wait is not dropped.
+      if (queueFull === "block") expect(got).toHaveLength(4 * (LIMIT - 1));
+      else expect(got).toHaveLength(LIMIT);
+    });
   });
 
   it("ends with its last member", async () => {
