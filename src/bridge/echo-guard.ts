@@ -22,6 +22,15 @@ export class EchoGuards {
   }
 }
 
+/** A copy that was sent. */
+interface Copy {
+  /** Digest of topic and payload. */
+  readonly key: string;
+  readonly sentMs: number;
+  /** Sent again if a cut loses it. */
+  readonly isKept: boolean;
+}
+
 /**
  * For a remote that sends our own messages back: each copy sent out pays for one equal copy that comes back within 5 s, so a sensor that
  * repeats its value, here or there, loses none.
@@ -30,12 +39,11 @@ export class EchoGuard {
   /** What the connections to this address would take in. */
   private readonly users = new Map<object, TopicMap>();
 
-  /** When each copy was sent, and its digest of topic and payload, in order; those before `first` are over. */
-  private readonly times: number[] = [];
-  private readonly keys: string[] = [];
+  /** In order; those before `first` are over. */
+  private copies: Copy[] = [];
   private first = 0;
-  /** Copies of the last seconds that have not come back, and those that have. */
-  private readonly sent = new Map<string, number>();
+  /** How many of them have not come back, and how many have: the earlier ones. */
+  private readonly outstanding = new Map<string, number>();
   private readonly paid = new Map<string, number>();
   swallowed = 0;
 
@@ -59,56 +67,76 @@ export class EchoGuard {
     return false;
   }
 
-  noteSent(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): void {
+  /** A repetition of what has not come back yet will not come back beside it, or does so with DUP: it pays for nothing more. */
+  noteSent(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number, qos: number, isRepetition: boolean): void {
     const key = digest(topicName, payload, payloadStart, payloadEnd);
-    const nowMs = this.clock.nowMs();
-    this.forgetOld(nowMs);
-    if (this.times.length - this.first >= MAX_REMEMBERED) this.forgetFirst();
-    this.times.push(nowMs);
-    this.keys.push(key);
-    this.sent.set(key, (this.sent.get(key) ?? 0) + 1);
+    this.forgetOld();
+    if (isRepetition && this.outstanding.has(key)) return;
+    if (this.copies.length - this.first >= MAX_REMEMBERED) this.forgetFirst();
+    this.add({ key, sentMs: this.clock.nowMs(), isKept: qos > 0 });
   }
 
-  private forgetOld(nowMs: number): void {
-    while (this.first < this.times.length && (this.times[this.first] ?? 0) < nowMs - ECHO_MS) this.forgetFirst();
+  private add(copy: Copy): void {
+    this.copies.push(copy);
+    raise(this.outstanding, copy.key);
   }
 
-  /** A copy that was paid for already is counted no more. */
+  private forgetOld(): void {
+    const sinceMs = this.clock.nowMs() - ECHO_MS;
+    while ((this.copies[this.first]?.sentMs ?? Infinity) < sinceMs) this.forgetFirst();
+  }
+
   private forgetFirst(): void {
-    const key = this.keys[this.first] ?? "";
+    const { key = "" } = this.copies[this.first] ?? {};
     this.first += 1;
-    const paid = this.paid.get(key) ?? 0;
-    if (paid > 0) this.lower(this.paid, key, paid);
-    else this.lower(this.sent, key, this.sent.get(key) ?? 0);
+    if (!lower(this.paid, key)) lower(this.outstanding, key);
     if (this.first < COMPACT_AFTER) return;
-    this.times.splice(0, this.first);
-    this.keys.splice(0, this.first);
+    this.copies.splice(0, this.first);
     this.first = 0;
-  }
-
-  private lower(counts: Map<string, number>, key: string, count: number): void {
-    if (count <= 1) counts.delete(key);
-    else counts.set(key, count - 1);
   }
 
   /** Whether a message that came in is one of ours. */
   swallows(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): boolean {
-    if (this.sent.size === 0) return false;
+    if (this.outstanding.size === 0) return false;
     const key = digest(topicName, payload, payloadStart, payloadEnd);
-    this.forgetOld(this.clock.nowMs());
-    const copies = this.sent.get(key) ?? 0;
-    if (copies === 0) return false;
-    this.lower(this.sent, key, copies);
-    this.paid.set(key, (this.paid.get(key) ?? 0) + 1);
+    this.forgetOld();
+    if (!lower(this.outstanding, key)) return false;
+    raise(this.paid, key);
     this.swallowed += 1;
     return true;
   }
 
-  clear(): void {
-    this.times.length = this.keys.length = this.first = 0;
-    this.paid.clear();
-    this.sent.clear();
+  /** The connection has ended. */
+  pause(): void {
+    this.forgetOld();
   }
+
+  /** Its session goes on: what had not come back when it ended may do so now, but for what the cut may have lost for good. */
+  resume(): void {
+    const sentMs = this.clock.nowMs();
+    const copies = this.copies.slice(this.first).filter(({ key, isKept }) => !lower(this.paid, key) && isKept);
+    this.clear();
+    for (const copy of copies) this.add({ ...copy, sentMs });
+  }
+
+  clear(): void {
+    this.copies = [];
+    this.first = 0;
+    this.outstanding.clear();
+    this.paid.clear();
+  }
+}
+
+function raise(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+/** Returns whether there was one. */
+function lower(counts: Map<string, number>, key: string): boolean {
+  const count = counts.get(key) ?? 0;
+  if (count > 1) counts.set(key, count - 1);
+  else counts.delete(key);
+  return count > 0;
 }
 
 function digest(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): string {

@@ -101,8 +101,11 @@ export class Exchange {
     this.receiveMaximum = limits.receiveMaximum;
     this.subscriptions.ask(link, sessionPresent, context.clock.nowMs());
     const echoes = context.echoes.at(address);
-    if (!echoes.isShared) echoes.clear();
-    this.incoming.begin(echoes);
+    if (!echoes.isShared) {
+      if (sessionPresent) echoes.resume();
+      else echoes.clear();
+    }
+    this.incoming.begin(echoes, sessionPresent);
     const marks = link.version === 5 && this.config.tryPrivate;
     this.peer = new RemotePeer(link, {
       limits,
@@ -245,6 +248,7 @@ export class Exchange {
     const { session } = this.entry;
     const { newestSentMs = 0 } = this.peer ?? {};
     this.subscriptions.reset();
+    this.incoming.end();
     session.detach();
     this.peer = undefined;
     if (this.suspicion.ended(session.unanswered, isLost, this.context.clock.nowMs())) this.park();

@@ -29,6 +29,8 @@ export class Incoming {
   private echoes: EchoGuard | undefined;
   /** Topic names of the present connection by alias. */
   private aliases: string[] = [];
+  /** Packet identifiers that the remote has used last for messages of ours. */
+  private readonly swallowedIds = new Set<number>();
   /** Messages that had gone out from here and came back by other brokers. */
   returned = 0;
 
@@ -44,9 +46,14 @@ export class Incoming {
   ) {}
 
   /** A connection begins; `echoes` is its address's. */
-  begin(echoes: EchoGuard): void {
+  begin(echoes: EchoGuard, sessionPresent: boolean): void {
+    if (!sessionPresent || echoes !== this.echoes) this.swallowedIds.clear();
     this.echoes = echoes;
     this.aliases = [];
+  }
+
+  end(): void {
+    if (this.echoes?.isShared === false) this.echoes.pause();
   }
 
   /** @throws ProtocolViolation */
@@ -55,10 +62,8 @@ export class Incoming {
     decodePublish(view, link.version, firstByte, bytes, bodyStart, bodyEnd);
     const { properties } = view;
     const remoteName = this.remoteName(bytes);
-    // A repeated one has been judged when it came first, or was never noted.
-    const { echoes } = this;
-    if (!view.dup && echoes?.swallows(remoteName, bytes, view.payloadStart, view.payloadEnd)) {
-      if (echoes.swallowed === 1) log.write("bridgeEcho", { name: this.name, topic: remoteName, lines: this.lines(remoteName) });
+    if (this.isEcho(remoteName, bytes)) {
+      if (this.echoes?.swallowed === 1) log.write("bridgeEcho", { name: this.name, topic: remoteName, lines: this.lines(remoteName) });
       return this.skip(link);
     }
     if (trail.isOn(properties.block, properties.blockStart, properties.blockEnd)) {
@@ -84,6 +89,18 @@ export class Incoming {
     message.expiresAtMs = properties.expirySeconds < 0 ? 0 : link.lastReceivedMs + properties.expirySeconds * 1000;
     message.frameStart = message.frameEnd = frameStart;
     receivePublish(broker, this.session, this.from, link, topic, message, view.packetId);
+  }
+
+  /** Whether the message is one of ours that comes back, for the first time or, its answer lost, again. */
+  private isEcho(remoteName: string, bytes: Buffer): boolean {
+    const { qos, dup, packetId, payloadStart, payloadEnd } = view;
+    const { echoes, swallowedIds } = this;
+    if (dup && swallowedIds.has(packetId)) return true;
+    if (qos > 0) swallowedIds.delete(packetId);
+    if (dup && qos === 2 && this.session.incoming.has(packetId)) return false; // judged when it came first
+    if (!echoes?.swallows(remoteName, bytes, payloadStart, payloadEnd)) return false;
+    if (qos > 0) swallowedIds.add(packetId);
+    return true;
   }
 
   /** The topic name as it came, or as its alias stands for it [MQTT 5.0 section 3.3.2.3.4]. @throws ProtocolViolation */

@@ -46,7 +46,7 @@ export class RemotePeer implements Peer {
       return false;
     }
     if ((packetId > 0 || queuesQoS0) && message.receivedMs > this.newestSentMs) this.newestSentMs = message.receivedMs;
-    if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(watchedName, payload, payloadStart, payloadEnd);
+    if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(watchedName, payload, payloadStart, payloadEnd, packetId === 0 ? 0 : 1, (flags & REPEATED) !== 0);
     return true;
   }
 
@@ -77,4 +77,5 @@ export class RemotePeer implements Peer {
 }
 
 const RETAIN = 1;
-const QOS_2_REPEATED = 8 | 4;
+const REPEATED = 8;
+const QOS_2_REPEATED = REPEATED | 4;

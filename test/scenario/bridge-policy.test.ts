@@ -308,6 +308,34 @@ describe("loops", () => {
     await oneEachWay(await connect(port, "#"), await connect(upstream, "#"));
   });
 
+  it("what comes back after a cut, for the first time or again, is still known; what another client of the remote has sent is not taken for it", async () => {
+    const port = await freePort();
+    const remote = await ScriptedUpstream.start("20 02 00 00", "20 02 01 00");
+    cleanups.push(() => remote.close());
+    const daemon = await start(`listener ${port} 127.0.0.1\n${connection(remote.port, "cleansession false", "try_private false", "notifications false", "topic # both 2")}`);
+    await daemon.waitForLine(/CWNAN0133I/);
+    const client = await connect(port, "#");
+    const publish = (payload: string, qos: 1 | 2, id: number, dup = false): void =>
+      remote.send(`3${((dup ? 8 : 0) + 2 * qos).toString(16)} LL <a> ${id.toString(16).padStart(4, "0")} ${Buffer.from(payload).toString("hex")}`);
+    for (const payload of ["ours 1", "ours 2", "ours 3"]) await client.publish("a", payload, { qos: 2 });
+    await remote.wait(PUBREL, 3);
+    publish("ours 1", 2, 1);
+    publish("theirs 4", 1, 4);
+    await client.waitFor("a", "theirs 4");
+    remote.cut();
+    await daemon.waitForLine(/CWNAN0133I/, { count: 2 });
+    publish("ours 1", 2, 1, true);
+    publish("ours 2", 2, 2, true);
+    publish("ours 3", 1, 3);
+    publish("theirs 4", 1, 4, true);
+    publish("ours 1", 1, 5);
+    publish("ours 2", 1, 6, true);
+    publish("end", 1, 7);
+    await client.waitFor("a", "end");
+    // The last two are others' copies: ours have come back.
+    expect(payloads(client)).toEqual(["ours 1", "ours 2", "ours 3", "theirs 4", "theirs 4", "ours 1", "ours 2", "end"]);
+  });
+
   it("a message that goes round three brokers of 3.1.1 is told of once, with its line", async () => {
     const ports = await freePorts(3);
     const daemons = await Promise.all(
