@@ -78,10 +78,11 @@ export class SharedGroups {
 
   /**
    * The session is about to end, and no member any more: the others get what it has not got. What lies on disk follows (`moveOn`): returned is
-   * where its messages stand; undefined if it was no member.
+   * where its messages stand; undefined if there are no others. It may have left its group before the last start, with a message in flight.
    */
   sessionEnds(session: Session): Buffer | undefined {
-    if (!this.groupsOf.delete(session)) return undefined;
+    this.groupsOf.delete(session);
+    if (this.groups.size === 0) return undefined;
     session.visitUnwritten((message, mayBeKnown) => this.give(message, mayBeKnown));
     return session.progress;
   }

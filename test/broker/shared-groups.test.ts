@@ -298,6 +298,22 @@ describe("when a member goes", () => {
     await after.settle(10_000);
     expect(last.take()).toEqual([]);
   });
+
+  it("so it does if the member had unsubscribed before the restart, with a message in flight", async () => {
+    const before = await BrokerRig.start();
+    const gone = before.connect("gone", { expiryMs: 10_000 });
+    gone.subscribe(SHARED, { qos: 1 });
+    publishAll(before, names(1, 3), 1);
+    const stays = before.connect("stays", { expiryMs: Infinity });
+    stays.subscribe(SHARED, { qos: 1 });
+    gone.unsubscribe(SHARED);
+    gone.leave();
+    const rig = await before.restart();
+    const again = rig.connect("stays", { expiryMs: Infinity });
+    await rig.settle(70_000);
+    expect(rig.broker.sessions.get("client", "gone")).toBe(undefined);
+    expect(again.take()).toEqual(names(1, 3));
+  });
 });
 
 it("a group has at most 1,000 members", async () => {
