@@ -6,10 +6,11 @@ import { damageOfNames, openTellingLosses } from "./damage.ts";
 import { type Database, type OpenDatabase, openLevelDatabase, repairLevelDatabase } from "./database.ts";
 import { findGenerations, recoverGenerations, sourceOf } from "./find-generations.ts";
 import { ensureFormat } from "./format.ts";
-import { copiedRanges, type KeyRange, queueRange, withoutPages } from "./keys.ts";
+import { isCopied, isQueueKey, type KeyRange, withoutPages } from "./keys.ts";
 import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
 import { makeDirectory } from "./make-directory.ts";
+import { allOf } from "./read-range.ts";
 import { restoreCopied } from "./record-copy.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOfDatabase, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
@@ -85,7 +86,7 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
   const { directory, openDatabase = openLevelDatabase } = options;
   makeDirectory(directory);
   const tables = new KnownTables(directory, options.clock);
-  const database = await openOrRepair(options, openDatabase, tables);
+  const { database, lacksRecords } = await openOrRepair(options, openDatabase, tables);
   const uncertainty = new Uncertainty(directory);
   const storeDirectory = new StoreDirectory(directory, options.reserveBytes ?? RESERVE_BYTES, tables);
   try {
@@ -97,8 +98,8 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
       options.report({ kind: "damaged", detail });
     });
     // A damaged record stays until the queue's next one takes its place, which tells of all that was taken up.
-    const isOutdated = uncertainty.isNoted || (await hasDamaged(database, queueRange));
-    if (isOutdated || (await hasDamaged(database, ...copiedRanges))) {
+    const isOutdated = uncertainty.isNoted || lacksRecords;
+    if (isOutdated) {
       const restored = await restoreCopied(database, directory);
       if (restored > 0) options.report({ kind: "repaired", detail: `store ${directory}: what was lost of sessions, subscriptions and connections has been taken from their copy (${restored} records)` });
     }
@@ -127,16 +128,16 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
   }
 }
 
-async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Database> {
+async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<OpenAttempt> {
   const { directory } = options;
   const dangerous = await tables.lookThrough();
   const first: Attempt = dangerous.length === 0 ? await tryOpen(options, openDatabase) : { damage: `damaged tables: ${dangerous.join(", ")}` };
-  if (first.database !== undefined) return first.database;
+  if (first.database !== undefined) return first;
 
   const second = await repairAndOpen(options, openDatabase, tables);
   if (second.database !== undefined) {
     options.report({ kind: "repaired", detail: `store ${directory} was damaged (${first.damage}) and has been repaired; messages may be missing` });
-    return second.database;
+    return second;
   }
 
   if (options.strict) throw new StoreError("corrupt", `store ${directory} is damaged beyond repair: ${second.damage}`);
@@ -144,10 +145,17 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, t
   await rename(directory, aside);
   makeDirectory(directory);
   options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting empty` });
-  return openDatabase(directory);
+  return { database: await openDatabase(directory), lacksRecords: false };
 }
 
-type Attempt = { readonly database: Database; readonly damage?: never } | { readonly database?: never; readonly damage: string };
+interface OpenAttempt {
+  readonly database: Database;
+  /** Records of sessions and queues are damaged: without them nobody knows whose a queue is, and what it still owes. */
+  readonly lacksRecords: boolean;
+  readonly damage?: never;
+}
+
+type Attempt = OpenAttempt | { readonly database?: never; readonly damage: string };
 
 /**
  * Runs `task` while no other process can open the database: a database beside it takes the lock, whose file is a link to the same one.
@@ -180,12 +188,11 @@ async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promi
   try {
     const { database } = await openTellingLosses(directory, openDatabase, options.report);
     try {
-      await readAllButPages(database);
+      return { database, lacksRecords: await readAllButPages(database) };
     } catch (error) {
       await database.close();
       throw error;
     }
-    return { database };
   } catch (error) {
     if (isLocked(error)) throw new StoreError("locked", `store ${directory} is in use by another process`, error);
     if (!isDamage(error)) throw error;
@@ -193,14 +200,18 @@ async function tryOpen(options: StoreOptions, openDatabase: OpenDatabase): Promi
   }
 }
 
-/** What a start needs must be readable: damage there is repaired now. Damaged pages show, and are passed over, when they are read. */
-async function readAllButPages(database: Database): Promise<void> {
-  const read = async ({ from, to }: (typeof withoutPages)[number]): Promise<void> => {
-    for await (const _entry of database.iterator({ gte: from, lt: to, fillCache: false }));
+/** What a start needs must be readable: damage there is repaired now. Damaged pages show, and are passed over, when they are read. Resolves with whether a record that tells of a queue is damaged in itself. */
+async function readAllButPages(database: Database): Promise<boolean> {
+  let isDamaged = false;
+  const read = async (range: KeyRange): Promise<void> => {
+    for await (const entries of allOf(database, range)) isDamaged ||= entries.some(([key, value]) => tellsOfQueue(key) && unseal(key, value) === undefined);
   };
   await Promise.all(withoutPages.map(read));
   await findGenerations(sourceOf(database), { areExpected: true, areCertain: true });
+  return isDamaged;
 }
+
+const tellsOfQueue = (key: Buffer): boolean => isQueueKey(key) || isCopied(key);
 
 async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, tables: KnownTables): Promise<Attempt> {
   const { directory, report } = options;
@@ -221,14 +232,6 @@ async function repairAndOpen(options: StoreOptions, openDatabase: OpenDatabase, 
 /** LevelDB reads beyond the end of a table that is cut short ("invalid argument"). It says "not found" or "no such file" when a file that its manifest names is missing; the directory itself is there by now. */
 function isDamage(error: unknown): boolean {
   return isCorruption(error) || /Corruption|No such file|does not exist|NotFound|\.(ldb|sst): Invalid argument/i.test(describeError(error));
-}
-
-/** Without its records nobody knows whose a queue is, and what it still owes. */
-async function hasDamaged(database: Database, ...ranges: readonly KeyRange[]): Promise<boolean> {
-  for (const { from, to } of ranges) {
-    for await (const [key, value] of database.iterator({ gte: from, lt: to, fillCache: false })) if (unseal(key, value) === undefined) return true;
-  }
-  return false;
 }
 
 /** YYYYMMDDHHMMSS, UTC. */

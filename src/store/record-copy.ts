@@ -6,6 +6,7 @@ import { seal, unseal } from "./checked.ts";
 import type { Database, WriteOperation } from "./database.ts";
 import type { GroupRecords } from "./group.ts";
 import { copiedRanges, goneKey, goneRange, isConnectionKey, isCopied, isSubscriptionKey, justBehind, type KeyRange, sessionKey, sessionNumberOf } from "./keys.ts";
+import { allOf } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
 
 const NAME = "copy";
@@ -13,8 +14,9 @@ const NAME = "copy";
 const MIN_CHANGED_BYTES = 256 * 1024;
 /** All is written so long after a start: that has other things to do. */
 const AFTER_MS = 5_000;
-/** More in one turn would keep others waiting. */
-const SLICE_BYTES = 64 * 1024;
+/** Values in one turn, of a few bytes each: more would keep others waiting. */
+const SLICE_BYTES = 2 * 1024;
+const SESSION_KEY_BYTES = sessionKey(0).length;
 /** In place of a value: there is no such record any more. */
 const DELETED = "-";
 
@@ -119,8 +121,8 @@ export class RecordCopy {
 export async function restoreCopied(database: Database, directory: string): Promise<number> {
   const copied = recordsIn(await readFile(join(directory, NAME), "latin1").catch(() => ""));
   const intact = new Set<string>();
-  for (const { from, to } of [...copiedRanges, goneRange]) {
-    for await (const [key, value] of database.iterator({ gte: from, lt: to, fillCache: false })) if (unseal(key, value)) intact.add(key.toString("latin1"));
+  for (const range of [...copiedRanges, goneRange]) {
+    for await (const entries of allOf(database, range)) for (const [key, value] of entries) if (unseal(key, value)) intact.add(key.toString("latin1"));
   }
   const has = (key: Buffer): boolean => intact.has(key.toString("latin1"));
   const missing: WriteOperation[] = [];
@@ -129,13 +131,14 @@ export async function restoreCopied(database: Database, directory: string): Prom
     intact.add(key.toString("latin1"));
     missing.push({ type: "put", key, value: seal(key, value) });
   }
-  await database.batch(missing, { sync: true });
+  if (missing.length > 0) await database.batch(missing, { sync: true });
   return missing.length;
 }
 
 /** A connection, a session that has not ended, or a subscription of one that is there. */
 function isWanted(key: Buffer, has: (key: Buffer) => boolean): boolean {
   if (isConnectionKey(key)) return true;
+  if (key.length < SESSION_KEY_BYTES) return false; // not of ours
   const number = sessionNumberOf(key);
   return isSubscriptionKey(key) ? has(sessionKey(number)) : !has(goneKey(number));
 }
