@@ -24,7 +24,6 @@ export class EchoGuards {
 
 /** A copy that was sent. */
 interface Copy {
-  /** Digest of topic and payload. */
   readonly key: string;
   readonly sentMs: number;
   /** Sent again if a cut loses it. */
@@ -67,18 +66,17 @@ export class EchoGuard {
     return false;
   }
 
-  /** A repetition of what has not come back yet will not come back beside it, or does so with DUP: it pays for nothing more. */
-  noteSent(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number, qos: number, isRepetition: boolean): void {
-    const key = digest(topicName, payload, payloadStart, payloadEnd);
+  /** A repetition of what is remembered pays for nothing more: nobody knows whether the remote had it before, and rather is one of ours delivered twice than another's never. */
+  noteSent(key: string, qos: number, isRepetition: boolean): void {
     this.forgetOld();
-    if (isRepetition && this.outstanding.has(key)) return;
+    if (isRepetition && (this.outstanding.has(key) || this.paid.has(key))) return;
     if (this.copies.length - this.first >= MAX_REMEMBERED) this.forgetFirst();
-    this.add({ key, sentMs: this.clock.nowMs(), isKept: qos > 0 });
+    this.add({ key, sentMs: this.clock.nowMs(), isKept: qos > 0 }, this.outstanding);
   }
 
-  private add(copy: Copy): void {
+  private add(copy: Copy, counts: Map<string, number>): void {
     this.copies.push(copy);
-    raise(this.outstanding, copy.key);
+    raise(counts, copy.key);
   }
 
   private forgetOld(): void {
@@ -95,10 +93,13 @@ export class EchoGuard {
     this.first = 0;
   }
 
+  /** Whether anything may come back. */
+  get isWaiting(): boolean {
+    return this.outstanding.size > 0;
+  }
+
   /** Whether a message that came in is one of ours. */
-  swallows(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): boolean {
-    if (this.outstanding.size === 0) return false;
-    const key = digest(topicName, payload, payloadStart, payloadEnd);
+  swallows(key: string): boolean {
     this.forgetOld();
     if (!lower(this.outstanding, key)) return false;
     raise(this.paid, key);
@@ -114,9 +115,13 @@ export class EchoGuard {
   /** Its session goes on: what had not come back when it ended may do so now, but for what the cut may have lost for good. */
   resume(): void {
     const sentMs = this.clock.nowMs();
-    const copies = this.copies.slice(this.first).filter(({ key, isKept }) => !lower(this.paid, key) && isKept);
+    const copies = this.copies.slice(this.first);
+    const paid = new Map(this.paid);
     this.clear();
-    for (const copy of copies) this.add({ ...copy, sentMs });
+    for (const { key, isKept } of copies) {
+      const hasComeBack = lower(paid, key);
+      if (hasComeBack || isKept) this.add({ key, sentMs, isKept }, hasComeBack ? this.paid : this.outstanding);
+    }
   }
 
   clear(): void {
@@ -139,6 +144,7 @@ function lower(counts: Map<string, number>, key: string): boolean {
   return count > 0;
 }
 
-function digest(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): string {
+/** By which messages are told apart here. */
+export function digest(topicName: string, payload: Buffer, payloadStart: number, payloadEnd: number): string {
   return createHash("sha1").update(topicName).update("\0").update(payload.subarray(payloadStart, payloadEnd)).digest("base64");
 }

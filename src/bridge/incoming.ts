@@ -10,13 +10,15 @@ import { protocolError, ProtocolViolation } from "../mqtt/violation.ts";
 import { Message } from "../queue/message.ts";
 import type { Session } from "../session/session.ts";
 import type { BridgeContext } from "./context.ts";
-import type { EchoGuard } from "./echo-guard.ts";
+import { digest, type EchoGuard } from "./echo-guard.ts";
 import type { TopicMap } from "./topic-lines.ts";
 
 /** One view and one message for all connections: both are valid only while a packet is handled. */
 const view = new PublishView("server");
 const message = new Message();
 
+/** An answer that has been on its way for so long has come. */
+const ANSWER_MS = 5_000;
 const MAX_LOGGED_CHARACTERS = 200;
 
 /** Names the topic lines by which a message goes out under a remote name, and comes in again. */
@@ -29,8 +31,8 @@ export class Incoming {
   private echoes: EchoGuard | undefined;
   /** Topic names of the present connection by alias. */
   private aliases: string[] = [];
-  /** Packet identifiers that the remote has used last for messages of ours. */
-  private readonly swallowedIds = new Set<number>();
+  /** Messages of ours by the packet identifiers with which they came back: they come again if our answer is lost. */
+  private readonly swallowed = new Map<number, { readonly key: string; readonly atMs: number }>();
   /** Messages that had gone out from here and came back by other brokers. */
   returned = 0;
 
@@ -47,13 +49,16 @@ export class Incoming {
 
   /** A connection begins; `echoes` is its address's. */
   begin(echoes: EchoGuard, sessionPresent: boolean): void {
-    if (!sessionPresent || echoes !== this.echoes) this.swallowedIds.clear();
+    if (!sessionPresent || echoes !== this.echoes) this.swallowed.clear();
     this.echoes = echoes;
     this.aliases = [];
   }
 
+  /** The connection has ended; answers of its last seconds may be lost. */
   end(): void {
     if (this.echoes?.isShared === false) this.echoes.pause();
+    const sinceMs = this.context.clock.nowMs() - ANSWER_MS;
+    for (const [packetId, { atMs }] of this.swallowed) if (atMs < sinceMs) this.swallowed.delete(packetId);
   }
 
   /** @throws ProtocolViolation */
@@ -94,12 +99,15 @@ export class Incoming {
   /** Whether the message is one of ours that comes back, for the first time or, its answer lost, again. */
   private isEcho(remoteName: string, bytes: Buffer): boolean {
     const { qos, dup, packetId, payloadStart, payloadEnd } = view;
-    const { echoes, swallowedIds } = this;
-    if (dup && swallowedIds.has(packetId)) return true;
-    if (qos > 0) swallowedIds.delete(packetId);
-    if (dup && qos === 2 && this.session.incoming.has(packetId)) return false; // judged when it came first
-    if (!echoes?.swallows(remoteName, bytes, payloadStart, payloadEnd)) return false;
-    if (qos > 0) swallowedIds.add(packetId);
+    const { echoes, swallowed, session } = this;
+    const before = dup ? swallowed.get(packetId) : undefined;
+    if (qos > 0 && !dup) swallowed.delete(packetId);
+    if (!echoes || (!echoes.isWaiting && !before)) return false;
+    const key = digest(remoteName, bytes, payloadStart, payloadEnd);
+    if (before?.key === key) return true;
+    if (dup && qos === 2 && session.incoming.has(packetId)) return false; // judged when it came first
+    if (!echoes.swallows(key)) return false;
+    if (qos > 0) swallowed.set(packetId, { key, atMs: this.context.clock.nowMs() });
     return true;
   }
 

@@ -1,7 +1,7 @@
 import type { Link } from "../link/link.ts";
 import type { Message } from "../queue/message.ts";
 import type { Peer } from "../session/peer.ts";
-import type { EchoGuard } from "./echo-guard.ts";
+import { digest, type EchoGuard } from "./echo-guard.ts";
 import type { RemoteLimits } from "./handshake.ts";
 import type { Trail } from "./trail.ts";
 
@@ -46,7 +46,7 @@ export class RemotePeer implements Peer {
       return false;
     }
     if ((packetId > 0 || queuesQoS0) && message.receivedMs > this.newestSentMs) this.newestSentMs = message.receivedMs;
-    if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(watchedName, payload, payloadStart, payloadEnd, packetId === 0 ? 0 : 1, (flags & REPEATED) !== 0);
+    if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(digest(watchedName, payload, payloadStart, payloadEnd), packetId === 0 ? 0 : 1, (flags & REPEATED) !== 0);
     return true;
   }
 
