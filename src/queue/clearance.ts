@@ -66,12 +66,11 @@ export class Clearance {
     if (this.sentBelow + SEND_AHEAD / 2 > this.sendableBelow && !this.needsSync && this.syncedIn === 0) this.queue.touch("synced");
   }
 
-  /** Takes notice of a record that is stored by now; true if it allows more. */
+  /** Takes notice of a record that is stored by now; true if there is one. It may allow no more, if it was written when the connection was over; then the next one is wanted. */
   private countSynced(): boolean {
     if (this.syncedIn === 0 || this.syncedIn > this.store.stored) return false;
     this.syncedIn = 0;
-    if (this.syncedLimit <= this.sendableBelow) return false;
-    this.sendableBelow = this.syncedLimit;
+    this.sendableBelow = Math.max(this.sendableBelow, this.syncedLimit);
     return true;
   }
 

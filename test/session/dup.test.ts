@@ -109,3 +109,24 @@ it("a peer that comes while a message is on its way to the disk gets it, at what
     expect([steps, peer.topics]).toEqual([steps, ["1"]]);
   }
 });
+
+it.each(
+  [0, 1, 2, 3].flatMap((turns) => [0, 1, 2, 3].map((away) => [turns, away] as const)),
+)("a backlog goes out to a peer that goes again %i turns after it came, and is back %i later: before, while or after leave to send is written", async (turns, away) => {
+  const rig = new SimulatedSession(4);
+  rig.deliver(3);
+  await rig.settle();
+  const pass = async (count: number): Promise<void> => {
+    for (let turn = 0; turn < count; turn++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      rig.clock.step();
+    }
+  };
+  rig.attach();
+  await pass(turns);
+  rig.session.detach();
+  await pass(away);
+  const peer = rig.attach();
+  await rig.settle();
+  expect(peer.topics).toEqual(range(1, 3));
+});
