@@ -16,6 +16,8 @@ export interface Author {
   readonly version: ProtocolVersion;
   /** Something has been handed to the transport: whether more is read may have changed. */
   regulateReading(): void;
+  /** There may be room for more. */
+  onDrain(): void;
   readonly isReadingPaused: boolean;
   /** Tells the trace of a packet, which is whole in `bytes`. */
   traceSent(bytes: Buffer): void;
@@ -122,6 +124,8 @@ export class PacketWriter implements Collector {
     const taken = outStart + (this.transport.writeNow?.(out, outStart, outEnd) ?? 0);
     if (taken === outEnd) {
       giveBack(out);
+      // So much may have been too much. The transport's own word comes when it has taken what was before.
+      if (outEnd - outStart > LARGE_BYTES) this.clock.endOfTurn(() => this.author.onDrain());
       if (!this.author.isReadingPaused) return; // less is unsent than before
     } else {
       this.writtenBytes += out.length;

@@ -178,6 +178,25 @@ describe("output", () => {
       expect(gate.totals.unsentBytes).toBe(0);
     }
 
+    it("has its handler told that there is room when it has left behind what the peer has taken, of which that was told before", () => {
+      const handler = new Handler();
+      const link = new Link(handler, { ...LIMITS, maxUnsentBytes: 100_000 }, clock, gate);
+      const transport = new TakingTransport(1_000_000);
+      link.open(transport);
+      transport.reads = false;
+      transport.unsentBytes = 1; // nothing is taken at once
+      publish(link, 1);
+      turn();
+      publish(link, 2, 150_000);
+      turn();
+      transport.unsentBytes = 0;
+      link.onDrain(); // as Node's streams do, before they say of their writes that they are done
+      expect([link.congested, handler.drains]).toEqual([true, 0]);
+      transport.readAll();
+      turn();
+      expect([link.congested, handler.drains]).toEqual([false, 1]);
+    });
+
     it.each([0, 1, 70_000, 1_000_000])("is whole and in order where %i bytes are taken at once", (atOnce) => {
       const { link, transport } = open(atOnce);
       const sent: Buffer[] = [];
