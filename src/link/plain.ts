@@ -75,9 +75,11 @@ class PlainTransport extends TcpTransport {
   private directBytes = 0;
   /** Something is left to the stream: that is rare, and else it need not be asked. */
   private isStreaming = false;
+  /** The other side takes nothing more. What it had sent before is still to be read: a stream that met the failure would throw it away. */
+  private isDeaf = false;
 
   constructor(
-    socket: PlainSocket,
+    protected override readonly socket: PlainSocket,
     listener: TransportListener,
     remoteAddress: string,
     /** The socket's descriptor; when the socket has been destroyed its number may be another file's. */
@@ -91,6 +93,7 @@ class PlainTransport extends TcpTransport {
   }
 
   override write(bytes: Buffer, done: () => void): void {
+    if (this.isDeaf) return done();
     this.isStreaming = true;
     super.write(bytes, () => {
       this.isStreaming = super.unsentBytes > 0;
@@ -107,15 +110,21 @@ class PlainTransport extends TcpTransport {
     this.socket.on("drain", onDrain).on("error", onError).on("end", onEnd).on("close", onClose);
   }
 
-  /** A failure is left to the stream, which meets it again. */
+  /** A failure other than that the other side has gone is left to the stream, which meets it again. */
   writeNow(bytes: Buffer, start: number, end: number): number {
+    if (this.isDeaf) return end - start;
     if (this.isOver || this.socket.writableLength > 0 || this.fd < 0) return 0;
     try {
       const written = writeSync(this.fd, bytes, start, end - start);
       this.directBytes += written;
       return written;
-    } catch {
-      return 0;
+    } catch (error) {
+      if (!hasGone(error)) return 0;
+      this.isDeaf = true;
+      this.socket.failure = explained(error as Error);
+      return end - start;
     }
   }
 }
+
+const hasGone = (error: unknown): boolean => error instanceof Error && "code" in error && (error.code === "EPIPE" || error.code === "ECONNRESET");

@@ -423,7 +423,7 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
   check(): void {
     this.bounds.dropOld();
     this.bounds.noteLess();
-    if (this.sender && this.lanes.waiting > 0 && this.lanes.inFlight === 0) this.pump();
+    if (this.sender && this.lanes.waiting > 0) this.pump();
   }
 
   /** Sends what the window allows, high lane first. */
