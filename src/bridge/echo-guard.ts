@@ -26,8 +26,10 @@ export class EchoGuards {
 interface Copy {
   readonly key: string;
   readonly sentMs: number;
-  /** Sent again if a cut loses it. */
+  /** A cut does not lose it for good, there and back. */
   readonly isKept: boolean;
+  /** It has had time anew. */
+  readonly isRenewed: boolean;
 }
 
 /**
@@ -61,17 +63,22 @@ export class EchoGuard {
     return this.users.size > 1;
   }
 
-  mayComeBack(topicName: string): boolean {
-    for (const inTopics of this.users.values()) if (inTopics.map(topicName)) return true;
-    return false;
+  /** The highest QoS with which a message may come back; undefined if it may not. */
+  qosOfReturn(topicName: string): number | undefined {
+    let highest: number | undefined;
+    for (const inTopics of this.users.values()) {
+      const mapped = inTopics.map(topicName);
+      if (mapped && mapped.qos >= (highest ?? 0)) highest = mapped.qos;
+    }
+    return highest;
   }
 
   /** A repetition of what is remembered pays for nothing more: nobody knows whether the remote had it before, and rather is one of ours delivered twice than another's never. */
-  noteSent(key: string, qos: number, isRepetition: boolean): void {
+  noteSent(key: string, isKept: boolean, isRepetition: boolean): void {
     this.forgetOld();
     if (isRepetition && (this.outstanding.has(key) || this.paid.has(key))) return;
     if (this.copies.length - this.first >= MAX_REMEMBERED) this.forgetFirst();
-    this.add({ key, sentMs: this.clock.nowMs(), isKept: qos > 0 }, this.outstanding);
+    this.add({ key, sentMs: this.clock.nowMs(), isKept, isRenewed: false }, this.outstanding);
   }
 
   private add(copy: Copy, counts: Map<string, number>): void {
@@ -112,15 +119,20 @@ export class EchoGuard {
     this.forgetOld();
   }
 
-  /** Its session goes on: what had not come back when it ended may do so now, but for what the cut may have lost for good. */
+  /**
+   * Its session goes on: what had not come back when it ended may do so now, but for what the cut may have lost for good. Only where anything has come back so far, and once for each:
+   * what never comes would be paid for by another's message.
+   */
   resume(): void {
-    const sentMs = this.clock.nowMs();
+    if (this.swallowed === 0) return this.clear();
+    const nowMs = this.clock.nowMs();
     const copies = this.copies.slice(this.first);
     const paid = new Map(this.paid);
     this.clear();
-    for (const { key, isKept } of copies) {
-      const hasComeBack = lower(paid, key);
-      if (hasComeBack || isKept) this.add({ key, sentMs, isKept }, hasComeBack ? this.paid : this.outstanding);
+    for (const copy of copies) {
+      const hasComeBack = lower(paid, copy.key);
+      if (!hasComeBack && (copy.isRenewed || !copy.isKept)) continue;
+      this.add({ ...copy, sentMs: nowMs, isRenewed: true }, hasComeBack ? this.paid : this.outstanding);
     }
   }
 

@@ -17,6 +17,7 @@ import type { TopicMap } from "./topic-lines.ts";
 const view = new PublishView("server");
 const message = new Message();
 
+const MAX_SWALLOWED = 4_096;
 /** An answer that has been on its way for so long has come. */
 const ANSWER_MS = 5_000;
 const MAX_LOGGED_CHARACTERS = 200;
@@ -107,8 +108,16 @@ export class Incoming {
     if (before?.key === key) return true;
     if (dup && qos === 2 && session.incoming.has(packetId)) return false; // judged when it came first
     if (!echoes.swallows(key)) return false;
-    if (qos > 0) swallowed.set(packetId, { key, atMs: this.context.clock.nowMs() });
+    if (qos > 0) this.noteSwallowed(packetId, key);
     return true;
+  }
+
+  private noteSwallowed(packetId: number, key: string): void {
+    const { swallowed } = this;
+    swallowed.delete(packetId); // the last one is the newest
+    swallowed.set(packetId, { key, atMs: this.context.clock.nowMs() });
+    const [oldest] = swallowed.keys();
+    if (swallowed.size > MAX_SWALLOWED && oldest !== undefined) swallowed.delete(oldest);
   }
 
   /** The topic name as it came, or as its alias stands for it [MQTT 5.0 section 3.3.2.3.4]. @throws ProtocolViolation */

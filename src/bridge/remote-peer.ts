@@ -46,7 +46,10 @@ export class RemotePeer implements Peer {
       return false;
     }
     if ((packetId > 0 || queuesQoS0) && message.receivedMs > this.newestSentMs) this.newestSentMs = message.receivedMs;
-    if (watchedName !== undefined && echoes.mayComeBack(watchedName)) echoes.noteSent(digest(watchedName, payload, payloadStart, payloadEnd), packetId === 0 ? 0 : 1, (flags & REPEATED) !== 0);
+    const qosOfReturn = watchedName === undefined ? undefined : echoes.qosOfReturn(watchedName);
+    if (watchedName !== undefined && qosOfReturn !== undefined) {
+      echoes.noteSent(digest(watchedName, payload, payloadStart, payloadEnd), packetId > 0 && qosOfReturn > 0, (flags & REPEATED) !== 0);
+    }
     return true;
   }
 

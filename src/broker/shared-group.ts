@@ -107,8 +107,10 @@ export class SharedGroup implements Receiver, Peer {
 
   blocks(message: Message, copies: number): boolean {
     if ((this.hasWaiting || this.congested) && this.openQueue().blocks(message, copies)) return true;
-    if (this.congested || this.find(message, hasRoom)) return false;
-    return this.findReader(message)?.entry.session.blocks(message, copies) ?? false;
+    if (this.find(message, hasRoom)) return false;
+    // Each that has no room either is to tell when it has.
+    const readers = this.turns.filter((member) => keeps(member.entry.session) && this.reaches(member, message));
+    return readers.length > 0 && readers.every(({ entry }) => entry.session.blocks(message, copies));
   }
 
   private get hasWaiting(): boolean {
@@ -146,9 +148,12 @@ export class SharedGroup implements Receiver, Peer {
     return this.moveBack(this.find(message, takes));
   }
 
-  /** While who has room may not read the message: the first that may. */
+  /** While who has room in its window may not read the message: one that may, and has room in its queue if any has. */
   private findReader(message: Message): Member | undefined {
-    return this.find(message, isAttached) ?? this.find(message, isDurable);
+    const hasQueueRoom = (session: Session): boolean => keeps(session) && session.hasQueueRoom(message);
+    return (
+      this.find(message, (session) => isAttached(session) && hasQueueRoom(session)) ?? this.find(message, hasQueueRoom) ?? this.find(message, isAttached) ?? this.find(message, isDurable)
+    );
   }
 
   private nextReader(message: Message): Member | undefined {
@@ -223,6 +228,7 @@ const isAttached = (session: Session): boolean => session.isAttached;
 const isReady = (session: Session): boolean => session.sender?.peer.congested === false;
 const hasRoom = (session: Session): boolean => session.sender?.hasRoom ?? false;
 const isDurable = (session: Session): boolean => session.durable;
+const keeps = (session: Session): boolean => session.isAttached || session.durable;
 
 function sees({ entry: { session } }: Member, filter: string, topicName: string): boolean {
   return session.mayRead(topicName) && !isHiddenBelow(session.mountPrefix, filter, topicName);

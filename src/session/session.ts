@@ -335,6 +335,11 @@ export class Session implements QueueOwner, BoundsOwner, SenderOwner, Idle {
     return this.view.reaches(message) && this.hasNoRoom(recordSize(message), copies, 0);
   }
 
+  /** Whether the limits have room for the message, of QoS 1 or 2, or it goes at once. */
+  hasQueueRoom(message: Message): boolean {
+    return this.sender?.goesAtOnce(this.lanes.at(0)) === true || this.bounds.fits(1, this.bounds.countsBytes ? recordSize(message) : 0);
+  }
+
   /** Whether a message of `bytes` for this lane has to wait, with its publisher. */
   hasNoRoom(bytes: number, copies: number, laneNumber: number): boolean {
     return !this.sender?.goesAtOnce(this.lanes.at(laneNumber)) && this.bounds.blocks(bytes, copies);

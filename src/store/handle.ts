@@ -1,6 +1,6 @@
 import { type Database, type OpenDatabase, repairLevelDatabase } from "./database.ts";
 import { damageOfNames, openTellingLosses } from "./damage.ts";
-import type { KeyRange } from "./keys.ts";
+import { isCopied, type KeyRange } from "./keys.ts";
 import { Found, readRange } from "./read-range.ts";
 import type { StoredRecord } from "./store.ts";
 import type { StoreDirectory } from "./store-directory.ts";
@@ -116,7 +116,10 @@ export class DatabaseHandle {
         continue;
       }
       try {
-        const onDamaged = (detail: string): void => this.#parts.report({ kind: "damaged", detail });
+        const onDamaged = (detail: string, key?: Buffer): void => {
+          if (key && isCopied(key)) this.#hasLost = true;
+          this.#parts.report({ kind: "damaged", detail });
+        };
         const found = new Found(maxBytes);
         for (const range of ranges()) {
           await readRange(database, range, found, onDamaged);

@@ -314,9 +314,8 @@ export class LevelStore implements Store {
     if (!this.#isBusy) this.#markLog();
     if (this.#discards.areWaiting) this.touch(this.#discards, "soon");
     this.#compactor.compact(isShort);
-    if (isShort) return;
-    this.#room.makeReserve();
-    this.#copy.write();
+    this.#copy.write(!isShort);
+    if (!isShort) this.#room.makeReserve();
   }
 
   async #closeAll(): Promise<void> {

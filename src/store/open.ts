@@ -100,7 +100,7 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
     // A damaged record stays until the queue's next one takes its place, which tells of all that was taken up.
     const isOutdated = uncertainty.isNoted || lacksRecords;
     if (isOutdated) {
-      const restored = await restoreCopied(database, directory);
+      const restored = await restoreCopied(database, directory, (detail) => options.report({ kind: "damaged", detail }));
       if (restored > 0) options.report({ kind: "repaired", detail: `store ${directory}: what was lost of sessions, subscriptions and connections has been taken from their copy (${restored} records)` });
     }
     await storeDirectory.syncNames();

@@ -38,7 +38,7 @@ export class Found {
  * Keys first, to see how far there is room; then what there is so far. Few at first, since LevelDB reads values along with keys; then as many as there is room for by what those were.
  * What is damaged is left out, but where it is no page; `onDamaged` hears of it.
  */
-export async function readRange(database: Database, { from, to }: KeyRange, found: Found, onDamaged: (detail: string) => void): Promise<void> {
+export async function readRange(database: Database, { from, to }: KeyRange, found: Found, onDamaged: (detail: string, key?: Buffer) => void): Promise<void> {
   let wanted = FIRST_KEYS;
   let range: { gte?: Buffer; gt?: Buffer } = { gte: from };
   for (;;) {
@@ -57,7 +57,7 @@ export async function readRange(database: Database, { from, to }: KeyRange, foun
     }
     for (const [key, value] of entries) {
       const intact = isSealed(key) ? unseal(key, value) : isPageKey(key) ? recordsOf(value) : value;
-      if (intact === undefined) onDamaged(`record ${key.toString("hex", 0, 64)}`);
+      if (intact === undefined) onDamaged(`record ${key.toString("hex", 0, 64)}`, key);
       else if (!found.take(plainKey(key), intact, value.length)) return;
     }
     const last = keys.at(-1);

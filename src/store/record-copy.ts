@@ -1,4 +1,4 @@
-import { appendFile, open, readFile, rename } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
+import { appendFile, open, readFile, rename, rm } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { Clock } from "../clock/clock.ts";
@@ -14,6 +14,8 @@ const NAME = "copy";
 const MIN_CHANGED_BYTES = 256 * 1024;
 /** All is written so long after a start: that has other things to do. */
 const AFTER_MS = 5_000;
+/** When that has failed it is tried again so much later. */
+const RETRY_MS = 60_000;
 /** Values in one turn, of a few bytes each: more would keep others waiting. */
 const SLICE_BYTES = 2 * 1024;
 const SESSION_KEY_BYTES = sessionKey(0).length;
@@ -40,7 +42,8 @@ export class RecordCopy {
   private wholeBytes: number | undefined;
   private changedBytes = 0;
   private writing: Promise<void> | undefined;
-  private readonly openedMs: number;
+  /** Not before then is all written. */
+  private wholeFromMs: number;
 
   constructor(
     directory: string,
@@ -48,7 +51,7 @@ export class RecordCopy {
     private readonly source: CopySource,
   ) {
     this.path = join(directory, NAME);
-    this.openedMs = clock.nowMs();
+    this.wholeFromMs = clock.nowMs() + AFTER_MS;
   }
 
   /** Some of these may be copied ones. */
@@ -58,10 +61,9 @@ export class RecordCopy {
     }
   }
 
-  /** Brings the file up to date, synced; if that is under way, nothing. */
-  write(): void {
-    if (this.clock.nowMs() - this.openedMs < AFTER_MS) return;
-    this.writing ??= this.writeChanges().finally(() => {
+  /** Brings the file up to date, synced; if that is under way, nothing. `hasRoom`: all may be written. */
+  write(hasRoom = true): void {
+    this.writing ??= this.writeChanges(hasRoom).finally(() => {
       this.writing = undefined;
     });
   }
@@ -69,70 +71,102 @@ export class RecordCopy {
   /** The database is still open. */
   async close(): Promise<void> {
     await this.writing;
-    if (this.lines.size > 0) await this.append().catch(() => undefined);
+    await this.append().catch(() => undefined);
   }
 
-  /** Never rejects: after a failure all is written the next time. */
-  private async writeChanges(): Promise<void> {
-    const isDue = this.wholeBytes === undefined || this.changedBytes > Math.max(MIN_CHANGED_BYTES, this.wholeBytes);
+  /** Never rejects: what could not be written is, the next time. */
+  private async writeChanges(hasRoom: boolean): Promise<void> {
+    const isGrown = this.wholeBytes === undefined || this.changedBytes > Math.max(MIN_CHANGED_BYTES, this.wholeBytes);
     try {
-      if (isDue && !this.source.hasLost) await this.writeWhole();
-      else if (this.lines.size > 0) await this.append();
+      if (!isGrown || !hasRoom || this.clock.nowMs() < this.wholeFromMs || !(await this.writeWhole())) await this.append();
     } catch {
-      this.wholeBytes = undefined;
+      // the lines are kept
     }
   }
 
-  private async append(): Promise<void> {
-    const lines = this.takeLines();
-    this.changedBytes += lines.length;
+  private append(): Promise<void> {
     // What a full disk has left of a line is not to spoil the next one.
-    await appendFile(this.path, `\n${lines}`, { mode: 0o600, flush: true });
+    return this.withLines(async (lines) => {
+      if (lines === "") return;
+      await appendFile(this.path, `\n${lines}`, { mode: 0o600, flush: true });
+      this.changedBytes += lines.length;
+    });
   }
 
-  private async writeWhole(): Promise<void> {
+  /** Returns false if the database does not give all that it should, or the file can't be written. */
+  private async writeWhole(): Promise<boolean> {
     const path = `${this.path}.new`;
-    const file = await open(path, "w", 0o600);
     try {
-      let bytes = 0;
-      for (const range of copiedRanges) {
-        for await (const lines of linesOf(range, this.source)) bytes += (await file.write(lines)).bytesWritten;
+      const file = await open(path, "w", 0o600);
+      try {
+        let bytes = 0;
+        for (const range of copiedRanges) {
+          for await (const lines of linesOf(range, this.source)) bytes += (await file.write(lines)).bytesWritten;
+        }
+        // Among these are those of groups that were not stored yet when they were looked for.
+        await this.withLines(async (lines) => {
+          await file.write(lines);
+          await file.sync();
+          if (this.source.hasLost) throw new Error("records are lost");
+          await rename(path, this.path);
+        });
+        this.wholeBytes = bytes;
+        this.changedBytes = 0;
+        return true;
+      } finally {
+        await file.close();
       }
-      if (this.source.hasLost) return; // meanwhile
-      // Among them those of groups that were not stored yet when they were looked for.
-      await file.write(this.takeLines());
-      await file.sync();
-      this.wholeBytes = bytes;
-      this.changedBytes = 0;
-    } finally {
-      await file.close();
+    } catch {
+      this.wholeFromMs = this.clock.nowMs() + RETRY_MS;
+      await rm(path, { recursive: true, force: true }).catch(() => undefined);
+      return false;
     }
-    await rename(path, this.path);
   }
 
-  private takeLines(): string {
-    const lines = [...this.lines.values()].join("");
-    this.lines.clear();
-    return lines;
+  /** Takes the lines; those of a task that fails are kept, but for what has changed since. */
+  private async withLines(task: (lines: string) => Promise<void>): Promise<void> {
+    const { lines } = this;
+    this.lines = new Map();
+    try {
+      await task([...lines.values()].join(""));
+    } catch (error) {
+      this.lines = new Map([...lines, ...this.lines]);
+      throw error;
+    }
   }
 }
 
-/** What the database has lost and the copy still has, with subscriptions of sessions that are there; it is put back. Resolves with how many records that were. Rejects with LevelDB's error. */
-export async function restoreCopied(database: Database, directory: string): Promise<number> {
+/**
+ * Puts back what the database has lost and the copy still has, with subscriptions of sessions that are there. What is damaged and not to be had is told of and removed: it would make each start look here.
+ * Resolves with how many records were put back. Rejects with LevelDB's error.
+ */
+export async function restoreCopied(database: Database, directory: string, onDamaged: (detail: string) => void): Promise<number> {
   const copied = recordsIn(await readFile(join(directory, NAME), "latin1").catch(() => ""));
   const intact = new Set<string>();
+  const damaged: Buffer[] = [];
   for (const range of [...copiedRanges, goneRange]) {
-    for await (const entries of allOf(database, range)) for (const [key, value] of entries) if (unseal(key, value)) intact.add(key.toString("latin1"));
+    for await (const entries of allOf(database, range)) {
+      for (const [key, value] of entries) {
+        if (unseal(key, value)) intact.add(key.toString("latin1"));
+        else damaged.push(key);
+      }
+    }
   }
   const has = (key: Buffer): boolean => intact.has(key.toString("latin1"));
-  const missing: WriteOperation[] = [];
+  const changes: WriteOperation[] = [];
   for (const [key, value] of copied) {
     if (value === undefined || has(key) || !isWanted(key, has)) continue;
     intact.add(key.toString("latin1"));
-    missing.push({ type: "put", key, value: seal(key, value) });
+    changes.push({ type: "put", key, value: seal(key, value) });
   }
-  if (missing.length > 0) await database.batch(missing, { sync: true });
-  return missing.length;
+  const restored = changes.length;
+  for (const key of damaged) {
+    if (has(key)) continue;
+    onDamaged(`record ${key.toString("hex", 0, 64)}`);
+    changes.push({ type: "del", key });
+  }
+  if (changes.length > 0) await database.batch(changes, { sync: true });
+  return restored;
 }
 
 /** A connection, a session that has not ended, or a subscription of one that is there. */

@@ -13,7 +13,7 @@ beforeEach(() => {
 });
 
 const keyOf = (topic: string, payload: string): string => digest(topic, Buffer.from(`#${payload}#`), 1, payload.length + 1);
-const sends = (payload: string, { qos = 1, again = false } = {}): void => guard.noteSent(keyOf("a", payload), qos, again);
+const sends = (payload: string, { isKept = true, again = false } = {}): void => guard.noteSent(keyOf("a", payload), isKept, again);
 const isEcho = (payload: string, topic = "a"): boolean => guard.swallows(keyOf(topic, payload));
 
 function pass(ms: number): void {
@@ -60,6 +60,11 @@ describe("each copy that was sent pays for one that comes back", () => {
 });
 
 describe("after a cut, when the session goes on", () => {
+  beforeEach(() => {
+    sends("known to come back");
+    expect(isEcho("known to come back")).toBe(true);
+  });
+
   it("what had not come back may do so, however long that took, for 5 s", () => {
     for (const payload of ["1", "2", "3"]) sends(payload);
     expect(isEcho("1")).toBe(true);
@@ -76,8 +81,16 @@ describe("after a cut, when the session goes on", () => {
     expect(isEcho("1")).toBe(false);
   });
 
-  it("a message of QoS 0 may not: the cut may have lost it", () => {
-    sends("1", { qos: 0 });
+  it("once: after another cut it may not", () => {
+    sends("1");
+    cut(100);
+    sends("2");
+    cut(100);
+    expect([isEcho("1"), isEcho("2")]).toEqual([false, true]);
+  });
+
+  it("a message that a cut loses, there or back, may not", () => {
+    sends("1", { isKept: false });
     sends("1");
     cut(0);
     expect([isEcho("1"), isEcho("1")]).toEqual([true, false]);
@@ -90,6 +103,13 @@ describe("after a cut, when the session goes on", () => {
     cut(60_000);
     for (const payload of ["1", "2", "3"]) sends(payload, { again: true });
     expect(["1", "1", "2", "3", "3"].map((payload) => isEcho(payload))).toEqual([true, false, false, true, false]);
+  });
+
+  it("nothing may if nothing has ever come back", () => {
+    guard = new EchoGuard(clock);
+    sends("1");
+    cut(0);
+    expect(isEcho("1")).toBe(false);
   });
 
   it("and when it does not go on, nothing may", () => {

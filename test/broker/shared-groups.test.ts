@@ -186,6 +186,24 @@ describe("a shared subscription", () => {
       expect(isBlocked("y/1")).toBe(false);
     });
 
+    it.each(["drop_newest", "drop_oldest", "block"] as const)("gives it to one whose queue has room, not to one that has none: %s", async (queueFull) => {
+      const rig = await BrokerRig.start(new Map(), { inflight: 2, access: accessOf("topic readwrite both/#\npattern readwrite %c/#\n"), limits: { maxQueuedMessages: LIMIT, queueFull } });
+      const [full, fast] = [rig.connect("full", { expiryMs: Infinity }), rig.connect("fast", { expiryMs: Infinity })];
+      full.subscribe("full/#", { qos: 1 });
+      for (let i = 0; i < LIMIT + 2; i++) rig.publish(`full/${i}`, 1);
+      for (const member of [full, fast, rig.connect("x")]) member.subscribe("$share/g/both/#", { qos: 1 });
+      const { source } = rig.connect("publisher");
+      const published = Array.from({ length: LIMIT + 2 }, (_, i) => `both/${i}`);
+      // x has room, and may read this as well: it has none once its window is full of others.
+      rig.broker.access = accessOf("user x\ntopic readwrite x/#\n\npattern readwrite %c/#\ntopic readwrite both/#\n");
+      for (const topic of published) {
+        expect(rig.broker.isBlocked(source, rig.broker.topics.intern(topic), messageOf(Buffer.from(topic), Buffer.from("x"), { qos: 1, retain: false, receivedMs: rig.clock.nowMs() }))).toBe(false);
+        rig.publish(topic, 1);
+      }
+      await rig.settle();
+      expect(rig.broker.droppedMessages).toBe(0);
+    });
+
     it.each(["drop_newest", "drop_oldest", "block"] as const)("keeps to them also with what has waited for both: %s", async (queueFull) => {
       const rig = await start(queueFull);
       const x = rig.connect("x", { expiryMs: Infinity });
