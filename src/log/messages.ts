@@ -61,7 +61,7 @@ export const messages = {
   storeOpened: { id: 300, level: "I", text: "Messages are kept in {directory}" },
   persistenceOff: { id: 301, level: "W", text: "Persistence is off: everything is kept in memory and lost when the daemon stops" },
   storeRepaired: { id: 302, level: "S", text: "The store was damaged and has been repaired: {detail}" },
-  storeSetAside: { id: 303, level: "S", text: "The store could not be repaired and has been set aside; the daemon starts with an empty one: {detail}" },
+  storeSetAside: { id: 303, level: "S", text: "The store could not be repaired and has been set aside; the daemon starts with a new one: {detail}" },
   storeFailed: { id: 304, level: "E", text: "The store can't be written; nothing that needs it is acknowledged until it can: {detail}" },
   storeRecovered: { id: 305, level: "W", text: "The store can be written again: {detail}" },
   storeFull: { id: 306, level: "E", text: "The store's disk is full: {detail}" },

@@ -11,7 +11,7 @@ import { KnownTables } from "./known-tables.ts";
 import { LevelStore } from "./level-store.ts";
 import { makeDirectory } from "./make-directory.ts";
 import { allOf } from "./read-range.ts";
-import { restoreCopied } from "./record-copy.ts";
+import { restoreCopied, takeCopy } from "./record-copy.ts";
 import { RESERVE_BYTES, StoreDirectory } from "./store-directory.ts";
 import { describeError, isCorruption, isForbidden, isLocked, isOfDatabase, isOutOfRoom, mayPass, StoreError, type StoreEvent } from "./store-error.ts";
 import { Uncertainty } from "./uncertainty.ts";
@@ -144,7 +144,9 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, t
   const aside = `${directory}.corrupt-${timestamp(options.clock.wallMs())}`;
   await rename(directory, aside);
   makeDirectory(directory);
-  options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting empty` });
+  await takeCopy(aside, directory);
+  new Uncertainty(directory).note();
+  options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting without what it held` });
   return { database: await openDatabase(directory), lacksRecords: false };
 }
 

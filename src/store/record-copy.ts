@@ -1,4 +1,4 @@
-import { appendFile, open, readFile, rename, rm } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
+import { appendFile, copyFile, open, readFile, rename, rm } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { Clock } from "../clock/clock.ts";
@@ -168,6 +168,9 @@ export async function restoreCopied(database: Database, directory: string, onDam
   if (changes.length > 0) await database.batch(changes, { sync: true });
   return restored;
 }
+
+/** For a store that begins anew: of the one before all else is lost. What can't be read or written is left out. */
+export const takeCopy = (from: string, to: string): Promise<void> => copyFile(join(from, NAME), join(to, NAME)).catch(() => undefined);
 
 /** A connection, a session that has not ended, or a subscription of one that is there. */
 function isWanted(key: Buffer, has: (key: Buffer) => boolean): boolean {

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { seal, unseal } from "../../src/store/checked.ts";
-import { type Database, openLevelDatabase } from "../../src/store/database.ts";
+import { type Database, type OpenDatabase, openLevelDatabase } from "../../src/store/database.ts";
 import { GroupRecords } from "../../src/store/group.ts";
 import { connectionKey, goneKey, pageKey, queueKey, sessionKey, subscriptionKey } from "../../src/store/keys.ts";
 import { openStore, type StoreEvent } from "../../src/store/open.ts";
@@ -233,9 +233,9 @@ describe("what is restored", () => {
 
 describe("a store", () => {
   const events: StoreEvent[] = [];
-  const open = (): ReturnType<typeof openStore> =>
+  const open = (openDatabase: OpenDatabase = openLevelDatabase): ReturnType<typeof openStore> =>
     openStore({
-      directory: path.join(folder, "store"), durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, report: (event) => events.push(event),
+      openDatabase, directory: path.join(folder, "store"), durability: "power", commitIntervalMs: 0, clock: new SystemClock(), strict: false, minFreeBytes: 0, reserveBytes: 0, report: (event) => events.push(event),
     });
   const change = async (how: (database: Database) => Promise<void>): Promise<void> => {
     const raw = await openLevelDatabase(path.join(folder, "store"));
@@ -260,6 +260,17 @@ describe("a store", () => {
     expect(await again.read(sessionKey(0), sessionKey(9), 1_000)).toEqual([[sessionKey(7), Buffer.from("seven")]]);
     expect(events).toEqual([{ kind: "repaired", detail: expect.stringContaining("from their copy (1 records)") as string }]);
     await again.close();
+  });
+
+  it("that begins anew, as it could not be repaired, has them too", async () => {
+    let attempts = 0;
+    const damaged = async (): Promise<never> => Promise.reject(Object.assign(new Error("Corruption: block"), { code: "LEVEL_CORRUPTION" }));
+    for (let start = 0; start < 2; start++) {
+      const again = await open((at) => (++attempts <= 2 ? damaged() : openLevelDatabase(at)));
+      expect(await again.read(sessionKey(0), sessionKey(9), 1_000)).toEqual([[sessionKey(7), Buffer.from("seven")]]);
+      await again.close();
+    }
+    expect(events.map(({ kind }) => kind)).toEqual(["setAside", "repaired"]);
   });
 
   it("that is undamaged believes itself", async () => {
