@@ -5,6 +5,7 @@ const { once } = require("node:events");
 const { writeFileSync } = require("node:fs");
 const net = require("node:net");
 const { join } = require("node:path");
+const { setFlagsFromString } = require("node:v8");
 const { connectAsync } = require("mqtt");
 
 const [config, port] = process.argv.splice(2);
@@ -36,6 +37,7 @@ async function exchange(protocolVersion) {
 async function main() {
   await listening();
   for (const version of [4, 5]) await exchange(version);
+  setFlagsFromString("--opt"); // V8 takes a cache only with the flags that it was made with, and this has been a first burst
   writeFileSync(join(dist, "main.cache"), script.createCachedData());
   process.kill(process.pid, "SIGTERM");
 }

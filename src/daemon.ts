@@ -34,6 +34,8 @@ export interface DaemonOptions {
   readonly readAgain?: () => ReadResult;
   /** The command `stop` has come. Without it the daemon stops by itself. */
   readonly onStopCommand?: () => void;
+  /** For the first time many messages come at once. */
+  readonly onFirstBurst?: (traffic: { readonly receivedBytes: number }) => void;
 }
 
 export interface Daemon {
@@ -107,6 +109,7 @@ class RunningDaemon implements Daemon, Host {
     this.store = store;
     const parts = await assemble(this, store, this.readAccess(config), this.reports);
     this.parts = parts;
+    parts.gate.traffic.onFirstBurst = this.options.onFirstBurst;
     // The queues take messages before a session ends, which may publish its will, and before the first listener opens.
     this.addConnections(parts);
     const operations = new Operations(this, parts);

@@ -6,7 +6,8 @@ import { LineWriter } from "./log/destinations.ts";
 import { defaultConfig } from "./config/default-config.ts";
 import type { Config } from "./config/config.ts";
 import { createDaemon, StartError } from "./daemon.ts";
-import { lowerCompilerThreads, lowerOtherThreads } from "./threads.ts";
+import { letFirstBurstThrough } from "./first-burst.ts";
+import { lowerOtherThreads } from "./threads.ts";
 
 const VERSION = process.env["AMQTDD_VERSION"] ?? "unbuilt";
 
@@ -34,13 +35,14 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
     config = read.config;
   }
   if (options.verbose) config = { ...config, logLevel: "config" };
-  lowerCompilerThreads();
+  lowerOtherThreads();
   const lines = new LineWriter(config.logDestinations);
   let stopping = false;
   const daemon = createDaemon(config, {
     writeLine: (line) => lines.write(line),
     ...(path === undefined ? {} : { readAgain: () => verboseIfAsked(readConfig(path, readOptions), options) }),
     onStopCommand: () => stop(),
+    onFirstBurst: letFirstBurstThrough,
   });
   const stop = (): void => {
     if (stopping) return;
@@ -63,7 +65,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<void>
     if (stopping) return; // that is why; the process ends when it has stopped
     return fail(`amqtdd: ${error instanceof StartError ? error.message : String(error)}`);
   }
-  lowerOtherThreads();
+  lowerOtherThreads(); // those of the store
   if (config.pidFile !== undefined) writeFileSync(config.pidFile, `${process.pid}\n`);
   if (path === undefined) process.stdout.write(hints(daemon.ports[0] ?? 1883));
 }

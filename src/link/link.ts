@@ -211,7 +211,7 @@ export class Link implements TransportListener, FrameSink, Author, Resting, Rece
     this.isHandingOn = true;
     try {
       const taken = this.reader.read(bytes, end);
-      this.gate.traffic.receivedBytes += taken;
+      this.gate.traffic.receive(taken);
       if (taken < end && !this.closed) this.putAside(bytes, taken, end);
     } finally {
       this.isHandingOn = false;
