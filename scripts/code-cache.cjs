@@ -37,7 +37,7 @@ async function exchange(protocolVersion) {
 async function main() {
   await listening();
   for (const version of [4, 5]) await exchange(version);
-  setFlagsFromString("--opt"); // V8 takes a cache only with the flags that it was made with, and this has been a first burst
+  setFlagsFromString("--turbofan"); // V8 takes a cache only with the flags that it was made with, and this has been a first burst
   writeFileSync(join(dist, "main.cache"), script.createCachedData());
   process.kill(process.pid, "SIGTERM");
 }

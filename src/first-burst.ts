@@ -12,10 +12,10 @@ const MOST_LOOKS = 25;
 export function letFirstBurstThrough(traffic: { readonly receivedBytes: number }): void {
   const end = traffic.receivedBytes + BURST_BYTES;
   let looks = 0;
-  setFlagsFromString("--no-opt");
+  setFlagsFromString("--no-turbofan");
   const timer = setInterval(() => {
     if (traffic.receivedBytes < end && ++looks < MOST_LOOKS) return;
     clearInterval(timer);
-    setFlagsFromString("--opt");
+    setFlagsFromString("--turbofan");
   }, LOOK_EVERY_MS);
 }

@@ -27,7 +27,7 @@ it("optimizes nothing during the first burst of messages, and what it needs from
     runner,
     `const v8 = require("node:v8"), set = v8.setFlagsFromString;
      v8.setFlagsFromString = (flag) => {
-       if (/opt/.test(flag)) console.log(flag);
+       if (/turbofan/.test(flag)) console.log(flag);
        set(flag);
      };
      require(${JSON.stringify(program)});`,
@@ -47,11 +47,11 @@ it("optimizes nothing during the first burst of messages, and what it needs from
     }
     expect(said).toBe("");
     client.write(Buffer.concat(Array.from({ length: 20 }, () => PUBLISH)));
-    await vi.waitUntil(() => said.includes("--no-opt"));
-    await vi.waitUntil(() => said.includes("--opt"));
+    await vi.waitUntil(() => said.includes("--no-turbofan"));
+    await vi.waitUntil(() => said.includes("--turbofan"));
     client.write(Buffer.concat(Array.from({ length: 20 }, () => PUBLISH)));
     await new Promise((resolve) => setTimeout(resolve, 500));
-    expect(said).toBe("--no-opt\n--opt\n");
+    expect(said).toBe("--no-turbofan\n--turbofan\n");
     client.destroy();
   } finally {
     daemon.kill();
