@@ -22,12 +22,15 @@ export async function openTellingLosses(directory: string, openDatabase: OpenDat
   const { isNoted } = uncertainty;
   const mark = new LogMark(directory);
   const cut = mark.loss();
-  if (existsSync(join(directory, "CURRENT"))) uncertainty.note();
+  // A start that was killed may have put a damaged log away; LevelDB's own still tells of it.
+  if (cut !== undefined || (isNoted && droppedParts(directory).length > 0)) uncertainty.noteLoss();
+  else if (existsSync(join(directory, "CURRENT"))) uncertainty.note();
   let hasDropped = false;
   try {
     const database = await openDatabase(directory);
     const dropped = [...(cut === undefined ? [] : [cut]), ...droppedParts(directory)];
     hasDropped = dropped.length > 0;
+    if (hasDropped) uncertainty.noteLoss();
     for (const detail of dropped) report({ kind: "damaged", detail });
     mark.forget();
     return { database, hasDropped };

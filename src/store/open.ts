@@ -99,7 +99,8 @@ async function openOnce(options: StoreOptions): Promise<LevelStore> {
     });
     // A damaged record stays until the queue's next one takes its place, which tells of all that was taken up.
     const isOutdated = uncertainty.isNoted || lacksRecords;
-    if (isOutdated) {
+    // A start that was only killed has lost nothing: what the copy has more is what was deleted last.
+    if (uncertainty.hasLost || lacksRecords) {
       const restored = await restoreCopied(database, directory, (detail) => options.report({ kind: "damaged", detail }));
       if (restored > 0) options.report({ kind: "repaired", detail: `store ${directory}: what was lost of sessions, subscriptions and connections has been taken from their copy (${restored} records)` });
     }
@@ -145,7 +146,7 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, t
   await rename(directory, aside);
   makeDirectory(directory);
   await takeCopy(aside, directory);
-  new Uncertainty(directory).note();
+  new Uncertainty(directory).noteLoss();
   options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting without what it held` });
   return { database: await openDatabase(directory), lacksRecords: false };
 }

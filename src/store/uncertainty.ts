@@ -1,7 +1,9 @@
-import { closeSync, existsSync, fsyncSync, openSync, rmSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, rmSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 const NAME = "uncertain";
+/** A line of it: more is known than that a start was killed. */
+const LOST = "lost\n";
 
 /**
  * A file beside LevelDB's that says: the store was damaged, so records may be older than others that they go with, or gone. It is there, synced, before anything
@@ -14,9 +16,20 @@ export class Uncertainty {
     return existsSync(this.path);
   }
 
+  /** Something has been lost, not only may have been. */
+  get hasLost(): boolean {
+    return this.isNoted && statSync(this.path).size > 0;
+  }
+
   /** Where it is there it is synced all the same: who made it may have been killed before. Throws the system's error. */
   note(): void {
     sync(this.path, "a");
+    sync(this.directory, "r");
+  }
+
+  /** Throws the system's error. */
+  noteLoss(): void {
+    sync(this.path, "a", LOST);
     sync(this.directory, "r");
   }
 
@@ -25,7 +38,7 @@ export class Uncertainty {
    * without that the store is repaired. Throws the system's error.
    */
   noteRepair(): void {
-    this.note();
+    this.noteLoss();
     rmSync(join(this.directory, "CURRENT"), { force: true });
     sync(this.directory, "r");
   }
@@ -44,9 +57,10 @@ export class Uncertainty {
   }
 }
 
-function sync(path: string, flags: "a" | "r"): void {
+function sync(path: string, flags: "a" | "r", text = ""): void {
   const file = openSync(path, flags, 0o600);
   try {
+    if (text !== "") writeSync(file, text);
     fsyncSync(file);
   } finally {
     closeSync(file);

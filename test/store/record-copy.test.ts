@@ -255,7 +255,7 @@ describe("a store", () => {
       if (how === "lost") await raw.del(sessionKey(7));
       else await raw.put(sessionKey(7), Buffer.from("damaged"));
     });
-    if (how === "lost") new Uncertainty(path.join(folder, "store")).note();
+    if (how === "lost") new Uncertainty(path.join(folder, "store")).noteLoss();
     const again = await open();
     expect(await again.read(sessionKey(0), sessionKey(9), 1_000)).toEqual([[sessionKey(7), Buffer.from("seven")]]);
     expect(events).toEqual([{ kind: "repaired", detail: expect.stringContaining("from their copy (1 records)") as string }]);
@@ -273,8 +273,18 @@ describe("a store", () => {
     expect(events.map(({ kind }) => kind)).toEqual(["setAside", "repaired"]);
   });
 
-  it("that is undamaged believes itself", async () => {
+  it("has it back, too, if the start that LevelDB told of a damaged log was killed", async () => {
     await change((raw) => raw.del(sessionKey(7)));
+    new Uncertainty(path.join(folder, "store")).note();
+    writeFileSync(path.join(folder, "store", "LOG"), "2026/11/23-12:00:00.000000 7f0 000005.log: dropping 100 bytes; Corruption: checksum mismatch\n");
+    const again = await open();
+    expect(await again.read(sessionKey(0), sessionKey(9), 1_000)).toEqual([[sessionKey(7), Buffer.from("seven")]]);
+    await again.close();
+  });
+
+  it.each(["stopped", "killed while it was opened"])("that is undamaged and was %s believes itself", async (how) => {
+    await change((raw) => raw.del(sessionKey(7)));
+    if (how !== "stopped") new Uncertainty(path.join(folder, "store")).note();
     const again = await open();
     expect(await again.read(sessionKey(0), sessionKey(9), 1_000)).toEqual([]);
     expect(events).toEqual([]);
