@@ -143,10 +143,14 @@ async function openOrRepair(options: StoreOptions, openDatabase: OpenDatabase, t
 
   if (options.strict) throw new StoreError("corrupt", `store ${directory} is damaged beyond repair: ${second.damage}`);
   const aside = `${directory}.corrupt-${timestamp(options.clock.wallMs())}`;
+  // Whole before it takes the place: where there is no room for it, or the start is killed, the next one finds the damage again.
+  const begun = `${directory}.new`;
+  makeDirectory(begun);
+  await takeCopy(directory, begun);
+  new Uncertainty(begun).noteLoss();
   await rename(directory, aside);
-  makeDirectory(directory);
-  await takeCopy(aside, directory);
-  new Uncertainty(directory).noteLoss();
+  await rename(begun, directory);
+  makeDirectory(directory); // it is there; its name is synced
   options.report({ kind: "setAside", detail: `store ${directory} is damaged beyond repair (${second.damage}): moved to ${aside}, starting without what it held` });
   return { database: await openDatabase(directory), lacksRecords: false };
 }

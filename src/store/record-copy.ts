@@ -1,4 +1,4 @@
-import { appendFile, copyFile, open, readFile, rename, rm } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
+import { appendFile, open, readFile, rename, rm, writeFile } from "node:fs/promises"; // none of these at a start: to load them takes 5 ms
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { Clock } from "../clock/clock.ts";
@@ -169,8 +169,11 @@ export async function restoreCopied(database: Database, directory: string, onDam
   return restored;
 }
 
-/** For a store that begins anew: of the one before all else is lost. What can't be read or written is left out. */
-export const takeCopy = (from: string, to: string): Promise<void> => copyFile(join(from, NAME), join(to, NAME)).catch(() => undefined);
+/** For a store that begins anew: of the one before all else is lost. Synced. Rejects with the system's error if it can't be written. */
+export async function takeCopy(from: string, to: string): Promise<void> {
+  const copied = await readFile(join(from, NAME)).catch(() => Buffer.alloc(0));
+  await writeFile(join(to, NAME), copied, { mode: 0o600, flush: true });
+}
 
 /** A connection, a session that has not ended, or a subscription of one that is there. */
 function isWanted(key: Buffer, has: (key: Buffer) => boolean): boolean {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { seal, unseal } from "../../src/store/checked.ts";
@@ -271,6 +271,18 @@ describe("a store", () => {
       await again.close();
     }
     expect(events.map(({ kind }) => kind)).toEqual(["setAside", "repaired"]);
+  });
+
+  it("that could not be repaired stays where it is until the new one is written", async () => {
+    const damaged = async (): Promise<never> => Promise.reject(Object.assign(new Error("Corruption: block"), { code: "LEVEL_CORRUPTION" }));
+    writeFileSync(path.join(folder, "store.new"), "");
+    await expect(open(damaged)).rejects.toThrow("EEXIST");
+    rmSync(path.join(folder, "store.new"));
+    let attempts = 0;
+    const again = await open((at) => (++attempts <= 2 ? damaged() : openLevelDatabase(at)));
+    expect(await again.read(sessionKey(0), sessionKey(9), 1_000)).toEqual([[sessionKey(7), Buffer.from("seven")]]);
+    expect(readdirSync(folder)).not.toContain("store.new");
+    await again.close();
   });
 
   it("has it back, too, if the start that LevelDB told of a damaged log was killed", async () => {
